@@ -1,0 +1,173 @@
+"""The values that travel between modules and processes: frozen, slotted, encodable.
+
+All are ``msgspec.Struct``: they cross processes as MessagePack and reach users as JSON with the
+same field names. Pixels are never in them; coordinates are pixels of the full frame, x to the
+right and y down, origin at the top left corner of the top left pixel.
+"""
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Luma: TypeAlias = npt.NDArray[np.uint8]
+"""(H, W) uint8 luma, C-contiguous rows; a view of a ring slot unless said otherwise."""
+
+Bgr: TypeAlias = npt.NDArray[np.uint8]
+"""(H, W, 3) uint8, channels blue, green, red."""
+
+Point: TypeAlias = tuple[float, float]
+"""(x, y) in frame pixels."""
+
+Corners: TypeAlias = tuple[Point, Point, Point, Point]
+"""Top left, top right, bottom right, bottom left of a plate, as its text is read."""
+
+
+class Box(msgspec.Struct, frozen=True):
+    """An upright rectangle in frame pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @classmethod
+    def around(cls, corners: Corners) -> "Box":
+        """Return the smallest box that holds the four corners."""
+        xs, ys = [x for x, _ in corners], [y for _, y in corners]
+        return cls(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+
+    @property
+    def center(self) -> Point:
+        """The middle of the box."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+    def iou(self, other: "Box") -> float:
+        """Return intersection over union, 0 to 1."""
+        across = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        down = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        if across <= 0 or down <= 0:
+            return 0.0
+        shared = across * down
+        return shared / (self.width * self.height + other.width * other.height - shared)
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One possible text of a plate, with its confidence 0 to 100."""
+
+    plate: str
+    confidence: float
+
+
+class PlateRead(msgspec.Struct, frozen=True, kw_only=True):
+    """One plate read in one frame.
+
+    ``plate`` is normalised text (A-Z and 0-9, see ``engine.plates``); ``candidates`` holds at
+    most top-n texts, best first, the first one equal to ``plate``.
+    """
+
+    plate: str
+    confidence: float
+    candidates: tuple[Candidate, ...]
+    corners: Corners
+    region: str = ""
+    recognizer: str
+    elapsed_ms: float
+
+    @property
+    def box(self) -> Box:
+        """The upright box around the corners."""
+        return Box.around(self.corners)
+
+
+class FrameStamp(msgspec.Struct, frozen=True, kw_only=True):
+    """Which frame this is and when it was captured; the wall clock is stamped only once."""
+
+    camera: str
+    generation: int
+    captured_unix_ns: int
+    captured_monotonic_ns: int
+    width_px: int
+    height_px: int
+
+
+class FrameReads(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recognizer found in one frame, as it travels to the publisher.
+
+    ``crops[i]`` is the JPEG of ``reads[i]``'s plate; ``frame_jpeg`` the whole frame, scaled down,
+    or empty where no read was worth one.
+    """
+
+    stamp: FrameStamp
+    reads: tuple[PlateRead, ...]
+    crops: tuple[bytes, ...] = ()
+    frame_jpeg: bytes = b""
+    recognizer_version: str = ""
+
+
+class Phase(StrEnum):
+    """How settled a sighting is; consumers that want one event per vehicle take finals."""
+
+    PROVISIONAL = "provisional"
+    REVISED = "revised"
+    FINAL = "final"
+
+
+class PathPoint(msgspec.Struct, frozen=True):
+    """Where a plate was at one time (UTC milliseconds since 1970)."""
+
+    unix_ms: int
+    box: Box
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """One passage of one vehicle before one camera.
+
+    ``id`` never changes; ``revision`` rises with every event about the same sighting. Times are
+    UTC milliseconds since 1970, as stamped at capture. ``direction_deg`` is the direction of
+    travel in the picture, 0 to the right, 90 down; None while unknown. Evidence pictures are
+    stored beside the sighting, ``has_crop`` and ``has_frame`` tell whether there are any.
+    """
+
+    id: str
+    revision: int
+    phase: Phase
+    camera: str
+    node: str
+    plate: str
+    confidence: float
+    candidates: tuple[Candidate, ...] = ()
+    region: str = ""
+    first_unix_ms: int
+    last_unix_ms: int
+    best_unix_ms: int
+    reads: int = 1
+    frames: int = 1
+    direction_deg: float | None = None
+    path: tuple[PathPoint, ...] = ()
+    parked: bool = False
+    has_crop: bool = False
+    has_frame: bool = False
+    recognizer: str = ""
+    recognizer_version: str = ""
+    origin: str = "camera"
+    """``camera``, ``ingest`` or ``upload``: how it reached us."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """The pictures of a sighting as JPEG bytes; empty where there is none."""
+
+    crop_jpeg: bytes = b""
+    frame_jpeg: bytes = b""
+
+
+class CameraState(StrEnum):
+    """What a camera is doing."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    LOST = "lost"
+    ENDED = "ended"
+    PAUSED = "paused"
