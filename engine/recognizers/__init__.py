@@ -1,0 +1,1 @@
+"""Recognizers: one protocol (``base``), two ways behind it (``builtin``, ``openalpr``)."""
