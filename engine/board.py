@@ -1,0 +1,285 @@
+"""The stats board: counters and histograms of every process in one shared segment.
+
+Every process has one row and is its only writer; anybody reads without a lock. A word is a
+64-bit unsigned integer, aligned, so that a reader sees the old or the new value, never half of
+one. Layout, in words::
+
+    header   magic, layout version, rows, cameras, words of a row, words of a cell, 0, 0
+    rows     [rows][ROW_WORDS]
+             0  kind            who writes this row (``Kind``; 0 = free)
+             1  incarnation     rises with every start of a process on this row
+             2  heartbeat_ns    monotonic clock of its last turn
+             3  turn            completed turns of its loop
+             4  busy            1 between taking work and finishing the turn, 0 while waiting
+             5  state           kind's own: a decoder's ``CameraState`` by order of definition
+             6  intent          worker: id of the ring it is taking a frame from, else 0
+             7  busy_ns         nanoseconds spent recognizing (worker)
+             8  camera          decoder: its camera's index
+             9  last_frame_unix_ns   decoder: capture time of its newest frame
+             16 leases          [MAX_BATCH][4]: ring id, slot, generation, settled so far
+             80 counters        one word per ``Count``
+             128 histograms     [Stage][BUCKETS + 1]: counts per bucket, then the sum in ns
+    cells    [rows][cameras][CELL_WORDS]: one word per ``Fate``
+
+A camera's ledger is the sum of its cells over all rows. Cells are never set back while the run
+lives, not even when a row passes to another process: the sums stay monotonic over restarts.
+"""
+
+from bisect import bisect_left
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import RingError
+from engine.shm import Segment
+
+MAGIC: Final = 0x504C_4154_4552_4E47  # "PLATERNG"
+LAYOUT_VERSION: Final = 1
+HEADER_WORDS: Final = 8
+ROW_WORDS: Final = 256
+CELL_WORDS: Final = 24
+MAX_BATCH: Final = 16
+LEASE_BASE: Final = 16
+COUNT_BASE: Final = 80
+HISTOGRAM_BASE: Final = 128
+BUCKET_BOUNDS_MS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+BUCKETS: Final = len(BUCKET_BOUNDS_MS) + 1
+_BOUNDS_NS: Final = [int(bound * 1e6) for bound in BUCKET_BOUNDS_MS]
+
+Words = npt.NDArray[np.uint64]
+
+
+class Kind(IntEnum):
+    """Who writes a row."""
+
+    FREE = 0
+    SUPERVISOR = 1
+    DECODER = 2
+    WORKER = 3
+    PUBLISHER = 4
+    API = 5
+
+
+class Fate(IntEnum):
+    """What became of a camera's frames, and what was found in them: one word of a cell each.
+
+    The ledger: captured = skipped + dropped + recognized + failed + in flight (READY slots).
+    """
+
+    CAPTURED = 0
+    SKIPPED_STATIC = 1
+    SKIPPED_RATE = 2
+    DROPPED_REPLACED = 3
+    DROPPED_LEASED = 4
+    DROPPED_ENDED = 5
+    """Unread when its ring was re-made or its camera removed."""
+    RECOGNIZED = 6
+    FAILED_ERROR = 7
+    """The recognizer refused the frame."""
+    FAILED_KILLED = 8
+    """Its worker died over it."""
+    FAILED_STUCK = 9
+    """Its worker was killed after the deadline."""
+    FAILED_LOST = 10
+    """Its worker or decoder died between two steps of a hand-off."""
+    PLATE_READS = 11
+    READS_TRACKED = 12
+    READS_REJECTED = 13
+    """Below the camera's minimum confidence."""
+    SIGHTINGS = 14
+    """Finals: one per passage."""
+    REVISIONS = 15
+    """Events of all phases."""
+    RECONNECTS = 16
+    DECODE_ERRORS = 17
+    BYTES = 18
+    """Bytes of pixels written into slots."""
+
+
+class Count(IntEnum):
+    """Counters that belong to no camera."""
+
+    READS_SENT = 0
+    """Frame reads a worker handed to its channel."""
+    READS_RECEIVED = 1
+    """Frame reads the publisher tracked, each once."""
+    READS_REPEATED = 2
+    """Frame reads that came again after a restart and were recognized as known."""
+    READS_LOST = 3
+    INGESTED = 4
+    INGEST_REFUSED = 5
+    SPOOLED = 6
+    STORED = 7
+    SPOOL_DROPPED = 8
+    SINK_RETRIES = 9
+    SINK_FAILURES = 10
+    SPOOL_DEPTH = 11
+    """A gauge: events waiting for Redis."""
+    TRACKS_OPEN = 12
+    """A gauge."""
+    SSE_CLIENTS = 13
+    """A gauge."""
+    SSE_DELIVERIES = 14
+    SSE_CUT = 15
+    REQUESTS = 16
+    RESTARTS = 17
+    QUARANTINED = 18
+    STALE_DESCRIPTORS = 19
+    """Descriptors whose slot had moved on when they were read."""
+
+
+class Stage(IntEnum):
+    """Latencies that are measured, each a histogram."""
+
+    CAPTURE_TO_SLOT = 0
+    SLOT_TO_LEASE = 1
+    RECOGNIZE = 2
+    RECOGNIZED_TO_TRACKED = 3
+    CAPTURE_TO_STORED = 4
+    CAPTURE_TO_DELIVERED = 5
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """Where a process finds its row: small, picklable, sent to it at its start."""
+
+    board: str
+    row: int
+    incarnation: int
+
+
+class Row:
+    """One process's words; only that process may call the writing methods."""
+
+    def __init__(self, words: memoryview, cells: memoryview) -> None:
+        """Take ``words`` (ROW_WORDS,) and ``cells`` (cameras * CELL_WORDS,), both of ``Q``."""
+        self.words = words
+        self._cells = cells
+
+    def count(self, which: Count, amount: int = 1) -> None:
+        """Raise a counter."""
+        self.words[COUNT_BASE + which] += amount
+
+    def gauge(self, which: Count, value: int) -> None:
+        """Set a counter that is a gauge."""
+        self.words[COUNT_BASE + which] = value
+
+    def fate(self, camera: int, which: Fate, amount: int = 1) -> None:
+        """Raise a word of a camera's cell."""
+        self._cells[camera * CELL_WORDS + which] += amount
+
+    def fate_so_far(self, camera: int, which: Fate) -> int:
+        """Return what this row has counted of a camera's fate."""
+        return self._cells[camera * CELL_WORDS + which]
+
+    def observe(self, stage: Stage, elapsed_ns: int) -> None:
+        """Add one latency to a histogram; a clock that ran backwards counts as zero."""
+        elapsed_ns = max(0, elapsed_ns)
+        base = HISTOGRAM_BASE + stage * (BUCKETS + 1)
+        self.words[base + bisect_left(_BOUNDS_NS, elapsed_ns)] += 1
+        self.words[base + BUCKETS] += elapsed_ns
+
+    def beat(self, monotonic_ns: int) -> None:
+        """Complete a turn: the supervisor restarts a process whose heartbeat stops."""
+        self.words[2] = monotonic_ns
+        self.words[3] += 1
+
+    @property
+    def kind(self) -> Kind:
+        """Who writes this row now."""
+        return Kind(self.words[0])
+
+    @property
+    def incarnation(self) -> int:
+        """How often a process was started on this row."""
+        return self.words[1]
+
+    @property
+    def heartbeat_ns(self) -> int:
+        """Monotonic time of the last turn."""
+        return self.words[2]
+
+    @property
+    def turn(self) -> int:
+        """Completed turns."""
+        return self.words[3]
+
+    def total(self, which: Count) -> int:
+        """Return a counter."""
+        return self.words[COUNT_BASE + which]
+
+    def release(self) -> None:
+        """Let go of the memory, so that the board can be closed."""
+        self.words.release()
+        self._cells.release()
+
+
+class Board:
+    """The whole board, mapped: the supervisor hands out rows, ``/metrics`` reads them all."""
+
+    def __init__(self, segment: Segment, rows: int, cameras: int) -> None:
+        self._segment = segment
+        self.name = segment.name
+        self.rows = rows
+        self.cameras = cameras
+
+    @classmethod
+    def create(cls, name: str, rows: int, cameras: int) -> "Board":
+        """Create a board with this many rows and camera cells per row (supervisor only)."""
+        size = 8 * (HEADER_WORDS + rows * (ROW_WORDS + cameras * CELL_WORDS))
+        segment = Segment.create(name, size)
+        header = segment.buffer[: 8 * HEADER_WORDS].cast("Q")
+        for index, word in enumerate(
+            (MAGIC, LAYOUT_VERSION, rows, cameras, ROW_WORDS, CELL_WORDS, 0, 0)
+        ):
+            header[index] = word
+        header.release()
+        return cls(segment, rows, cameras)
+
+    @classmethod
+    def attach(cls, name: str) -> "Board":
+        """Attach a board by name.
+
+        Raises:
+            RingError: it is gone, or of another layout.
+        """
+        segment = Segment.attach(name, 8 * HEADER_WORDS)
+        header = np.frombuffer(segment.buffer, np.uint64, HEADER_WORDS).tolist()
+        if header[:2] != [MAGIC, LAYOUT_VERSION] or header[4:6] != [ROW_WORDS, CELL_WORDS]:
+            segment.close()
+            raise RingError(f"the segment {name} is no stats board of this version")
+        return cls(segment, int(header[2]), int(header[3]))
+
+    def row(self, index: int) -> Row:
+        """Return one row's words; writing them is its owner's right alone."""
+        start = 8 * (HEADER_WORDS + index * ROW_WORDS)
+        words = self._segment.buffer[start : start + 8 * ROW_WORDS].cast("Q")
+        width = 8 * self.cameras * CELL_WORDS
+        start = 8 * (HEADER_WORDS + self.rows * ROW_WORDS) + index * width
+        return Row(words, self._segment.buffer[start : start + width].cast("Q"))
+
+    def processes(self) -> Words:
+        """Return a copy of all rows: (rows, ROW_WORDS) uint64."""
+        flat = np.frombuffer(
+            self._segment.buffer, np.uint64, self.rows * ROW_WORDS, 8 * HEADER_WORDS
+        )
+        return flat.reshape(self.rows, ROW_WORDS).copy()
+
+    def ledger(self) -> Words:
+        """Return every camera's cell summed over all rows: (cameras, CELL_WORDS) uint64."""
+        start = 8 * (HEADER_WORDS + self.rows * ROW_WORDS)
+        flat = np.frombuffer(
+            self._segment.buffer, np.uint64, self.rows * self.cameras * CELL_WORDS, start
+        )
+        summed: Words = flat.reshape(self.rows, self.cameras, CELL_WORDS).sum(0, dtype=np.uint64)
+        return summed
+
+    def close(self) -> None:
+        """Unmap it; every row taken from it must have been released."""
+        self._segment.close()
+
+    def unlink(self) -> None:
+        """Remove its name (supervisor only)."""
+        self._segment.unlink()

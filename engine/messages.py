@@ -1,0 +1,228 @@
+"""The typed messages between the supervisor, its children, the CLI and the API.
+
+All are tagged MessagePack structs. A child holds one socket to the supervisor (``engine.process``);
+descriptors travel beside a message with SCM_RIGHTS, in the order its docstring gives.
+The public control socket (``control.sock`` in ``data_dir``) carries ``Request`` and ``Reply``.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from engine.board import Seat
+from engine.types import CameraState, Evidence, FrameReads, Sighting
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Anything that crosses a socket of ours."""
+
+
+# --- supervisor to child -------------------------------------------------------------------
+
+
+class Start(Message, frozen=True, kw_only=True):
+    """First message to every child: its seat, its section of the configuration, and who it is.
+
+    ``section`` is the JSON of the section class that the child's main names. Descriptors: the API's
+    listener for ``Kind.API``, the ingest listener for ``Kind.PUBLISHER``, none for the others.
+    """
+
+    seat: Seat
+    name: str
+    section: bytes
+    log: bytes
+
+
+class RingHandle(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is needed to map a ring: small, and worthless once its supervisor has ended."""
+
+    ring: int
+    """Unique in a run, from 1."""
+    segment: str
+    camera: int
+    """Index of the camera's cells on the board."""
+    camera_name: str
+    width_px: int
+    height_px: int
+    format: str
+    slots: int
+    lossless: bool
+
+
+class GrantRing(Message, frozen=True, kw_only=True):
+    """To a decoder: write here. Descriptors: ready read, ready write, return read, tokens write."""
+
+    handle: RingHandle
+
+
+class Hints(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recognizer should know of a camera."""
+
+    regions: tuple[str, ...] = ()
+    topn: int = 5
+
+
+class AttachRing(Message, frozen=True, kw_only=True):
+    """To a worker: take frames from here. Descriptors: ready read, return write."""
+
+    handle: RingHandle
+    hints: Hints
+    weight: float
+
+
+class DetachRing(Message, frozen=True, kw_only=True):
+    """To a worker or API process: let go of this ring."""
+
+    ring: int
+
+
+class AttachReads(Message, frozen=True, kw_only=True):
+    """A new reads channel. Descriptor: one end of it. To a worker its own, to the publisher each.
+
+    ``worker`` and ``incarnation`` name the sender, so that the publisher knows repeats.
+    """
+
+    worker: str
+    incarnation: int
+
+
+class Reclaim(Message, frozen=True, kw_only=True):
+    """To a decoder: these (slot, generation) are in nobody's hands; free those not announced."""
+
+    ring: int
+    slots: tuple[tuple[int, int], ...]
+
+
+class Pause(Message, frozen=True, kw_only=True):
+    """To a decoder: stop or go on capturing."""
+
+    paused: bool
+
+
+class Stop(Message, frozen=True, kw_only=True):
+    """Finish what you hold, then end with exit code 0."""
+
+
+# --- child to supervisor -------------------------------------------------------------------
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """The child works; ``detail`` is one readable sentence for the start-up lines."""
+
+    detail: str = ""
+
+
+class WantRing(Message, frozen=True, kw_only=True):
+    """A decoder knows its frames: make a ring for them."""
+
+    width_px: int
+    height_px: int
+    lossless: bool
+
+
+class RingDrained(Message, frozen=True, kw_only=True):
+    """A decoder left this ring and every slot of it is free: remove it."""
+
+    ring: int
+
+
+class CameraTurned(Message, frozen=True, kw_only=True):
+    """A decoder's camera changed its state; ``reason`` is readable and holds no secret."""
+
+    state: CameraState
+    reason: str = ""
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """The child cannot go on; said just before it exits with a code that names why."""
+
+    reason: str
+
+
+# --- public control socket -----------------------------------------------------------------
+
+
+class Request(Message, frozen=True, kw_only=True):
+    """A command to the supervisor: ``verb`` and its arguments."""
+
+    verb: str
+    arguments: dict[str, Any] = {}
+
+
+class Reply(Message, frozen=True, kw_only=True):
+    """The answer: ``error`` is empty when it was done."""
+
+    error: str = ""
+    result: Any = None
+
+
+# --- reads channel: worker to publisher and back ----------------------------------------------
+
+
+class ReadsRecord(Message, frozen=True, kw_only=True):
+    """One frame's reads with the worker's own sequence number, from 1 in each incarnation."""
+
+    sequence: int
+    camera_index: int
+    reads: FrameReads
+
+
+class ReadsAck(Message, frozen=True, kw_only=True):
+    """The publisher has committed everything up to this sequence number."""
+
+    sequence: int
+
+
+# --- ingest channel: API to publisher -----------------------------------------------------------
+
+
+class IngestReads(Message, frozen=True, kw_only=True):
+    """Reads of a foreign recognizer, to go through the tracker (``alpr_results``)."""
+
+    request: int
+    uuid: str
+    reads: FrameReads
+
+
+class IngestSighting(Message, frozen=True, kw_only=True):
+    """A finished sighting (a bare plate, or an ``alpr_group``); ``uuid`` empty: never a repeat."""
+
+    request: int
+    uuid: str
+    sighting: Sighting
+    evidence: Evidence = Evidence()
+
+
+class IngestDone(Message, frozen=True, kw_only=True):
+    """It is durable (``error`` empty), or refused for this reason."""
+
+    request: int
+    error: str = ""
+    sighting_id: str = ""
+
+
+ToChild: TypeAlias = (
+    Start | GrantRing | AttachRing | DetachRing | AttachReads | Reclaim | Pause | Stop
+)
+ToSupervisor: TypeAlias = Ready | WantRing | RingDrained | CameraTurned | Failed
+ToPublisher: TypeAlias = ReadsRecord | IngestReads | IngestSighting
+FromPublisher: TypeAlias = ReadsAck | IngestDone
+Control: TypeAlias = Request | Reply
+
+_encoder = msgspec.msgpack.Encoder()
+
+encode = _encoder.encode
+"""Message to bytes."""
+
+
+class Decoder(msgspec.Struct, frozen=True):
+    """Decoders of the four sockets; each refuses what does not belong there (ValidationError)."""
+
+    to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
+    to_supervisor: msgspec.msgpack.Decoder[ToSupervisor] = msgspec.msgpack.Decoder(ToSupervisor)
+    to_publisher: msgspec.msgpack.Decoder[ToPublisher] = msgspec.msgpack.Decoder(ToPublisher)
+    from_publisher: msgspec.msgpack.Decoder[FromPublisher] = msgspec.msgpack.Decoder(FromPublisher)
+    control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
+
+
+DECODE = Decoder()
