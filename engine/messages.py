@@ -156,6 +156,39 @@ class Reply(Message, frozen=True, kw_only=True):
     result: Any = None
 
 
+class CameraStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor knows of a camera: one item of the answer to ``status``."""
+
+    name: str
+    index: int
+    """Of its cells on the board."""
+    state: CameraState
+    reason: str = ""
+    """Why it is lost or connecting; readable, holds no secret."""
+    ring: RingHandle | None = None
+
+
+class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A child of the supervisor: one item of the answer to ``status``."""
+
+    name: str
+    kind: int
+    """``engine.board.Kind``."""
+    row: int
+    pid: int = 0
+    up: bool = True
+    restarts: int = 0
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The ``result`` of a ``status`` request, as builtins; further fields may stand beside."""
+
+    node: str
+    started_unix_ms: int = 0
+    cameras: tuple[CameraStatus, ...] = ()
+    processes: tuple[ProcessStatus, ...] = ()
+
+
 # --- reads channel: worker to publisher and back ----------------------------------------------
 
 
