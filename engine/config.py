@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.errors import ConfigError
 
@@ -22,6 +22,16 @@ EMBEDDED: Final = "embedded"
 """The value of ``redis.url`` that makes the supervisor run its own Redis server."""
 
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+_OURS: Final = "platering"
+"""The type of mistakes that know their own key path and remedy."""
+
+
+def _mistake(problem: str, remedy: str, key: str = "") -> PydanticCustomError:
+    """Return a mistake that knows its remedy; ``key`` where pydantic does not know the path."""
+    return PydanticCustomError(
+        _OURS, "{problem}", {"problem": problem, "remedy": remedy, "key": key}
+    )
 
 
 def _reveal(value: str) -> str:
@@ -31,22 +41,44 @@ def _reveal(value: str) -> str:
         try:
             value = path.read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ValueError(f"cannot read {path}: {error.strerror}") from error
+            raise _mistake(
+                f"cannot read {path}: {error.strerror}", "name a readable file after file:"
+            ) from error
     for name in _NAME.findall(value):
         if name not in os.environ:
-            raise ValueError(f"the environment variable {name} is not set")
+            raise _mistake(f"the environment variable {name} is not set", f"set {name}")
     return _NAME.sub(lambda match: os.environ[match[1]], value)
 
 
+def _matching(pattern: str, must_be: str) -> AfterValidator:
+    """Refuse a text that the whole pattern does not match, in words instead of the pattern."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {must_be}")
+        return value
+
+    return AfterValidator(check)
+
+
 Secret = Annotated[str, AfterValidator(_reveal)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z0-9]{1,3})?$")]
+Name = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}",
+        "1 to 63 letters, digits, dots, dashes and underscores, a letter or digit first",
+    ),
+]
+Region = Annotated[
+    str,
+    _matching(r"[a-z]{2}(-[a-z0-9]{1,3})?", "a country or country-state code like gb or us-ca"),
+]
 
 
 class Section(BaseModel):
-    """A table of the file: unknown keys are refused, values never change."""
+    """A table of the file: unknown keys and converted types are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class CameraSettings(Section):
@@ -55,7 +87,7 @@ class CameraSettings(Section):
     name: Name
     url: Annotated[Secret, Field(min_length=1)]
     enabled: bool = True
-    regions: tuple[Region, ...] = ()
+    regions: Annotated[tuple[Region, ...], Field(strict=False)] = ()
     fps: Annotated[float, Field(ge=0, le=240)] = 0.0
     """Frames offered per second at most; 0 takes every frame."""
     play: Literal["realtime", "fast"] = "realtime"
@@ -97,7 +129,7 @@ class OpenAlprSettings(Section):
     config: str = ""
     runtime_data: str = ""
     license_key: Secret = ""
-    country: Annotated[str, Field(pattern=r"^[a-z0-9]{2,8}$")] = "eu"
+    country: Annotated[str, _matching(r"[a-z0-9]{2,8}", "a country of OpenALPR like eu")] = "eu"
     default_region: str = ""
     detect_region: bool = False
     topn: Annotated[int, Field(ge=1, le=50)] = 10
@@ -119,7 +151,13 @@ class TrackerSettings(Section):
 class RedisSettings(Section):
     """The Redis server that keeps and publishes sightings."""
 
-    url: Annotated[Secret, Field(pattern=r"^(embedded|rediss?://.+|unix://.+)$")] = EMBEDDED
+    url: Annotated[
+        Secret,
+        _matching(
+            r"embedded|rediss?://.+|unix://.+",
+            'the word "embedded" or a URL that begins with redis://, rediss:// or unix://',
+        ),
+    ] = EMBEDDED
     stream_length: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     latest_length: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     keep_days: Annotated[float, Field(gt=0, le=3_650)] = 30.0
@@ -153,10 +191,13 @@ class LogSettings(Section):
 class Settings(Section):
     """The whole file."""
 
-    data_dir: Path = Path("data")
-    node: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,63}$")] = ""
+    data_dir: Annotated[Path, Field(strict=False)] = Path("data")
+    node: Annotated[
+        str,
+        _matching(r"[A-Za-z0-9_.-]{0,63}", "at most 63 letters, digits, dots, dashes, underscores"),
+    ] = ""
     recognizer: Literal["auto", "builtin", "openalpr"] = "auto"
-    cameras: tuple[CameraSettings, ...] = ()
+    cameras: Annotated[tuple[CameraSettings, ...], Field(strict=False)] = ()
     recognizers: RecognizersSettings = RecognizersSettings()
     openalpr: OpenAlprSettings = OpenAlprSettings()
     tracker: TrackerSettings = TrackerSettings()
@@ -170,9 +211,10 @@ class Settings(Section):
         seen: dict[str, int] = {}
         for index, camera in enumerate(self.cameras):
             if camera.name in seen:
-                raise ValueError(
-                    f"cameras[{index}].name|the name {camera.name!r} is already taken by "
-                    f"cameras[{seen[camera.name]}]|give every camera a name of its own"
+                raise _mistake(
+                    f"the name {camera.name!r} is already taken by cameras[{seen[camera.name]}]",
+                    "give every camera a name of its own",
+                    key=f"cameras[{index}].name",
                 )
             seen[camera.name] = index
         return self
@@ -196,10 +238,12 @@ def load_settings(path: Path) -> Settings:
             str(path), f"cannot be read: {error.strerror}", "name a file with --config"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"is no valid TOML: {error}") from error
+        raise ConfigError(
+            str(path), f"is no valid TOML: {error}", "strings need quotes, tables [brackets]"
+        ) from error
     settings = parse_settings(table)
-    home = path.resolve().parent
-    return settings.model_copy(update={"data_dir": home / settings.data_dir})
+    data_dir = path.resolve().parent / settings.data_dir.expanduser()
+    return settings.model_copy(update={"data_dir": data_dir})
 
 
 def parse_settings(table: dict[str, Any]) -> Settings:
@@ -214,27 +258,61 @@ def parse_settings(table: dict[str, Any]) -> Settings:
         raise _explain(error.errors(include_url=False)) from error
 
 
+_WORDS: Final = {
+    "missing": "is missing",
+    "extra_forbidden": "unknown key",
+    "model_type": "must be a table",
+    "tuple_type": "must be an array",
+    "string_type": "must be a string",
+    "path_type": "must be a path",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+}
+"""Pydantic's types of mistakes in words of the file."""
+
+
 def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
-    """Put the first mistake in words of the file."""
+    """Put the first mistake in words of the file; every arm of a union counts as one."""
     first = mistakes[0]
-    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
     key = _key_path(first["loc"])
-    problem = first["msg"].removeprefix("Value error, ")
-    if "|" in problem:  # our own validators say key|problem|remedy
-        key, problem, remedy = problem.split("|")
+    arms = [_problem(mistake) for mistake in mistakes if _key_path(mistake["loc"]) == key]
+    problem = " or ".join([arms[0], *(arm.removeprefix("must be ") for arm in arms[1:])])
+    if first["type"] == _OURS:
+        key, remedy = first["ctx"]["key"] or key, first["ctx"]["remedy"]
     elif first["type"] == "extra_forbidden":
-        problem, remedy = "unknown key", _nearest_key(first["loc"])
+        remedy = _nearest_key(first["loc"])
+    elif first["type"] == "missing":
+        remedy = "add it"
     else:
-        remedy = f"the value is {_shown(first)}"
-    return ConfigError(key, problem[:1].lower() + problem[1:], remedy + more)
+        remedy = _shown(first)
+    more = len({_key_path(mistake["loc"]) for mistake in mistakes}) - 1
+    return ConfigError(key, problem, remedy + (f" (and {more} more)" if more else ""))
+
+
+def _problem(mistake: ErrorDetails) -> str:
+    """Return what is wrong, without the value."""
+    words = _WORDS.get(mistake["type"])
+    if words is not None:
+        return words.format(**mistake.get("ctx", {}))
+    return mistake["msg"].removeprefix("Value error, ")
 
 
 def _shown(mistake: ErrorDetails) -> str:
     """Show the wrong value, unless it may hold a secret."""
+    value = mistake["input"]
+    if isinstance(value, dict | list | tuple):
+        return "it is a table" if isinstance(value, dict) else "it is an array"
     secret = {"url", "license_key"} & {str(part) for part in mistake["loc"]}
-    if mistake["type"] == "missing":
-        return "missing"
-    return "not shown, it may hold a secret" if secret else repr(mistake["input"])[:80]
+    if secret or (isinstance(value, str) and ("://" in value or len(value) > 80)):
+        return "its value is not shown, it may hold a secret"
+    return f"it is {value!r}"
 
 
 def _key_path(loc: tuple[int | str, ...]) -> str:
