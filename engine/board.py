@@ -16,6 +16,7 @@ one. Layout, in words::
              7  busy_ns         nanoseconds spent recognizing (worker)
              8  camera          decoder: its camera's index
              9  last_frame_unix_ns   decoder: capture time of its newest frame
+             10 journal         [5]: ring id, slot + 1 (0 = closed), fate, two counts before
              16 leases          [MAX_BATCH][4]: ring id, slot, generation, settled so far
              80 counters        one word per ``Count``
              128 histograms     [Stage][BUCKETS + 1]: counts per bucket, then the sum in ns
@@ -48,6 +49,9 @@ HISTOGRAM_BASE: Final = 128
 BUCKET_BOUNDS_MS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 BUCKETS: Final = len(BUCKET_BOUNDS_MS) + 1
 _BOUNDS_NS: Final = [int(bound * 1e6) for bound in BUCKET_BOUNDS_MS]
+
+KIND, INCARNATION, HEARTBEAT_NS, TURN, BUSY, STATE, INTENT, BUSY_NS = range(8)
+CAMERA, LAST_FRAME_UNIX_NS, JOURNAL = 8, 9, 10
 
 Words = npt.NDArray[np.uint64]
 
@@ -150,6 +154,15 @@ class Seat(msgspec.Struct, frozen=True):
     incarnation: int
 
 
+class Journal(msgspec.Struct, frozen=True):
+    """A step that a process died in: which slot, which fate, and whether it was counted."""
+
+    ring: int
+    slot: int
+    fate: Fate
+    counted: bool
+
+
 class Row:
     """One process's words; only that process may call the writing methods."""
 
@@ -174,6 +187,46 @@ class Row:
         """Return what this row has counted of a camera's fate."""
         return self._cells[camera * CELL_WORDS + which]
 
+    def pass_by(self, camera: int, which: Fate) -> None:
+        """Count a frame that was captured and met its fate without a slot."""
+        self.open_journal(0, 0, camera, Fate.CAPTURED)
+        self.words[JOURNAL + 2] = which
+        self.words[JOURNAL + 4] = self.fate_so_far(camera, which)
+        self.fate(camera, Fate.CAPTURED)
+        self.fate(camera, which)
+        self.close_journal()
+
+    def open_journal(self, ring: int, slot: int, camera: int, which: Fate) -> None:
+        """Note that a slot's frame is about to be counted, so that a death is no double count."""
+        words = self.words
+        words[JOURNAL] = ring
+        words[JOURNAL + 2] = which
+        words[JOURNAL + 3] = self.fate_so_far(camera, which)
+        words[JOURNAL + 1] = slot + 1
+
+    def close_journal(self) -> None:
+        """The step is complete."""
+        self.words[JOURNAL + 1] = 0
+
+    def take_journal(self, camera: int) -> Journal | None:
+        """Return the step a dead predecessor was in, if any, and close it.
+
+        Called by the heir of the row (or the reaper, which inherits it until then).
+        """
+        words = self.words
+        ring, slot, which, base, second = words[JOURNAL : JOURNAL + 5].tolist()
+        if slot == 0:
+            return None
+        fate = Fate(which)
+        if ring == 0:  # pass_by: complete its second count
+            counted = self.fate_so_far(camera, Fate.CAPTURED) != base
+            if counted and self.fate_so_far(camera, fate) == second:
+                self.fate(camera, fate)
+        else:
+            counted = self.fate_so_far(camera, fate) != base
+        self.close_journal()
+        return Journal(ring, slot - 1, fate, counted)
+
     def observe(self, stage: Stage, elapsed_ns: int) -> None:
         """Add one latency to a histogram; a clock that ran backwards counts as zero."""
         elapsed_ns = max(0, elapsed_ns)
@@ -183,28 +236,28 @@ class Row:
 
     def beat(self, monotonic_ns: int) -> None:
         """Complete a turn: the supervisor restarts a process whose heartbeat stops."""
-        self.words[2] = monotonic_ns
-        self.words[3] += 1
+        self.words[HEARTBEAT_NS] = monotonic_ns
+        self.words[TURN] += 1
 
     @property
     def kind(self) -> Kind:
         """Who writes this row now."""
-        return Kind(self.words[0])
+        return Kind(self.words[KIND])
 
     @property
     def incarnation(self) -> int:
         """How often a process was started on this row."""
-        return self.words[1]
+        return self.words[INCARNATION]
 
     @property
     def heartbeat_ns(self) -> int:
         """Monotonic time of the last turn."""
-        return self.words[2]
+        return self.words[HEARTBEAT_NS]
 
     @property
     def turn(self) -> int:
         """Completed turns."""
-        return self.words[3]
+        return self.words[TURN]
 
     def total(self, which: Count) -> int:
         """Return a counter."""

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from engine.board import Board, Kind, Row
+from engine.board import INCARNATION, KIND, Board, Kind, Row
 from engine.config import LogSettings
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
 from engine.logs import set_up_logging
@@ -112,8 +112,8 @@ def run_child(kind: Kind, main: Callable[[Child], None]) -> None:
         set_up_logging(msgspec.json.decode(start.log, type=dict), start.name)
         board = Board.attach(start.seat.board)
         row = board.row(start.seat.row)
-        row.words[0] = kind
-        row.words[1] = start.seat.incarnation
+        row.words[KIND] = kind
+        row.words[INCARNATION] = start.seat.incarnation
         row.beat(time.monotonic_ns())
         main(
             Child(

@@ -1,0 +1,336 @@
+"""``FrameRing``: frames of one camera in shared memory, leased by workers without a lock.
+
+``engine.ring_memory`` draws the bytes; here are the rules and the three roles: ``RingWriter`` (the
+decoder), ``RingTaker`` (a worker) and ``RingReader`` (snapshots, without a lease).
+
+States of a slot and who moves it on::
+
+      FREE ──decoder──▶ WRITING ──decoder──▶ READY ──────────────▶ FREE
+     (in the decoder's             (generation + 1      worker: lease row, settled, return pipe;
+      LIFO free list)               before a pixel)     decoder: reads the return, or takes back
+                                                        an unread frame that a newer one replaces
+
+A READY slot is announced by a 16-byte descriptor (slot, generation) in the ring's *ready pipe*:
+whoever reads it may lease the slot. Reads and writes below PIPE_BUF are atomic (POSIX, pipe(7)),
+so a descriptor has one reader, and no lock can die with its holder. Freed slots come back through
+the *return pipe*; a return whose generation is not the slot's is stale and discarded.
+
+Python has no compare-and-swap, so every word has one writer. A lease is a line in the worker's own
+row on the board: (ring, slot, generation, since when). The worker signs it, *then* checks the
+slot's generation. Leases are given back in this order: fate counted, slot marked settled, return
+written, line cleared; killed anywhere in between, the line still stands, and the supervisor reads
+from ``settled`` and the journal words (``Row``) whether the frame is already counted.
+
+Between reading a descriptor and signing, a slot is in no pipe and no line, but the worker's
+``intent`` word names the ring. After a death the decoder says which slots are outstanding (READY,
+not announced); those in nobody's line, once every living worker has been seen without this intent,
+are given back (``engine.reaper``). Nothing is ever reclaimed by age: a stopped process may wake up.
+
+Waking: workers sleep on one *token pipe* for all rings. A decoder that announced a frame puts one
+token in, unless one is there; the kernel wakes one worker, and a worker that takes a frame while
+others wait puts a token in for the next. No herd wakes, no wake-up is lost: a token follows every
+announcement, and whoever consumes it looks at all rings afterwards.
+
+``taken`` is only a hint: two workers may write it in the wrong order, which makes a ring look
+ready that is not (one read that finds an empty pipe), never the other way round.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.board import INTENT, LEASE_BASE, Count, Fate, Journal, Row
+from engine.messages import RingHandle
+from engine.ring_memory import (
+    DESCRIPTOR,
+    GENERATION,
+    LATEST_GENERATION,
+    LATEST_SLOT,
+    MONOTONIC_NS,
+    NEXT,
+    OFFERED,
+    OFFERED_NS,
+    SETTLED,
+    SINCE_NS,
+    STATE,
+    TAKEN,
+    TAKEN_NS,
+    UNIX_NS,
+    RingMemory,
+    SlotState,
+    Tokens,
+    bytes_in,
+    read_descriptor,
+)
+from engine.types import FrameStamp, Luma
+
+
+class RingWriter:
+    """The decoder's side: fill a free slot, announce it, take back what nobody read.
+
+    Not thread-safe: its decoder holds one lock around every call.
+    """
+
+    def __init__(self, memory: RingMemory, row: Row, fds: Sequence[int], max_unread: int) -> None:
+        """Take a ring, new or of a dead predecessor (then ``adopt`` it).
+
+        ``fds`` are those of ``GrantRing``; a live ring offers at most ``max_unread`` frames.
+        """
+        self.memory = memory
+        self.handle = memory.handle
+        self._row = row
+        self._ready_read, self._ready_write, self.return_read, tokens = fds
+        self._fds = fds
+        self._tokens = Tokens(tokens)
+        self._max_unread = max_unread
+        self._free: list[int] = []
+
+    def adopt(self, journal: Journal | None) -> None:
+        """Put every slot where it belongs after a predecessor died between any two steps.
+
+        Called once, first; ``journal`` is the step the predecessor died in (``Row.take_journal``).
+        """
+        camera, memory = self.handle.camera, self.memory
+        if journal is not None and journal.ring == self.handle.ring and journal.counted:
+            if journal.fate is not Fate.CAPTURED:
+                memory.put(journal.slot, SETTLED, memory.word(journal.slot, GENERATION))
+            elif memory.word(journal.slot, STATE) == SlotState.WRITING:
+                self._row.fate(camera, Fate.FAILED_LOST)  # captured, never announced
+        for slot in range(self.handle.slots):
+            if memory.word(slot, STATE) != SlotState.READY:
+                memory.put(slot, STATE, SlotState.FREE)
+                self._free.append(slot)
+
+    def outstanding(self) -> list[tuple[int, int]]:
+        """Return (slot, generation) of what is READY but not announced: leased, or lost.
+
+        The ready pipe is emptied and refilled in order, which only its writer may do.
+        """
+        announced = []
+        while (descriptor := read_descriptor(self._ready_read)) is not None:
+            announced.append(descriptor)
+        for descriptor in announced:
+            os.write(self._ready_write, DESCRIPTOR.pack(*descriptor))
+        if announced:
+            self._tokens.put()
+        self._collect()
+        return [held for held in self.memory.ready_slots() if held not in announced]
+
+    def reclaim(self, slots: Sequence[tuple[int, int]]) -> int:
+        """Free outstanding slots that are in nobody's hands; return how many frames were lost."""
+        lost = 0
+        for slot, generation in slots:
+            if not self._is_held(slot, generation):
+                continue
+            if self.memory.word(slot, SETTLED) == generation:
+                self._release(slot)
+            else:
+                self._settle(slot, Fate.FAILED_LOST)
+                lost += 1
+        return lost
+
+    def acquire(self) -> int | None:
+        """Return a slot to write, or None when every slot is leased (or, lossless, unread).
+
+        A live ring gives up its oldest unread frame when enough wait already or no slot is free;
+        that frame is counted as replaced.
+        """
+        self._collect()
+        if not self.handle.lossless:
+            unread = bytes_in(self._ready_read) // DESCRIPTOR.size
+            if unread >= self._max_unread or (unread and not self._free):
+                self._take_back(Fate.DROPPED_REPLACED)
+        if not self._free:
+            return None
+        slot, memory = self._free.pop(), self.memory
+        memory.header[NEXT] += 1
+        memory.put(slot, GENERATION, memory.header[NEXT])
+        memory.put(slot, STATE, SlotState.WRITING)
+        return slot
+
+    def abandon(self, slot: int) -> None:
+        """Give an acquired slot back unwritten."""
+        self._release(slot)
+
+    def publish(self, slot: int, captured_unix_ns: int, captured_monotonic_ns: int) -> None:
+        """Announce a written slot; from here on it belongs to whoever reads the descriptor."""
+        memory, camera, now_ns = self.memory, self.handle.camera, time.monotonic_ns()
+        generation = memory.word(slot, GENERATION)
+        memory.put(slot, UNIX_NS, captured_unix_ns)
+        memory.put(slot, MONOTONIC_NS, captured_monotonic_ns)
+        memory.put(slot, OFFERED_NS, now_ns)
+        self._row.open_journal(self.handle.ring, slot, camera, Fate.CAPTURED)
+        self._row.fate(camera, Fate.CAPTURED)
+        memory.put(slot, STATE, SlotState.READY)
+        self._row.close_journal()
+        header = memory.header
+        if header[TAKEN] >= header[OFFERED]:
+            header[SINCE_NS] = now_ns
+        header[LATEST_SLOT], header[LATEST_GENERATION] = slot + 1, generation
+        os.write(self._ready_write, DESCRIPTOR.pack(slot, generation))
+        header[OFFERED] = generation
+        self._tokens.put()
+
+    def drain(self) -> bool:
+        """Take back what nobody read, counted as ended; return True when every slot is free."""
+        while self._take_back(Fate.DROPPED_ENDED):
+            pass
+        self.memory.header[OFFERED] = 0
+        self._collect()
+        return len(self._free) == self.handle.slots
+
+    def _collect(self) -> None:
+        """Take the returned slots into the free list, last one on top: it is hottest in cache."""
+        while (descriptor := read_descriptor(self.return_read)) is not None:
+            if self._is_held(*descriptor):
+                self._release(descriptor[0])
+
+    def _is_held(self, slot: int, generation: int) -> bool:
+        memory = self.memory
+        ready = memory.word(slot, STATE) == SlotState.READY
+        return ready and memory.word(slot, GENERATION) == generation
+
+    def _take_back(self, fate: Fate) -> bool:
+        """Take the oldest unread frame back, if there is one, and count its fate."""
+        descriptor = read_descriptor(self._ready_read)
+        if descriptor is not None and self._is_held(*descriptor):
+            self._settle(descriptor[0], fate)
+        return descriptor is not None
+
+    def _settle(self, slot: int, fate: Fate) -> None:
+        """Count a READY slot's fate once, whatever dies, and free it."""
+        self._row.open_journal(self.handle.ring, slot, self.handle.camera, fate)
+        self._row.fate(self.handle.camera, fate)
+        self.memory.put(slot, SETTLED, self.memory.word(slot, GENERATION))
+        self._row.close_journal()
+        self._release(slot)
+
+    def _release(self, slot: int) -> None:
+        self.memory.put(slot, STATE, SlotState.FREE)
+        self._free.append(slot)
+
+    def close(self) -> None:
+        """Let go of the ring; its descriptors are closed, too."""
+        for fd in self._fds:
+            os.close(fd)
+        self.memory.close()
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A worker's right to one frame, until it is settled and returned."""
+
+    ring: "RingTaker"
+    line: int
+    slot: int
+    generation: int
+
+    @property
+    def luma(self) -> Luma:
+        """The frame's luma: (H, W) uint8, a view in the ring, valid until the lease ends."""
+        return self.ring.memory.luma(self.slot)
+
+    @property
+    def stamp(self) -> FrameStamp:
+        """Which frame it is."""
+        return self.ring.memory.stamp(self.slot)
+
+    @property
+    def offered_ns(self) -> int:
+        """Monotonic time of its announcement."""
+        return self.ring.memory.word(self.slot, OFFERED_NS)
+
+
+class RingTaker:
+    """A worker's side: take the announced frame, sign, use it in place, settle, return."""
+
+    def __init__(
+        self, memory: RingMemory, row: Row, ready_read: int, return_write: int, weight: float
+    ) -> None:
+        self.memory = memory
+        self.handle = memory.handle
+        self._row = row
+        self._ready_read = ready_read
+        self._return_write = return_write
+        self._weight = weight
+
+    def waited_ns(self, now_ns: int) -> float:
+        """Return how long this camera has waited for a worker, times its weight; 0: nothing."""
+        header = self.memory.header
+        if header[TAKEN] >= header[OFFERED]:
+            return 0.0
+        return max(1, now_ns - max(header[SINCE_NS], header[TAKEN_NS])) * self._weight
+
+    def take(self, line: int) -> Lease | None:
+        """Take the oldest unread frame into a free lease line, or None when another was faster."""
+        words, memory = self._row.words, self.memory
+        words[INTENT] = self.handle.ring
+        descriptor = read_descriptor(self._ready_read)
+        if descriptor is None:
+            words[INTENT] = 0
+            return None
+        slot, generation = descriptor
+        now_ns = time.monotonic_ns()
+        base = LEASE_BASE + 4 * line
+        words[base + 1], words[base + 2], words[base + 3] = slot, generation, now_ns
+        words[base] = self.handle.ring
+        words[INTENT] = 0
+        header = memory.header
+        header[TAKEN], header[TAKEN_NS] = generation, now_ns
+        if (
+            memory.word(slot, GENERATION) != generation
+            or memory.word(slot, STATE) != SlotState.READY
+        ):
+            words[base] = 0
+            self._row.count(Count.STALE_DESCRIPTORS)
+            return None
+        return Lease(self, line, slot, generation)
+
+    def give_back(self, lease: Lease, fate: Fate) -> None:
+        """End a lease: count the frame's fate, mark it settled, return the slot, clear the line.
+
+        Every view of the frame must be gone: from here on a newer one may be written there.
+        """
+        row = self._row
+        row.open_journal(self.handle.ring, lease.slot, self.handle.camera, fate)
+        row.fate(self.handle.camera, fate)
+        self.memory.put(lease.slot, SETTLED, lease.generation)
+        row.close_journal()
+        os.write(self._return_write, DESCRIPTOR.pack(lease.slot, lease.generation))
+        row.words[LEASE_BASE + 4 * lease.line] = 0
+
+    def close(self) -> None:
+        """Let go of the ring; no lease may be open."""
+        os.close(self._ready_read)
+        os.close(self._return_write)
+        self.memory.close()
+
+
+class RingReader:
+    """A look at the newest frame without a lease, for snapshots: verified, never torn."""
+
+    def __init__(self, handle: RingHandle) -> None:
+        self.memory = RingMemory.attach(handle)
+
+    def snapshot(self, attempts: int = 5) -> tuple[Luma, FrameStamp] | None:
+        """Return a copy of the newest frame's luma and its stamp, or None.
+
+        None: no frame yet, or each of the attempts was overtaken by the decoder in mid-copy.
+        """
+        memory, header = self.memory, self.memory.header
+        for _ in range(attempts):
+            slot, generation = header[LATEST_SLOT] - 1, header[LATEST_GENERATION]
+            if slot < 0:
+                return None
+            stamp = memory.stamp(slot)
+            if stamp.generation != generation:
+                continue
+            luma = memory.luma(slot).copy()
+            if memory.word(slot, GENERATION) == generation:
+                return luma, stamp
+        return None
+
+    def close(self) -> None:
+        """Let go of the ring."""
+        self.memory.close()
