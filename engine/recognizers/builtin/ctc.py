@@ -1,0 +1,104 @@
+"""What a reader's output says: likely texts, and how likely a given text is.
+
+The reader gives, for each of 32 columns of the crop, probabilities of "nothing" (class 0) and of
+the 36 characters. A text is spelled by every path of classes that becomes it once repetitions and
+nothings are dropped (connectionist temporal classification), and its probability is their sum.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.plates import ALPHABET
+
+Probabilities = npt.NDArray[np.float32]
+"""(columns, 37) or (crops, columns, 37): rows sum to 1, class 0 is "nothing"."""
+
+_CLASS_OF = {character: index for index, character in enumerate(ALPHABET, start=1)}
+_NEGLIGIBLE = 0.01
+"""A character less likely than this in a column starts no branch of the search."""
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
+    """Return probabilities over axis 1 of (crops, 37, columns), as (crops, columns, 37)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.ascontiguousarray((powers / powers.sum(axis=1, keepdims=True)).transpose(0, 2, 1))
+
+
+def greedy(probabilities: Probabilities) -> str:
+    """Return the text of the likeliest path through (columns, 37)."""
+    path = probabilities.argmax(axis=1)
+    starts = path[np.flatnonzero(np.diff(path, prepend=0))]
+    return "".join(ALPHABET[index - 1] for index in starts if index)
+
+
+def inked_columns(probabilities: Probabilities) -> tuple[int, int]:
+    """Return the first and last column of (columns, 37) in which a character is likelier than not.
+
+    Where there is none: the number of columns, and -1.
+    """
+    inked = np.flatnonzero(probabilities[:, 0] < 0.5)
+    return (int(inked[0]), int(inked[-1])) if len(inked) else (len(probabilities), -1)
+
+
+def likely_texts(probabilities: Probabilities, width: int) -> list[str]:
+    """Return at most ``width`` texts of (columns, 37), about in the order of their likelihood.
+
+    A prefix beam search: ``width`` prefixes survive each column. Each carries the probability of
+    the paths that end in "nothing" and of those that end in its last character.
+    """
+    beam: dict[str, tuple[float, float]] = {"": (1.0, 0.0)}
+    for column in probabilities:
+        nothing = float(column[0])
+        likely = [
+            (ALPHABET[index - 1], float(column[index]))
+            for index in np.flatnonzero(column > _NEGLIGIBLE)
+            if index
+        ]
+        if not likely:
+            beam = {text: ((a + b) * nothing, 0.0) for text, (a, b) in beam.items()}
+            continue
+        grown: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for text, (after_nothing, after_last) in beam.items():
+            either = after_nothing + after_last
+            grown[text][0] += either * nothing
+            for character, probability in likely:
+                if text.endswith(character):
+                    grown[text][1] += after_last * probability
+                    grown[text + character][1] += after_nothing * probability
+                else:
+                    grown[text + character][1] += either * probability
+        best = sorted(grown.items(), key=lambda entry: -sum(entry[1]))[:width]
+        beam = {text: (a, b) for text, (a, b) in best}
+    return list(beam)
+
+
+def likelihoods(probabilities: Probabilities, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return how likely each of the texts is in each crop: (crops, texts), exact.
+
+    probabilities: (crops, columns, 37). All texts are followed at once through the columns:
+    ``reached`` holds the probability of having spelled each of them up to each of its states
+    (nothing, first character, nothing, second character, ...).
+    """
+    lengths = np.array([len(text) for text in texts])
+    states = 2 * int(lengths.max(initial=0)) + 1
+    classes = np.zeros((len(texts), states), np.intp)
+    for row, text in enumerate(texts):
+        classes[row, 1 : 2 * len(text) : 2] = [_CLASS_OF[character] for character in text]
+    may_skip = np.zeros((len(texts), states))
+    may_skip[:, 2:] = (classes[:, 2:] != 0) & (classes[:, 2:] != classes[:, :-2])
+    emitted = probabilities.astype(np.float64)[:, :, classes]
+    reached = np.zeros((len(probabilities), len(texts), states))
+    reached[:, :, :2] = emitted[:, 0, :, :2]
+    for column in range(1, probabilities.shape[1]):
+        entering = reached.copy()
+        entering[:, :, 1:] += reached[:, :, :-1]
+        entering[:, :, 2:] += reached[:, :, :-2] * may_skip[:, 2:]
+        reached = entering * emitted[:, column]
+    rows = np.arange(len(texts))
+    complete = reached[:, rows, 2 * lengths]
+    return np.where(
+        lengths > 0, complete + reached[:, rows, np.maximum(2 * lengths - 1, 0)], complete
+    )

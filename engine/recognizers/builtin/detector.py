@@ -1,0 +1,127 @@
+"""Finds plates in a frame: a small convolutional network at two scales, boxes with four corners.
+
+The network looks at a grey picture and answers, for every cell of 8 by 8 pixels, how likely a
+plate is centred there, its width and height, its centre and its four corners (13 channels). Two
+scales see plates from about a fiftieth of the frame's width up to nearly all of it.
+"""
+
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from engine.recognizers.builtin.geometry import Quad, shrink
+from engine.recognizers.builtin.network import Network
+from engine.types import Luma
+
+_SIDES_PX: Final = (320, 640)
+"""The longest side of the frame at each scale."""
+
+_MAX_ENLARGEMENT: Final = 2.0
+_CELL_PX: Final = 8
+_ALIGN_PX: Final = 32
+_GREY: Final = 112.0
+_CONTRAST: Final = 64.0
+_UNIT_PX: Final = np.array((64.0, 24.0), np.float32)
+"""Width and height of the plate that the network writes as 0, 0."""
+_LARGEST_EXPONENT: Final = 3.0
+_OVERLAP: Final = 0.3
+_WEAKEST: Final = 0.2
+_MOST_PER_SCALE: Final = 40
+_CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
+
+Floats = npt.NDArray[np.float32]
+
+
+class Detection(msgspec.Struct, frozen=True):
+    """A place that looks like a plate: probability 0 to 1, corners in frame pixels."""
+
+    probability: float
+    quad: Quad
+
+
+class PlateDetector:
+    """Finds the corners of plates; owns one network, called by one thread."""
+
+    def __init__(self, network: Network) -> None:
+        """Take the detector network: (1, 1, h, w) float32 in, (1, 13, h/8, w/8) out."""
+        self._network = network
+        self._canvases: dict[tuple[int, int], Floats] = {}
+
+    def detect(self, frame: Luma, limit: int) -> list[Detection]:
+        """Return at most ``limit`` plates of a (H, W) luma frame, the likeliest first.
+
+        The frame is read once for the larger scale; the smaller is made from that.
+        """
+        longest = max(frame.shape)
+        scales = sorted({min(side / longest, _MAX_ENLARGEMENT) for side in _SIDES_PX})
+        picture, from_scale = frame, 1.0
+        probabilities: list[Floats] = []
+        quads: list[Floats] = []
+        for scale in reversed(scales):
+            picture = shrink(picture, scale / from_scale)
+            from_scale = scale
+            found, corners = _decode(self._network.run(self._canvas(picture))[0])
+            probabilities.append(found)
+            quads.append(corners / np.float32(scale))
+        return _without_overlaps(np.concatenate(probabilities), np.concatenate(quads), limit)
+
+    def _canvas(self, picture: Luma) -> Floats:
+        """Return the picture as network input, its sides filled up to multiples of 32 pixels.
+
+        The canvas of each size is kept and reused: frames of one camera all have one size.
+        """
+        height, width = picture.shape
+        size = -(-height // _ALIGN_PX) * _ALIGN_PX, -(-width // _ALIGN_PX) * _ALIGN_PX
+        canvas = self._canvases.get(size)
+        if canvas is None:
+            if len(self._canvases) >= 32:
+                self._canvases.clear()
+            canvas = self._canvases[size] = np.empty((1, 1, *size), np.float32)
+        canvas[0, 0, height:] = 0.0
+        canvas[0, 0, :height, width:] = 0.0
+        inside = canvas[0, 0, :height, :width]
+        np.subtract(picture, np.float32(_GREY), out=inside)
+        np.multiply(inside, np.float32(1 / _CONTRAST), out=inside)
+        return canvas
+
+
+def _decode(output: Floats) -> tuple[Floats, Floats]:
+    """Turn one (13, rows, columns) output into probabilities (n,) and quads (n, 4, 2).
+
+    A cell counts where it is the highest of its neighbourhood. Coordinates are pixels of the
+    picture the network saw.
+    """
+    heat = output[0]
+    threshold = float(np.log(_WEAKEST / (1 - _WEAKEST)))
+    highest = cv2.dilate(heat, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero((heat >= highest) & (heat > threshold))
+    if len(rows) > _MOST_PER_SCALE:
+        strongest = np.argsort(-heat[rows, columns])[:_MOST_PER_SCALE]
+        rows, columns = rows[strongest], columns[strongest]
+    cells = output[:, rows, columns].T
+    size = np.exp(np.clip(cells[:, 1:3], -_LARGEST_EXPONENT, _LARGEST_EXPONENT)) * _UNIT_PX
+    center = (np.stack((columns, rows), axis=1) + 0.5) * _CELL_PX + 2 * _CELL_PX * cells[:, 3:5]
+    offsets = _CORNERS + cells[:, 5:].reshape(-1, 4, 2) / 4
+    quads = offsets * size[:, None] + center[:, None]
+    probabilities = 1 / (1 + np.exp(-cells[:, 0]))
+    return probabilities.astype(np.float32), quads.astype(np.float32)
+
+
+def _without_overlaps(probabilities: Floats, quads: Floats, limit: int) -> list[Detection]:
+    """Keep the likeliest of what overlaps; return at most ``limit``, the likeliest first."""
+    low, high = quads.min(axis=1), quads.max(axis=1)
+    areas = np.prod(high - low, axis=1)
+    kept: list[int] = []
+    for index in np.argsort(-probabilities, kind="stable"):
+        shared = np.prod(
+            np.maximum(0, np.minimum(high[kept], high[index]) - np.maximum(low[kept], low[index])),
+            axis=1,
+        )
+        if np.all(shared < _OVERLAP * (areas[kept] + areas[index] - shared)):
+            kept.append(int(index))
+            if len(kept) == limit:
+                break
+    return [Detection(float(probabilities[index]), quads[index]) for index in kept]

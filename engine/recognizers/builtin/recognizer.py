@@ -1,0 +1,117 @@
+"""The built-in recognizer: detect, glance, read, weigh."""
+
+import time
+from typing import Final, NamedTuple
+
+from engine.recognizers.base import NO_HINTS, RecognizeHints
+from engine.recognizers.builtin import ctc
+from engine.recognizers.builtin.detector import Detection, PlateDetector
+from engine.recognizers.builtin.geometry import Quad
+from engine.recognizers.builtin.network import Network
+from engine.recognizers.builtin.ranking import confidence, guess_region, rank
+from engine.recognizers.builtin.reader import PlateReader, legible
+from engine.types import Box, Candidate, Luma, PlateRead
+
+VERSION: Final = "study-1"
+"""The weights and the calibration; see ``weights/MODEL_CARD.md``."""
+
+_MOST_PLATES: Final = 12
+_LEAST_CONFIDENCE: Final = 5.0
+"""Reads less sure than this are noise and not reported."""
+
+
+class _Draft(NamedTuple):
+    """A plate that was read, before the frame is finished."""
+
+    quad: Quad
+    candidates: tuple[Candidate, ...]
+
+
+class BuiltinRecognizer:
+    """Reads every plate of a luma frame with two small networks, on one core.
+
+    Follows ``engine.recognizers.base.Recognizer``; nothing is shared between two of them.
+    """
+
+    name = "builtin"
+    version = VERSION
+
+    def __init__(self) -> None:
+        """Load both networks from the package.
+
+        Raises:
+            RecognizerError: the weights are missing or damaged.
+        """
+        self._detector = PlateDetector(Network("det.onnx"))
+        self._reader = PlateReader(Network("ocr.onnx"))
+
+    def recognize(self, frame: Luma, hints: RecognizeHints = NO_HINTS) -> list[PlateRead]:
+        """Return every plate read in the frame, the most confident first.
+
+        frame: (H, W) uint8 luma of any size, perhaps read-only, rows perhaps padded; it is only
+        read, and neither kept nor copied except into the detector's small picture.
+        """
+        if frame.size == 0:
+            return []
+        started_ns = time.perf_counter_ns()
+        found = [
+            detection
+            for detection in self._detector.detect(frame, _MOST_PLATES)
+            if _wanted(detection.quad, hints.areas)
+        ]
+        if not found:
+            return []
+        glances = self._reader.glance(frame, [detection.quad for detection in found])
+        drafts = [
+            draft
+            for detection, glance in zip(found, glances, strict=True)
+            if legible(glance, detection.quad)
+            if (draft := self._read(frame, detection, glance, hints)) is not None
+        ]
+        drafts.sort(key=lambda draft: -draft.candidates[0].confidence)
+        elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        return [_finished(draft, hints, elapsed_ms) for draft in drafts]
+
+    def close(self) -> None:
+        """Drop both networks; their memory is freed with the last reference."""
+        del self._detector, self._reader
+
+    def _read(
+        self,
+        frame: Luma,
+        detection: Detection,
+        glance: ctc.Probabilities,
+        hints: RecognizeHints,
+    ) -> _Draft | None:
+        """Read one plate; nothing where no text is likely enough."""
+        evidence = self._reader.read(frame, detection.quad, glance)
+        candidates = tuple(
+            Candidate(text, round(confidence(posterior, detection.probability), 2))
+            for text, posterior in rank(evidence, hints.regions)[: max(1, hints.topn)]
+        )
+        if not candidates or candidates[0].confidence < _LEAST_CONFIDENCE:
+            return None
+        return _Draft(detection.quad, candidates)
+
+
+def _wanted(quad: Quad, areas: tuple[Box, ...]) -> bool:
+    """Tell whether the middle of the quad lies in one of the areas, if there are any."""
+    x, y = (float(part) for part in quad.mean(axis=0))
+    return not areas or any(
+        area.x <= x < area.x + area.width and area.y <= y < area.y + area.height for area in areas
+    )
+
+
+def _finished(draft: _Draft, hints: RecognizeHints, elapsed_ms: float) -> PlateRead:
+    """Put a plate into the words of the engine."""
+    best = draft.candidates[0]
+    top_left, top_right, bottom_right, bottom_left = ((float(x), float(y)) for x, y in draft.quad)
+    return PlateRead(
+        plate=best.plate,
+        confidence=best.confidence,
+        candidates=draft.candidates,
+        corners=(top_left, top_right, bottom_right, bottom_left),
+        region=guess_region(best.plate, hints.regions),
+        recognizer=BuiltinRecognizer.name,
+        elapsed_ms=elapsed_ms,
+    )
