@@ -273,7 +273,7 @@ _WORDS: Final = {
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
-    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
 }
 """Pydantic's types of mistakes in words of the file."""
 
@@ -281,8 +281,8 @@ _WORDS: Final = {
 def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
     """Put the first mistake in words of the file; every arm of a union counts as one."""
     first = mistakes[0]
-    key = _key_path(first["loc"])
-    arms = [_problem(mistake) for mistake in mistakes if _key_path(mistake["loc"]) == key]
+    key = _key_path(first)
+    arms = [_problem(mistake) for mistake in mistakes if _key_path(mistake) == key]
     problem = " or ".join([arms[0], *(arm.removeprefix("must be ") for arm in arms[1:])])
     if first["type"] == _OURS:
         key, remedy = first["ctx"]["key"] or key, first["ctx"]["remedy"]
@@ -292,7 +292,7 @@ def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
         remedy = "add it"
     else:
         remedy = _shown(first)
-    more = len({_key_path(mistake["loc"]) for mistake in mistakes}) - 1
+    more = len({_key_path(mistake) for mistake in mistakes}) - 1
     return ConfigError(key, problem, remedy + (f" (and {more} more)" if more else ""))
 
 
@@ -315,18 +315,32 @@ def _shown(mistake: ErrorDetails) -> str:
     return f"it is {value!r}"
 
 
-def _key_path(loc: tuple[int | str, ...]) -> str:
+def _key_path(mistake: ErrorDetails) -> str:
     """Write ``("cameras", 1, "url")`` as ``cameras[1].url``; names of union arms are left out."""
     path = ""
-    for part in loc:
+    *parents, last = mistake["loc"] or ("config",)
+    for part in parents:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif re.fullmatch(r"[a-z_][a-z0-9_]*", part):
+        elif part in _KEYS:
             path += f".{part}" if path else part
-    arms = (".int", ".float", ".str")
-    while path.endswith(arms):
-        path = path.rpartition(".")[0]
-    return path or "config"
+    if isinstance(last, int):
+        return f"{path}[{last}]"
+    if mistake["type"] != "extra_forbidden" and last not in _KEYS and path:
+        return path
+    bare = re.fullmatch(r"[A-Za-z0-9_-]+", last)
+    return (f"{path}." if path else "") + (last if bare else repr(last))
+
+
+def _sections() -> list[type[Section]]:
+    """Return the class of every table."""
+    inner = [field.annotation for field in Settings.model_fields.values()]
+    tables = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)]
+    return [Settings, CameraSettings, *tables]
+
+
+_KEYS: Final = frozenset(key for section in _sections() for key in section.model_fields)
+"""Every key of the file; other words in pydantic's paths name the arms of unions."""
 
 
 def _nearest_key(loc: tuple[int | str, ...]) -> str:
