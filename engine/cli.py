@@ -1,0 +1,244 @@
+"""The command ``platering``: parses the command line, calls one room, names errors in one line.
+
+Everything beyond the parser is imported only when its command runs, so ``--help`` is quick.
+Exit codes: 0 done, 1 failed, 2 the configuration, the machine or the command line is wrong,
+130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from engine import __version__
+from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
+
+EXIT_INTERRUPTED: Final = 130
+
+_HALVES: Final = {
+    "run": frozenset({"engine", "api"}),
+    "engine": frozenset({"engine"}),
+    "api": frozenset({"api"}),
+}
+
+_EXIT_CODES: Final = """\
+exit codes:
+  0    done
+  1    failed: something could not be read, reached or found in order
+  2    the configuration, the machine or the command line is wrong; the message names the remedy
+  130  interrupted
+"""
+
+_ABOUT: Final = """\
+Reads license plates from many cameras at once, live from shared memory to the browser.
+
+Every camera of the configuration file is decoded by a process of its own, a pool of recognizers
+reads the plates, and each vehicle becomes one sighting in Redis and on the live page."""
+
+_EXAMPLES: Final = """\
+examples:
+  platering run                          start everything; config.toml of this folder
+  platering read car.jpg clip.mp4        try the recognizer on pictures and videos
+  platering read --json pictures/ | jq   the same for programs
+  platering doctor                       what was found here, and what is missing
+"""
+
+_RUN_ABOUT: Final = {
+    "run": """\
+Runs cameras, recognizers, Redis and the web front until Ctrl-C or SIGTERM, which finish the frames
+under way and end every process within 10 seconds; a second Ctrl-C ends at once. Everything that
+remains is in the data_dir of the configuration.""",
+    "engine": """\
+Runs the half without the web front: cameras, recognizers, tracking and the embedded Redis. With a
+redis.url of its own, the web front may run on another machine (platering api).""",
+    "api": """\
+Runs the web front alone: the live page, the event streams, the ingest of plates and the metrics,
+over the Redis of redis.url, which engines on this or other machines fill (platering engine).""",
+}
+
+_READ_ABOUT: Final = """\
+Reads the plates in pictures and videos. A FILE is a picture, a video, a folder of them, a pattern
+in quotes, or any URL that a camera may have. For pictures every plate is printed, for videos every
+vehicle once, with its first and last time in the video. A file that cannot be read is named, and
+the others are read all the same."""
+
+_READ_EXAMPLES: Final = """\
+examples:
+  platering read car.jpg
+  platering read --regions gb,de holiday/ 'clips/*.mp4'
+  platering read --json clip.mp4 | jq -r .plate
+
+With --json every line of the output is one object with: file, plate, confidence (0-100), region,
+candidates, recognizer; for pictures also box, corners (pixels of the picture); for videos also
+first_s, last_s (seconds in the video), reads, id.
+"""
+
+_DOCTOR_ABOUT: Final = """\
+Looks at everything that platering run needs and says what was found, what would be chosen, and
+what to do about each problem: the configuration, cores, memory, /dev/shm, limits, the recognizer,
+Redis, data_dir, the port of the page, and every camera, which is opened for one frame.
+No password is printed."""
+
+_STATUS_ABOUT: Final = """\
+Asks the running engine of this configuration how its cameras and processes are."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; every error becomes one line on stderr."""
+    try:
+        options = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = options.command
+        code = command(options)
+        sys.stdout.flush()
+    except (ConfigError, PreflightError) as error:
+        return _say(str(error), EXIT_CONFIG)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough, like `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except (PlateringError, OSError) as error:
+        return _say(str(error), EXIT_FAILED)
+    return code
+
+
+def _say(text: str, code: int) -> int:
+    sys.stderr.write(f"platering: {text}\n")
+    return code
+
+
+# --- the parser ----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="platering",
+        description=_ABOUT,
+        epilog=f"{_EXAMPLES}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"platering {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_halves(commands)
+    _add_read(commands)
+    doctor = _add(commands, "doctor", "look for what is missing on this machine", _DOCTOR_ABOUT)
+    _add_config(doctor)
+    _add_json(doctor)
+    doctor.set_defaults(command=_doctor)
+    status = _add(commands, "status", "ask the running engine how it is", _STATUS_ABOUT)
+    _add_config(status)
+    _add_json(status)
+    status.set_defaults(command=_status)
+    return parser
+
+
+_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add(commands: _Commands, name: str, short: str, about: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=short,
+        description=about,
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_halves(commands: _Commands) -> None:
+    shorts = {
+        "run": "run everything",
+        "engine": "run cameras and recognizers, without the web front",
+        "api": "run the web front alone",
+    }
+    for name, halves in _HALVES.items():
+        command = _add(commands, name, shorts[name], _RUN_ABOUT[name])
+        _add_config(command)
+        command.set_defaults(command=_run, halves=halves)
+
+
+def _add_read(commands: _Commands) -> None:
+    read = _add(commands, "read", "read the plates in pictures and videos", _READ_ABOUT)
+    read.epilog = f"{_READ_EXAMPLES}\n{_EXIT_CODES}"
+    read.add_argument("files", nargs="+", metavar="FILE", help="picture, video, folder, pattern")
+    _add_json(read)
+    read.add_argument(
+        "--recognizer",
+        choices=("auto", "builtin", "openalpr"),
+        default="auto",
+        help="auto (default): OpenALPR where its library is found, else the built-in one",
+    )
+    read.add_argument(
+        "--regions",
+        type=_codes,
+        default=(),
+        metavar="CODES",
+        help="where the plates are from, likeliest first, like gb,de,us-ca; default: anywhere",
+    )
+    read.set_defaults(command=_read)
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config.toml"),
+        metavar="FILE",
+        help="the configuration file; default: config.toml in this folder",
+    )
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def _codes(text: str) -> tuple[str, ...]:
+    """Split ``gb,de`` and refuse codes that no pattern is known for."""
+    from engine.plates import region_codes  # noqa: PLC0415  # lazy, see the module's docstring
+
+    codes = tuple(code.strip().lower() for code in text.split(",") if code.strip())
+    unknown = [code for code in codes if code not in region_codes()]
+    if unknown:
+        known = ", ".join(sorted(region_codes()))
+        raise argparse.ArgumentTypeError(f"no region {', '.join(unknown)}; there are {known}")
+    return codes
+
+
+# --- the commands, one call each --------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    from engine.config import load_settings  # noqa: PLC0415  # lazy, see the module's docstring
+    from engine.supervisor import run  # noqa: PLC0415  # same
+
+    return run(load_settings(options.config), halves=options.halves)
+
+
+def _read(options: argparse.Namespace) -> int:
+    from engine.read import ReadOptions, read_files  # noqa: PLC0415  # lazy, see above
+
+    return read_files(
+        options.files,
+        ReadOptions(
+            recognizer=options.recognizer, regions=options.regions, as_json=bool(options.json)
+        ),
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from engine.doctor import examine, print_findings  # noqa: PLC0415  # lazy, see above
+
+    return print_findings(examine(options.config), as_json=bool(options.json))
+
+
+def _status(options: argparse.Namespace) -> int:
+    from engine.config import load_settings  # noqa: PLC0415  # lazy, see the module's docstring
+    from engine.status import print_status  # noqa: PLC0415  # same
+
+    return print_status(load_settings(options.config), as_json=bool(options.json))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
