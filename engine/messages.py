@@ -50,24 +50,22 @@ class RingHandle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrantRing(Message, frozen=True, kw_only=True):
-    """To a decoder: write here. Descriptors: ready read, ready write, return read, tokens write."""
+    """To a decoder: write here. Descriptors: ready read, ready write, return read, tokens write.
+
+    With ``draining`` it is an older ring that a dead predecessor had not emptied yet.
+    """
 
     handle: RingHandle
-
-
-class Hints(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recognizer should know of a camera."""
-
-    regions: tuple[str, ...] = ()
-    topn: int = 5
+    draining: bool = False
 
 
 class AttachRing(Message, frozen=True, kw_only=True):
     """To a worker: take frames from here. Descriptors: ready read, return write."""
 
     handle: RingHandle
-    hints: Hints
     weight: float
+    regions: tuple[str, ...] = ()
+    topn: int = 5
 
 
 class DetachRing(Message, frozen=True, kw_only=True):
@@ -84,6 +82,12 @@ class AttachReads(Message, frozen=True, kw_only=True):
 
     worker: str
     incarnation: int
+
+
+class TakeStock(Message, frozen=True, kw_only=True):
+    """To a decoder: a worker died while taking a frame; say which slots are outstanding."""
+
+    ring: int
 
 
 class Reclaim(Message, frozen=True, kw_only=True):
@@ -118,6 +122,13 @@ class WantRing(Message, frozen=True, kw_only=True):
     width_px: int
     height_px: int
     lossless: bool
+
+
+class Outstanding(Message, frozen=True, kw_only=True):
+    """A decoder's answer to ``TakeStock``: (slot, generation) that are READY, not announced."""
+
+    ring: int
+    slots: tuple[tuple[int, int], ...]
 
 
 class RingDrained(Message, frozen=True, kw_only=True):
@@ -198,6 +209,8 @@ class ReadsRecord(Message, frozen=True, kw_only=True):
     sequence: int
     camera_index: int
     reads: FrameReads
+    recognized_monotonic_ns: int = 0
+    """When recognition ended; 0 where the sender does not say."""
 
 
 class ReadsAck(Message, frozen=True, kw_only=True):
@@ -235,9 +248,9 @@ class IngestDone(Message, frozen=True, kw_only=True):
 
 
 ToChild: TypeAlias = (
-    Start | GrantRing | AttachRing | DetachRing | AttachReads | Reclaim | Pause | Stop
+    Start | GrantRing | AttachRing | DetachRing | AttachReads | TakeStock | Reclaim | Pause | Stop
 )
-ToSupervisor: TypeAlias = Ready | WantRing | RingDrained | CameraTurned | Failed
+ToSupervisor: TypeAlias = Ready | WantRing | Outstanding | RingDrained | CameraTurned | Failed
 ToPublisher: TypeAlias = ReadsRecord | IngestReads | IngestSighting
 FromPublisher: TypeAlias = ReadsAck | IngestDone
 Control: TypeAlias = Request | Reply
