@@ -11,7 +11,7 @@ one. Layout, in words::
              2  heartbeat_ns    monotonic clock of its last turn
              3  turn            completed turns of its loop
              4  busy            1 between taking work and finishing the turn, 0 while waiting
-             5  state           kind's own: a decoder's ``CameraState`` by order of definition
+             5  state           kind's own: 1 + a decoder's ``CameraState`` by order of definition
              6  intent          worker: id of the ring it is taking a frame from, else 0
              7  busy_ns         nanoseconds spent recognizing (worker)
              8  camera          decoder: its camera's index
@@ -101,6 +101,8 @@ class Fate(IntEnum):
     DECODE_ERRORS = 17
     BYTES = 18
     """Bytes of pixels written into slots."""
+    DROPPED_NO_RING = 19
+    """No ring was granted: too little shared memory, or the supervisor was busy."""
 
 
 class Count(IntEnum):

@@ -36,6 +36,7 @@ ready that is not (one read that finds an empty pipe), never the other way round
 """
 
 import os
+import select
 import time
 from collections.abc import Sequence
 
@@ -81,7 +82,7 @@ class RingWriter:
         self.memory = memory
         self.handle = memory.handle
         self._row = row
-        self._ready_read, self._ready_write, self.return_read, tokens = fds
+        self._ready_read, self._ready_write, self._return_read, tokens = fds
         self._fds = fds
         self._tokens = Tokens(tokens)
         self._max_unread = max_unread
@@ -150,6 +151,10 @@ class RingWriter:
         memory.put(slot, STATE, SlotState.WRITING)
         return slot
 
+    def wait_for_return(self, timeout_s: float) -> None:
+        """Sleep until a slot may have come back."""
+        select.select([self._return_read], [], [], timeout_s)
+
     def abandon(self, slot: int) -> None:
         """Give an acquired slot back unwritten."""
         self._release(slot)
@@ -183,7 +188,7 @@ class RingWriter:
 
     def _collect(self) -> None:
         """Take the returned slots into the free list, last one on top: it is hottest in cache."""
-        while (descriptor := read_descriptor(self.return_read)) is not None:
+        while (descriptor := read_descriptor(self._return_read)) is not None:
             if self._is_held(*descriptor):
                 self._release(descriptor[0])
 

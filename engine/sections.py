@@ -5,7 +5,7 @@ They live here because the supervisor encodes them and must not import what it s
 
 import msgspec
 
-from engine.config import ApiSettings
+from engine.config import ApiSettings, CameraSettings, OpenAlprSettings
 
 
 class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,49 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     def settings(self) -> ApiSettings:
         """The ``[api]`` table, validated again."""
         return ApiSettings.model_validate_json(self.api)
+
+    def encode(self) -> bytes:
+        """Return the bytes for ``Start.section``."""
+        return msgspec.json.encode(self)
+
+
+class DecoderSection(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a decoder needs to know of its camera."""
+
+    camera: str
+    """The camera's table as JSON (``settings`` validates it)."""
+    index: int
+    """Its cell on the board."""
+    base_dir: str
+    """Where relative file paths start."""
+    max_unread: int
+    """Frames a live camera may offer at once: 1, or the batch size of the workers."""
+
+    @property
+    def settings(self) -> CameraSettings:
+        """The camera's table, validated again."""
+        return CameraSettings.model_validate_json(self.camera)
+
+    def encode(self) -> bytes:
+        """Return the bytes for ``Start.section``."""
+        return msgspec.json.encode(self)
+
+
+class WorkerSection(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a recognizer worker needs to know."""
+
+    recognizer: str
+    openalpr: str
+    """The ``[openalpr]`` table as JSON."""
+    batch: int
+    batch_wait_ms: float
+    core: int
+    """The core to run on, -1 for any."""
+
+    @property
+    def openalpr_settings(self) -> OpenAlprSettings:
+        """The ``[openalpr]`` table, validated again."""
+        return OpenAlprSettings.model_validate_json(self.openalpr)
 
     def encode(self) -> bytes:
         """Return the bytes for ``Start.section``."""

@@ -1,0 +1,321 @@
+"""A decoder process: one camera's frames from its source into its ring, and nothing else.
+
+Run as ``python -m engine.decoder FD``. The main thread reads the source; a second thread hears the
+supervisor, so that a source that blocks for seconds delays no order. Both use the ring under one
+lock. A source that fails is opened again, forever, with growing pauses.
+"""
+
+import itertools
+import logging
+import os
+import random
+import threading
+import time
+from typing import Final
+
+import msgspec
+
+from engine.board import (
+    CAMERA,
+    LAST_FRAME_UNIX_NS,
+    STATE,
+    Fate,
+    Journal,
+    Kind,
+    Stage,
+)
+from engine.errors import SourceError, SourceUnsupportedError
+from engine.messages import (
+    CameraTurned,
+    GrantRing,
+    Outstanding,
+    Pause,
+    Ready,
+    Reclaim,
+    RingDrained,
+    Stop,
+    TakeStock,
+    ToChild,
+    WantRing,
+)
+from engine.motion import MotionGate
+from engine.process import Child, LinkEndedError, run_child
+from engine.ring import RingWriter
+from engine.ring_memory import RingMemory
+from engine.sections import DecoderSection
+from engine.sources import open_source
+from engine.sources.base import Source, SourceFrame, SourceOptions
+from engine.types import CameraState
+
+BEAT_S: Final = 0.25
+GRANT_S: Final = 15.0
+"""How long a decoder waits for its ring before it tries again."""
+DRAIN_S: Final = 1.0
+"""How long a stopping decoder waits for leased frames to come back."""
+LAST_WORDS_S: Final = 1.5
+"""How long a source that blocks may delay the end of its process."""
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+STATES: Final = tuple(CameraState)
+
+log = logging.getLogger(__name__)
+
+
+class Decoder:
+    """One camera's source, ring and state."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._row = child.row
+        self._link = child.link
+        self._section = msgspec.json.decode(child.section, type=DecoderSection)
+        self._camera = self._section.settings
+        self._index = self._section.index
+        self._row.words[CAMERA] = self._index
+        self._changed = threading.Condition()
+        """Guards all below; notified when the supervisor said something."""
+        self._ring: RingWriter | None = None
+        self._draining: list[RingWriter] = []
+        self._journal: Journal | None = self._row.take_journal(self._index)
+        self._paused = False
+        self._stopped = False
+        self._capped = 0
+        self._gate = MotionGate() if self._camera.skip_static else None
+
+    # --- main thread: the source ---------------------------------------------------------------
+
+    def run(self) -> None:
+        """Capture until told to stop, then take back what nobody read."""
+        threading.Thread(target=self._listen, name="link", daemon=True).start()
+        self._link.send(Ready())
+        pause_s = FIRST_PAUSE_S
+        while not self._is_stopping():
+            if self._paused:
+                self._turn(CameraState.PAUSED)
+                self._wait(BEAT_S)
+                continue
+            started = time.monotonic()
+            if self._capture():
+                self._turn(CameraState.ENDED)
+                self._wait_until_stopped_or_paused()
+                continue
+            if time.monotonic() - started > LONGEST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            self._row.fate(self._index, Fate.RECONNECTS)
+            self._wait(pause_s * random.uniform(0.75, 1.25))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._drain()
+
+    def _capture(self) -> bool:
+        """Play the source once; return True when it came to its end, False when it failed."""
+        self._turn(CameraState.CONNECTING)
+        try:
+            source = open_source(self._camera.url, self._options())
+        except SourceUnsupportedError:
+            raise
+        except SourceError as error:
+            self._turn(CameraState.LOST, str(error))
+            return False
+        try:
+            for frame in source.frames(self._is_interrupted):
+                self._turn(CameraState.LIVE)
+                self._count_capped(source)
+                self._handle(frame, lossless=not source.live)
+            if source.live and not self._is_interrupted():
+                self._turn(CameraState.LOST, "the stream ended")
+                return False
+        except SourceError as error:
+            self._row.fate(self._index, Fate.DECODE_ERRORS)
+            self._turn(CameraState.LOST, str(error))
+            return False
+        finally:
+            source.close()
+        return not self._is_interrupted()
+
+    def _options(self) -> SourceOptions:
+        camera = self._camera
+        return SourceOptions(
+            play=camera.play,
+            loop=camera.loop,
+            fps=camera.fps,
+            connect_timeout_s=camera.connect_timeout_s,
+            read_timeout_s=camera.read_timeout_s,
+            transport=camera.transport,
+            base_dir=self._section.base_dir,
+        )
+
+    def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
+        """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
+        if self._gate is not None and not self._gate.changed(
+            frame.preview(), frame.captured_monotonic_ns / 1e9
+        ):
+            self._row.pass_by(self._index, Fate.SKIPPED_STATIC)
+            return
+        writer = self._ring_for(frame, lossless=lossless)
+        if writer is None:
+            self._row.pass_by(self._index, Fate.DROPPED_NO_RING)
+            return
+        slot = self._acquire(writer)
+        if slot is None:
+            self._row.pass_by(self._index, Fate.DROPPED_LEASED)
+            return
+        target = writer.memory.frame(slot)
+        if writer.handle.format == "i420":
+            frame.write_i420(target)
+        else:
+            frame.write_luma(target)
+        with self._changed:
+            writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns)
+        self._row.fate(self._index, Fate.BYTES, target.nbytes)
+        self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
+        self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
+
+    def _count_capped(self, source: Source) -> None:
+        """Account for the frames that the ``fps`` cap left out since the last one."""
+        capped = source.capped
+        for _ in range(capped - self._capped if capped >= self._capped else capped):
+            self._row.pass_by(self._index, Fate.SKIPPED_RATE)
+        self._capped = capped
+
+    def _acquire(self, writer: RingWriter) -> int | None:
+        """Return a free slot; a lossless ring waits for one, a live ring never does."""
+        with self._changed:
+            slot = writer.acquire()
+        while slot is None and writer.handle.lossless and not self._is_interrupted():
+            writer.wait_for_return(BEAT_S)
+            with self._changed:
+                slot = writer.acquire()
+        return slot
+
+    def _ring_for(self, frame: SourceFrame, *, lossless: bool) -> RingWriter | None:
+        """Return the ring for frames of this size; a change of size gets a new ring."""
+        width_px, height_px = frame.width_px, frame.height_px
+        if self._camera.format == "i420":
+            width_px, height_px = width_px & ~1, height_px & ~1
+        wanted = (width_px, height_px, lossless)
+        writer = self._ring
+        if writer is not None and _shape(writer) == wanted:
+            return writer
+        with self._changed:
+            if writer is not None:
+                self._draining.append(writer)
+                self._ring = None
+        self._drain_old()
+        self._link.send(WantRing(width_px=width_px, height_px=height_px, lossless=lossless))
+        deadline = time.monotonic() + GRANT_S
+        with self._changed:
+            while self._ring is None and not self._is_stopping() and time.monotonic() < deadline:
+                self._changed.wait(BEAT_S)
+            granted = self._ring
+        return granted if granted is not None and _shape(granted) == wanted else None
+
+    def _turn(self, state: CameraState, reason: str = "") -> None:
+        """Change the camera's state, once, for everybody to see."""
+        code = STATES.index(state)
+        if self._row.words[STATE] == code + 1:
+            return
+        self._row.words[STATE] = code + 1
+        level = logging.WARNING if state is CameraState.LOST else logging.INFO
+        log.log(level, "%s %s", state, reason, extra={"camera": self._camera.name})
+        self._link.send(CameraTurned(state=state, reason=reason))
+
+    def _is_stopping(self) -> bool:
+        return self._stopped or self._child.stopping()
+
+    def _is_interrupted(self) -> bool:
+        return self._is_stopping() or self._paused
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep until the time is over or the supervisor said something."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def _wait_until_stopped_or_paused(self) -> None:
+        while not self._is_interrupted():
+            self._wait(BEAT_S)
+
+    def _drain(self) -> None:
+        """Take back unread frames, wait for leased ones as long as ``DRAIN_S``."""
+        with self._changed:
+            if self._ring is not None:
+                self._draining.append(self._ring)
+                self._ring = None
+        deadline = time.monotonic() + DRAIN_S
+        while self._drain_old() and time.monotonic() < deadline:
+            self._wait(0.02)
+
+    def _drain_old(self) -> bool:
+        """Empty the rings that are left behind; return True while one is not empty."""
+        with self._changed:
+            for writer in list(self._draining):
+                if writer.drain():
+                    self._draining.remove(writer)
+                    writer.close()
+                    self._link.send(RingDrained(ring=writer.handle.ring))
+            return bool(self._draining)
+
+    # --- second thread: the supervisor ---------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Hear the supervisor until it ends; then end this process, too."""
+        try:
+            for turn in itertools.count():
+                received = self._link.receive(timeout_s=BEAT_S)
+                self._row.beat(time.monotonic_ns())
+                if received is not None:
+                    with self._changed:
+                        self._obey(*received)
+                        self._changed.notify_all()
+                if turn % 4 == 0 and self._draining:
+                    self._drain_old()
+                if self._is_stopping():
+                    break
+        except LinkEndedError:
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
+        time.sleep(LAST_WORDS_S)  # the main thread ends the process, unless its source blocks
+        os._exit(0)
+
+    def _obey(self, message: ToChild, fds: list[int]) -> None:
+        """Do what one message says; called with the lock held."""
+        match message:
+            case GrantRing(handle=handle, draining=draining):
+                memory = RingMemory.attach(handle)
+                writer = RingWriter(memory, self._row, fds, self._section.max_unread)
+                writer.adopt(self._journal)
+                if draining:
+                    self._draining.append(writer)
+                else:
+                    self._ring = writer
+            case TakeStock(ring=ring):
+                for writer in self._writers(ring):
+                    self._link.send(Outstanding(ring=ring, slots=tuple(writer.outstanding())))
+            case Reclaim(ring=ring, slots=slots):
+                for writer in self._writers(ring):
+                    writer.reclaim(slots)
+            case Pause(paused=paused):
+                self._paused = paused
+            case Stop():
+                self._stopped = True
+            case _:
+                log.warning("ignored %s", type(message).__name__)
+
+    def _writers(self, ring: int) -> list[RingWriter]:
+        """Return the writer of a ring, if this decoder holds it."""
+        held = [*self._draining, *([self._ring] if self._ring is not None else [])]
+        return [writer for writer in held if writer.handle.ring == ring]
+
+
+def _shape(writer: RingWriter) -> tuple[int, int, bool]:
+    handle = writer.handle
+    return handle.width_px, handle.height_px, handle.lossless
+
+
+def main(child: Child) -> None:
+    """Run a decoder."""
+    Decoder(child).run()
+
+
+if __name__ == "__main__":
+    run_child(Kind.DECODER, main)

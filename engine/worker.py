@@ -1,0 +1,228 @@
+"""A recognizer worker: takes the frame of the camera that waited longest, reads it in place.
+
+Run as ``python -m engine.worker FD``. ``Start`` brings the descriptors of the token pipe (read,
+write); rings and the reads channel come and go over the link while it works.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import time
+from typing import Final
+
+import cv2
+import msgspec
+
+from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
+from engine.errors import RecognizerError
+from engine.evidence import crop_jpeg, frame_jpeg
+from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
+from engine.process import Child, run_child
+from engine.reads_channel import ReadsSender
+from engine.recognizers.base import RecognizeHints
+from engine.recognizers.registry import open_recognizer
+from engine.ring import Lease, RingTaker
+from engine.ring_memory import RingMemory, Tokens
+from engine.sections import WorkerSection
+from engine.types import FrameReads, PlateRead
+
+IDLE_S: Final = 0.5
+"""An idle worker completes a turn at least this often."""
+SETTLE_S: Final = 2.0
+"""How long a stopping worker waits for the publisher to commit its last reads."""
+FRAME_GAIN: Final = 3.0
+"""A frame picture is encoded again when the plate's confidence beats the last one by this."""
+REMEMBERED_PLATES: Final = 256
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The loop of one worker; single-threaded, so that a lease line has one writer."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._row = child.row
+        self._link = child.link
+        self._section = msgspec.json.decode(child.section, type=WorkerSection)
+        self._recognizer, reason = open_recognizer(
+            self._section.recognizer, self._section.openalpr_settings
+        )
+        self._sender = ReadsSender(child.row)
+        self._rings: dict[int, RingTaker] = {}
+        self._hints: dict[int, RecognizeHints] = {}
+        self._pictured: dict[tuple[int, str], float] = {}
+        self._stopping = False
+        self._tokens_read, tokens_write = child.fds
+        self._tokens = Tokens(tokens_write)
+        self._control = select.epoll()
+        self._control.register(self._link, select.EPOLLIN)
+        self._idle = select.epoll()
+        self._idle.register(self._control, select.EPOLLIN)
+        self._idle.register(self._tokens_read, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._link.send(Ready(detail=reason))
+
+    def run(self) -> None:
+        """Work until told to stop; then settle what is held."""
+        while not (self._stopping or self._child.stopping()):
+            leases = self._take_batch()
+            self._row.words[BUSY] = bool(leases)
+            for lease in leases:
+                self._recognize(lease)
+            self._row.words[BUSY] = 0
+            self._row.beat(time.monotonic_ns())
+            self._attend(wait=not leases)
+        self._settle()
+
+    def _take_batch(self) -> list[Lease]:
+        """Lease up to a batch of frames, those of the longest waiting cameras first."""
+        leases: list[Lease] = []
+        deadline_ns = time.monotonic_ns() + int(self._section.batch_wait_ms * 1e6)
+        while len(leases) < self._section.batch:
+            lease = self._take_longest_waiting(len(leases))
+            if lease is not None:
+                leases.append(lease)
+            elif not leases or time.monotonic_ns() >= deadline_ns:
+                break
+            else:  # a batch is open: see whether its next frame comes before the deadline
+                left_ms = (deadline_ns - time.monotonic_ns()) / 1e6
+                select.select([self._tokens_read], [], [], max(0.0, left_ms / 1e3))
+                self._consume_token()
+        return leases
+
+    def _take_longest_waiting(self, line: int) -> Lease | None:
+        """Lease the next frame, or None; if other cameras wait, too, another worker is woken."""
+        now_ns = time.monotonic_ns()
+        waiting = [
+            (waited, ring)
+            for ring in self._rings.values()
+            if (waited := ring.waited_ns(now_ns)) > 0.0
+        ]
+        if len(waiting) > 1:
+            waiting.sort(key=lambda pair: pair[0], reverse=True)
+        for _waited, ring in waiting:
+            lease = ring.take(line)
+            if lease is not None:
+                if len(waiting) > 1 or ring.waited_ns(now_ns) > 0.0:
+                    self._tokens.put()
+                return lease
+        return None
+
+    def _recognize(self, lease: Lease) -> None:
+        """Read one leased frame in place, hand its reads over, give the slot back."""
+        ring, started_ns = lease.ring, time.monotonic_ns()
+        self._row.observe(Stage.SLOT_TO_LEASE, started_ns - lease.offered_ns)
+        fate = Fate.RECOGNIZED
+        try:
+            reads = self._recognizer.recognize(lease.luma, self._hints[ring.handle.ring])
+        except RecognizerError as error:
+            log.warning("%s", error, extra={"camera": ring.handle.camera_name})
+            reads, fate = [], Fate.FAILED_ERROR
+        elapsed_ns = time.monotonic_ns() - started_ns
+        self._row.observe(Stage.RECOGNIZE, elapsed_ns)
+        self._row.words[BUSY_NS] += elapsed_ns
+        if reads:
+            self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
+            self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
+        ring.give_back(lease, fate)
+
+    def _with_evidence(self, lease: Lease, reads: list[PlateRead]) -> FrameReads:
+        """Put the reads together with their pictures, copied out of the slot."""
+        handle = lease.ring.handle
+        frame = lease.ring.memory.frame(lease.slot)
+        return FrameReads(
+            stamp=lease.stamp,
+            reads=tuple(reads),
+            crops=tuple(crop_jpeg(frame, handle.height_px, read.box) for read in reads),
+            frame_jpeg=self._frame_picture(lease, reads),
+            recognizer_version=self._recognizer.version,
+        )
+
+    def _frame_picture(self, lease: Lease, reads: list[PlateRead]) -> bytes:
+        """Encode the frame when a read of it beats what was pictured of that plate before."""
+        camera = lease.ring.handle.camera
+        better = [
+            read
+            for read in reads
+            if read.confidence > self._pictured.get((camera, read.plate), -FRAME_GAIN) + FRAME_GAIN
+        ]
+        for read in better:
+            self._pictured.pop((camera, read.plate), None)
+            self._pictured[camera, read.plate] = read.confidence
+        while len(self._pictured) > REMEMBERED_PLATES:
+            del self._pictured[next(iter(self._pictured))]
+        if not better:
+            return b""
+        return frame_jpeg(lease.ring.memory.frame(lease.slot), lease.ring.handle.height_px)
+
+    def _attend(self, *, wait: bool) -> None:
+        """Hear the supervisor and the publisher; without work, sleep until a token comes."""
+        if wait:
+            channel = self._sender.fileno()
+            if channel >= 0:
+                wanted = select.EPOLLIN | (select.EPOLLOUT if self._sender.has_unsent else 0)
+                self._control.modify(channel, wanted)
+            self._idle.poll(IDLE_S)
+            self._consume_token()
+        for fd, _event in self._control.poll(0):
+            if fd == self._link.fileno():
+                self._hear_supervisor()
+            else:
+                self._sender.receive_acks()
+                self._sender.flush()
+
+    def _consume_token(self) -> None:
+        """Take one wake-up off the pipe, if another worker was not faster."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._tokens_read, 1)
+
+    def _hear_supervisor(self) -> None:
+        """Do what one message says."""
+        received = self._link.receive()
+        if received is None:
+            return
+        message, fds = received
+        match message:
+            case AttachRing(handle=handle, weight=weight):
+                taker = RingTaker(RingMemory.attach(handle), self._row, fds[0], fds[1], weight)
+                self._rings[handle.ring] = taker
+                self._hints[handle.ring] = RecognizeHints(message.regions, message.topn)
+                self._tokens.put()
+            case DetachRing(ring=ring) if ring in self._rings:
+                self._rings.pop(ring).close()
+                del self._hints[ring]
+            case AttachReads():
+                channel = socket.socket(fileno=fds[0])
+                self._sender.attach(channel)
+                self._control.register(channel, select.EPOLLIN)
+            case Stop():
+                self._stopping = True
+            case _:
+                log.warning("ignored %s", type(message).__name__)
+
+    def _settle(self) -> None:
+        """Wait a little for the publisher to commit the last reads."""
+        deadline = time.monotonic() + SETTLE_S
+        while not self._sender.is_settled and time.monotonic() < deadline:
+            self._sender.flush()
+            if self._sender.fileno() < 0:
+                self._attend(wait=True)
+            else:
+                select.select([self._sender], [], [], 0.1)
+                self._sender.receive_acks()
+        self._recognizer.close()
+
+
+def main(child: Child) -> None:
+    """Run a worker with one thread per library."""
+    cv2.setNumThreads(1)
+    section = msgspec.json.decode(child.section, type=WorkerSection)
+    if section.core >= 0:
+        os.sched_setaffinity(0, {section.core})
+    Worker(child).run()
+
+
+if __name__ == "__main__":
+    run_child(Kind.WORKER, main)
