@@ -210,6 +210,11 @@ class Row:
         """The step is complete."""
         self.words[JOURNAL + 1] = 0
 
+    def peek_journal(self) -> Journal | None:
+        """Return the open step as it stands, its count not judged; see ``take_journal``."""
+        ring, slot, which = self.words[JOURNAL : JOURNAL + 3].tolist()
+        return Journal(ring, slot - 1, Fate(which), counted=False) if slot else None
+
     def take_journal(self, camera: int) -> Journal | None:
         """Return the step a dead predecessor was in, if any, and close it.
 

@@ -5,6 +5,7 @@ socket pair, everything unacknowledged is sent again, and its cursor tells it th
 """
 
 import socket
+import time
 from collections import deque
 from typing import Final
 
@@ -52,7 +53,12 @@ class ReadsSender:
     def send(self, camera_index: int, reads: FrameReads) -> None:
         """Number the reads of a frame and send them as soon as the channel takes them."""
         self._sequence += 1
-        record = ReadsRecord(sequence=self._sequence, camera_index=camera_index, reads=reads)
+        record = ReadsRecord(
+            sequence=self._sequence,
+            camera_index=camera_index,
+            reads=reads,
+            recognized_monotonic_ns=time.monotonic_ns(),
+        )
         if len(self._pending) >= MAX_PENDING:
             self._pending.popleft()
             self._unsent = min(self._unsent, len(self._pending))

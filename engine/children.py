@@ -1,0 +1,159 @@
+"""One child process as the supervisor sees it: spawn, link, exit, backoff."""
+
+import logging
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from engine.board import Board, Kind, Row, Seat
+from engine.errors import EXIT_CONFIG
+from engine.messages import DECODE, Message, Start, ToSupervisor, encode
+from engine.process import MESSAGE_BYTES
+
+MODULES: Final = {
+    Kind.DECODER: "engine.decoder",
+    Kind.WORKER: "engine.worker",
+    Kind.PUBLISHER: "engine.publisher",
+    Kind.API: "api.server",
+}
+FIRST_BACKOFF_S: Final = 0.1
+LONGEST_BACKOFF_S: Final = 30.0
+SETTLED_S: Final = 30.0
+"""A child that lived this long starts again with the shortest backoff."""
+_HOME: Final = str(Path(__file__).resolve().parent.parent)
+
+log = logging.getLogger(__name__)
+
+
+class ChildProcess:
+    """A role that some process fills: its row on the board stays, its incarnations come and go."""
+
+    def __init__(self, kind: Kind, name: str, board: Board, row_index: int) -> None:
+        self.kind = kind
+        self.name = name
+        self.row_index = row_index
+        self.row: Row = board.row(row_index)
+        self.incarnation = 0
+        self.restarts = 0
+        self.detail = ""
+        self.failure = ""
+        """What it said last before it ended."""
+        self.is_wanted = True
+        self.is_ready = False
+        self.start_at = 0.0
+        self._board = board.name
+        self._backoff_s = FIRST_BACKOFF_S
+        self._started_at = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: socket.socket | None = None
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self.pidfd = -1
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 while there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def is_up(self) -> bool:
+        """True between spawn and reap."""
+        return self._process is not None
+
+    def spawn(self, section: bytes, log_section: bytes, fds: Sequence[int] = ()) -> None:
+        """Start an incarnation and send it ``Start`` with these descriptors."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self.incarnation += 1
+        self._started_at = time.monotonic()
+        environment = dict(os.environ)
+        paths = [_HOME, environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        environment["PYTHONSAFEPATH"] = "1"  # a folder named engine in the cwd is none of ours
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", MODULES[self.kind], str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            process_group=0,  # Ctrl-C is for the supervisor alone
+        )
+        theirs.close()
+        self._link = ours
+        self._outbox.clear()
+        self.failure, self.is_ready = "", False
+        self.pidfd = os.pidfd_open(self._process.pid)
+        seat = Seat(self._board, self.row_index, self.incarnation)
+        start = Start(seat=seat, name=self.name, section=section, log=log_section)
+        self.send(start, fds)
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Send a message, now or as soon as the child reads; a dead child's is forgotten."""
+        if self._link is not None:
+            self._outbox.append((encode(message), list(fds)))
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what the link takes without waiting."""
+        while self._outbox and self._link is not None:
+            packet, fds = self._outbox[0]
+            try:
+                socket.send_fds(self._link, [packet], fds)
+            except BlockingIOError:
+                return
+            except OSError:  # it is dying; its pidfd says so next
+                self._outbox.clear()
+                return
+            self._outbox.popleft()
+
+    def receive(self) -> ToSupervisor | None:
+        """Return the next message, or None when none waits."""
+        if self._link is None:
+            return None
+        try:
+            data = self._link.recv(MESSAGE_BYTES)
+        except (BlockingIOError, ConnectionError):
+            return None
+        return DECODE.to_supervisor.decode(data) if data else None
+
+    def link_fileno(self) -> int:
+        """The link's descriptor, -1 while there is none."""
+        return self._link.fileno() if self._link is not None else -1
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the present incarnation, if there is one."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def reap(self) -> int:
+        """Collect a dead incarnation; return its exit code (negative: the signal)."""
+        if self._process is None or self._link is None:
+            raise ValueError(f"{self.name} does not run")
+        code = self._process.wait()
+        self._process = None
+        self._link.close()
+        self._link = None
+        os.close(self.pidfd)
+        self.pidfd = -1
+        self.is_ready = False
+        if code == EXIT_CONFIG:
+            self.is_wanted = False  # the same configuration would fail again
+        self._back_off()
+        return code
+
+    def _back_off(self) -> None:
+        """Choose when the next incarnation may start."""
+        now = time.monotonic()
+        if now - self._started_at > SETTLED_S:
+            self._backoff_s = FIRST_BACKOFF_S
+        self.start_at = now + self._backoff_s * random.uniform(0.8, 1.2)
+        self._backoff_s = min(3 * self._backoff_s, LONGEST_BACKOFF_S)
+
+    def release(self) -> None:
+        """Let go of the row, so that the board can be closed."""
+        self.row.release()
