@@ -1,0 +1,101 @@
+"""What every source promises: frames that write themselves into memory the caller owns.
+
+The decoder process opens one source per camera and hands each frame a ring slot to write into,
+so the pixels are copied once, from the codec's buffer (or the renderer's) into shared memory.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, Protocol
+
+import msgspec
+
+from engine.types import Bgr, Luma
+
+PREVIEW_WIDTH_PX = 160
+"""The widest preview a frame makes; the motion gate needs no more."""
+
+
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to play a source; the decoder fills it from the camera's section.
+
+    ``play``: ``realtime`` paces a file like a camera, ``fast`` gives every frame as quickly as it
+    is taken. ``fps`` caps the frame rate (0: all frames). ``base_dir`` is where relative file
+    paths start ("" for the working directory).
+    """
+
+    play: Literal["realtime", "fast"] = "realtime"
+    loop: bool = False
+    fps: float = 0.0
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+    transport: Literal["auto", "tcp", "udp"] = "auto"
+    base_dir: str = ""
+
+
+class SourceFrame(Protocol):
+    """One picture; valid until the next one is taken from ``frames()``.
+
+    Times are stamped once: when the picture became available (live), or when it was due (a file
+    played in real time). ``pts_s`` is the media's own time in seconds, None where it has none.
+    """
+
+    @property
+    def width_px(self) -> int:
+        """Width of the picture in pixels."""
+
+    @property
+    def height_px(self) -> int:
+        """Height of the picture in pixels."""
+
+    @property
+    def captured_unix_ns(self) -> int:
+        """Wall clock at capture, nanoseconds since 1970."""
+
+    @property
+    def captured_monotonic_ns(self) -> int:
+        """``time.monotonic_ns`` at capture."""
+
+    @property
+    def pts_s(self) -> float | None:
+        """The media's own time."""
+
+    def write_luma(self, target: Luma) -> None:
+        """Write the luma plane as it was coded (limited range stays limited).
+
+        target: (H, W) uint8, C-contiguous; the caller's, every byte is overwritten.
+        """
+
+    def write_i420(self, target: Luma) -> None:
+        """Write planar 4:2:0: luma, then U, then V.
+
+        target: (H' * 3 // 2, W') uint8, C-contiguous, with H' and W' the height and width
+        rounded down to even; an odd last row or column is left out.
+        """
+
+    def write_bgr(self, target: Bgr) -> None:
+        """Write blue, green, red; target: (H, W, 3) uint8, C-contiguous."""
+
+    def preview(self) -> Luma:
+        """Return a luma copy at most ``PREVIEW_WIDTH_PX`` wide; the caller's."""
+
+
+class Source(Protocol):
+    """A camera, stream, file or scene that yields frames; one thread uses it."""
+
+    @property
+    def live(self) -> bool:
+        """True: never waits for us, late frames are dropped. False: lossless, it waits."""
+
+    @property
+    def capped(self) -> int:
+        """How many frames the ``fps`` cap has left out so far."""
+
+    def frames(self, stop: Callable[[], bool]) -> Iterator[SourceFrame]:
+        """Yield frames until the end of the stream or until ``stop()`` is true.
+
+        Raises:
+            SourceError: it cannot be read (any more); the text never holds a password.
+        """
+
+    def close(self) -> None:
+        """Let go of connections and files; ``frames()`` ends. Safe to call twice."""

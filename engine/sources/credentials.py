@@ -1,0 +1,27 @@
+"""Keeps passwords out of everything people read: messages, logs, the page."""
+
+import re
+from urllib.parse import urlsplit
+
+MASK = "***"
+
+_USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)([^:/?#@]*)(:.*)?@", re.IGNORECASE | re.DOTALL)
+_SECRET_PARAMETER = re.compile(
+    r"(?<=[?&;])([^=&;]*(?:pass|pwd|token|secret|key|auth|signature)[^=&;]*)=[^&;#]*",
+    re.IGNORECASE,
+)
+
+
+def redact(url: str) -> str:
+    """Return the URL with passwords and secret parameters masked.
+
+    Unescaped ``/``, ``?`` and ``@`` inside a password are expected, so everything between the
+    first colon and the last ``@`` goes; rather too much than one letter of a password.
+    """
+    masked = _USERINFO.sub(lambda m: f"{m[1]}{m[2]}{':' + MASK if m[3] else ''}@", url)
+    return _SECRET_PARAMETER.sub(rf"\1={MASK}", masked)
+
+
+def scheme(url: str) -> str:
+    """Return the scheme in lower case, "" for a plain path."""
+    return urlsplit(url).scheme.lower() if "://" in url else ""

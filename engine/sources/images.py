@@ -1,0 +1,156 @@
+"""Images as a camera: one file, a folder, or a glob, in the order of their names."""
+
+import glob
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from engine.errors import SourceError
+from engine.sources.base import SourceOptions
+from engine.sources.pace import Pacer, Stamp
+from engine.sources.planes import shrink
+from engine.types import Bgr, Luma
+
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+_SLIDES_PER_S = 1.0
+"""How fast images follow each other in real time when no ``fps`` is given."""
+
+_log = logging.getLogger(__name__)
+
+
+class PictureFrame:
+    """A picture held as BGR or gray pixels; see ``engine.sources.base.SourceFrame``."""
+
+    __slots__ = ("_luma", "_pixels", "_stamp", "pts_s")
+
+    def __init__(self, pixels: Bgr | Luma, stamp: Stamp, pts_s: float | None) -> None:
+        self._pixels, self._stamp, self.pts_s = pixels, stamp, pts_s
+        self._luma: Luma | None = pixels if pixels.ndim == 2 else None
+
+    @property
+    def width_px(self) -> int:
+        """Width of the picture."""
+        return int(self._pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        """Height of the picture."""
+        return int(self._pixels.shape[0])
+
+    @property
+    def captured_unix_ns(self) -> int:
+        """Wall clock at capture."""
+        return self._stamp.unix_ns
+
+    @property
+    def captured_monotonic_ns(self) -> int:
+        """Monotonic clock at capture."""
+        return self._stamp.monotonic_ns
+
+    def write_luma(self, target: Luma) -> None:
+        """Write luma into target (H, W)."""
+        target[:] = self._gray()
+
+    def write_i420(self, target: Luma) -> None:
+        """Write planar 4:2:0 into target; a gray picture gets neutral colour."""
+        width, height = target.shape[1], target.shape[0] * 2 // 3
+        if self._pixels.ndim == 2:
+            target[:height] = self._pixels[:height, :width]
+            target[height:] = 128
+        else:
+            even = np.ascontiguousarray(self._pixels[:height, :width])
+            target[:] = cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420)
+
+    def write_bgr(self, target: Bgr) -> None:
+        """Write blue, green, red into target (H, W, 3)."""
+        target[:] = self._pixels[..., None] if self._pixels.ndim == 2 else self._pixels
+
+    def preview(self) -> Luma:
+        """Return a small luma copy."""
+        return shrink(self._gray())
+
+    def _gray(self) -> Luma:
+        if self._luma is None:
+            self._luma = np.asarray(cv2.cvtColor(self._pixels, cv2.COLOR_BGR2GRAY), np.uint8)
+        return self._luma
+
+
+class ImageSource:
+    """Shows image files one after the other; sizes may differ from one to the next.
+
+    An image that cannot be decoded ends the source when it is the only one; among others it is
+    logged and left out.
+    """
+
+    capped = 0
+
+    def __init__(self, paths: Sequence[Path], options: SourceOptions) -> None:
+        self._paths, self._options = tuple(paths), options
+        self._pacer = Pacer() if options.play == "realtime" else None
+        self._closed = False
+
+    @property
+    def live(self) -> bool:
+        """Never: there is always time to look at a picture."""
+        return False
+
+    def frames(self, stop: Callable[[], bool]) -> Iterator[PictureFrame]:
+        """Yield one frame per readable image; see ``Source.frames``."""
+        period_s = 1.0 / (self._options.fps or _SLIDES_PER_S)
+        shown = 0
+        while True:
+            before = shown
+            for path in self._paths:
+                if stop() or self._closed:
+                    return
+                pixels = self._load(path)
+                if pixels is None:
+                    continue
+                media_s = shown * period_s
+                stamp = Stamp.now() if self._pacer is None else self._pacer.wait(media_s, stop)
+                if stamp is None:
+                    return
+                shown += 1
+                yield PictureFrame(pixels, stamp, None)
+            if not self._options.loop or shown == before:
+                return
+
+    def close(self) -> None:
+        """End ``frames()``."""
+        self._closed = True
+
+    def _load(self, path: Path) -> Bgr | None:
+        try:
+            return load_image(path)
+        except SourceError as error:
+            if len(self._paths) == 1:
+                raise
+            _log.warning("image left out: %s", error)
+            return None
+
+
+def load_image(path: Path) -> Bgr:
+    """Decode an image file, turned as its EXIF orientation says.
+
+    Raises:
+        SourceError: it cannot be opened, or is no image.
+    """
+    try:
+        encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if pixels is None:
+        raise SourceError(f"{path}: not an image, or a damaged one")
+    return np.asarray(pixels, np.uint8)
+
+
+def list_images(place: Path) -> list[Path]:
+    """Return the image files of a folder, or those a glob pattern names, sorted by name."""
+    found = place.iterdir() if place.is_dir() else map(Path, glob.glob(str(place), recursive=True))
+    return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())

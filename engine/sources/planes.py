@@ -1,0 +1,113 @@
+"""Pixels of PyAV frames: which plane is luma, and how each format gets into a slot.
+
+Where plane 0 is luma it is copied as it is coded; asking swscale for ``gray`` would cost a
+conversion of the range on every pixel. Only formats without a luma plane go through swscale.
+"""
+
+from typing import Any, TypeAlias
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.plane import VideoPlane
+from av.video.reformatter import VideoReformatter
+
+from engine.sources.base import PREVIEW_WIDTH_PX
+from engine.types import Bgr, Luma
+
+_PLANAR_8 = frozenset(
+    "yuv410p yuv411p yuv420p yuv422p yuv440p yuv444p yuvj411p yuvj420p yuvj422p yuvj440p yuvj444p "
+    "yuva420p yuva422p yuva444p nv12 nv21 nv16 nv24 nv42 gray".split()
+)
+_PLANAR_DEEP = frozenset(
+    f"{name}{bits}le"
+    for name in ("yuv420p", "yuv422p", "yuv440p", "yuv444p", "gray")
+    for bits in (9, 10, 12, 14, 16)
+)
+_MSB_ALIGNED = frozenset(f"p{kind}{bits}le" for kind in "024" for bits in ("10", "12", "16"))
+_PACKED_STEP = {"yuyv422": 0, "yvyu422": 0, "uyvy422": 1}
+_I420 = frozenset({"yuv420p", "yuvj420p"})
+
+_Samples: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+class PlaneCopier:
+    """Copies and converts frames of one stream; keeps the scaler's context between frames."""
+
+    def __init__(self) -> None:
+        self._scaler = VideoReformatter()
+
+    def luma(self, frame: av.VideoFrame, target: Luma) -> None:
+        """Write luma into target (H, W)."""
+        samples, shift = self._luma_view(frame)
+        _store(samples, shift, target)
+
+    def i420(self, frame: av.VideoFrame, target: Luma) -> None:
+        """Write planar 4:2:0 into target (H' * 3 // 2, W'), H' and W' even."""
+        width, height = target.shape[1], target.shape[0] * 2 // 3
+        planar = frame if frame.format.name in _I420 else self._convert(frame, "yuv420p")
+        target[:height] = _rows(planar.planes[0])[:height, :width]
+        flat = target.reshape(-1)
+        size = (height // 2) * (width // 2)
+        for index in (1, 2):
+            start = width * height + (index - 1) * size
+            chroma = flat[start : start + size].reshape(height // 2, width // 2)
+            chroma[:] = _rows(planar.planes[index])[: height // 2, : width // 2]
+
+    def bgr(self, frame: av.VideoFrame, target: Bgr) -> None:
+        """Write blue, green, red into target (H, W, 3)."""
+        packed = self._convert(frame, "bgr24")
+        rows = _rows(packed.planes[0])[: frame.height, : frame.width * 3]
+        target[:] = rows.reshape(frame.height, frame.width, 3)
+
+    def preview(self, frame: av.VideoFrame) -> Luma:
+        """Return a small luma copy."""
+        samples, shift = self._luma_view(frame)
+        return shrink(samples, shift)
+
+    def _luma_view(self, frame: av.VideoFrame) -> tuple[_Samples, int]:
+        """Return a view of the frame's luma samples and the bits to shift them right by."""
+        name, plane = frame.format.name, frame.planes[0]
+        height, width = frame.height, frame.width
+        if plane.line_size > 0:
+            if name in _PLANAR_8:
+                return _rows(plane)[:height, :width], 0
+            if name in _PLANAR_DEEP:
+                deep = _rows(plane).view("<u2")[:height, :width]
+                return deep, frame.format.components[0].bits - 8
+            if name in _MSB_ALIGNED:
+                return _rows(plane).view("<u2")[:height, :width], 8
+            if name in _PACKED_STEP:
+                first = _PACKED_STEP[name]
+                return _rows(plane)[:height, first : first + 2 * width : 2][:, :width], 0
+        return _rows(self._convert(frame, "gray").planes[0])[:height, :width], 0
+
+    def _convert(self, frame: av.VideoFrame, name: str) -> av.VideoFrame:
+        return self._scaler.reformat(frame, format=name, threads=1)
+
+
+def shrink(samples: _Samples, shift: int = 0) -> Luma:
+    """Return luma at most ``PREVIEW_WIDTH_PX`` wide: every n-th pixel, then averaged by area."""
+    step = max(1, samples.shape[1] // (4 * PREVIEW_WIDTH_PX))
+    few = samples[::step, ::step]
+    coarse = np.empty(few.shape, np.uint8)
+    _store(few, shift, coarse)
+    if coarse.shape[1] <= PREVIEW_WIDTH_PX:
+        return coarse
+    height = max(1, round(coarse.shape[0] * PREVIEW_WIDTH_PX / coarse.shape[1]))
+    small: Any = cv2.resize(coarse, (PREVIEW_WIDTH_PX, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def _store(samples: _Samples, shift: int, target: Luma) -> None:
+    """Copy samples into 8 bit; deep ones lose their low bits, without rounding past white."""
+    if shift == 0 and samples.dtype == np.uint8:
+        target[:] = samples
+    else:
+        np.right_shift(samples, shift, out=target, casting="unsafe")
+
+
+def _rows(plane: VideoPlane) -> Luma:
+    """Return the plane as (rows, line_size) bytes without copying; padding is still in it."""
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)

@@ -1,0 +1,294 @@
+"""The demo's road scene: any frame and its ground truth as a function of a seed and a time.
+
+The ground is painted once; a frame is a copy of it with each vehicle's sprites scaled, placed
+and blended, then softened, drifting in brightness and noisy like a small camera's picture.
+About 4 ms for a frame of 1280x720 on one core. Luma and colour are rendered apart, so a gray
+slot costs a third.
+"""
+
+import math
+from collections import OrderedDict
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from engine.sources import paint
+from engine.sources.ground import paint_ground
+from engine.sources.traffic import FAR_Z_M, NEAR_Z_M, Traffic, Vehicle
+from engine.types import Bgr, Corners, Luma, Point
+
+CAMERA_HEIGHT_M: Final = 1.7
+HORIZON: Final = 0.16
+"""Height of the horizon, as a share of the frame's height from the top."""
+
+_FOCAL_WIDTHS = 2.5
+_FADE_FROM_Z_M = 75.0
+_LEGIBLE_PX = 90.0
+_KEPT_FACES = 24
+_NOISE_SIGMA = 3.0
+_NOISE_MIDDLE = 10
+
+
+class DemoVehicle(msgspec.Struct, frozen=True, kw_only=True):
+    """Ground truth of one passage; times are seconds of the scene.
+
+    Legible: the plate is wholly in the frame, not hidden, and at least 90 px wide (in frames
+    narrower than 1280 px in proportion).
+    """
+
+    plate: str
+    region: str
+    enters_s: float
+    leaves_s: float
+    legible_from_s: float
+    legible_to_s: float
+
+
+class Projection(msgspec.Struct, frozen=True):
+    """A pinhole camera that looks along the road, shifted so that the horizon is high."""
+
+    width_px: int
+    height_px: int
+
+    @property
+    def focal_px(self) -> float:
+        """Pixels per metre at one metre's distance."""
+        return self.width_px * _FOCAL_WIDTHS
+
+    def point(self, x_m: float, y_m: float, z_m: float) -> Point:
+        """Return where a point of the world lies in the frame."""
+        scale = self.focal_px / z_m
+        across, down = self.width_px / 2, self.height_px * HORIZON
+        return across + scale * x_m, down + scale * (CAMERA_HEIGHT_M - y_m)
+
+    def shows(self, corners: Corners, margin_px: float) -> bool:
+        """Whether all corners are in the frame, a margin away from its edge."""
+        return all(
+            margin_px <= x <= self.width_px - margin_px
+            and margin_px <= y <= self.height_px - margin_px
+            for x, y in corners
+        )
+
+
+class DemoScene:
+    """A seeded road scene; frame ``i`` shows time ``i / fps``.
+
+    seed, width_px, height_px, density: the same values give the same pixels. One thread uses it.
+    """
+
+    def __init__(
+        self, seed: int = 7, width_px: int = 1280, height_px: int = 720, density: float = 1.0
+    ) -> None:
+        self.projection = Projection(width_px, height_px)
+        self._seed = seed
+        self._traffic = Traffic(seed, density)
+        self._ground = paint_ground(self.projection, seed)
+        self._faces: OrderedDict[tuple[int, int], paint.Face] = OrderedDict()
+        self._noise = _noise(seed, width_px, height_px)
+
+    def truth(self, until_s: float) -> list[DemoVehicle]:
+        """Return the vehicles whose plates have been legible and gone by then, in that order."""
+        found = [self._passage(vehicle) for vehicle in self._traffic.between(0.0, until_s)]
+        seen = [v for v in found if v.legible_from_s >= 0 and v.legible_to_s <= until_s]
+        return sorted(seen, key=lambda v: v.legible_to_s)
+
+    def corners(self, t_s: float) -> dict[str, Corners]:
+        """Return plate text to corners of the plates wholly in the frame at a time."""
+        shown = {}
+        for vehicle in self._on_road(t_s):
+            corners = self._plate_corners(vehicle, vehicle.z_m(t_s))
+            if self.projection.shows(corners, 0.0):
+                shown[vehicle.plate] = corners
+        return shown
+
+    def luma(self, t_s: float) -> Luma:
+        """Render the luma of a time; (H, W) uint8, the caller's."""
+        frame = self._compose(0, t_s)
+        cv2.GaussianBlur(frame, (3, 3), 0.55, dst=frame)
+        gain, lift = _exposure(t_s)
+        cv2.convertScaleAbs(frame, dst=frame, alpha=gain, beta=lift)
+        self._add_noise(frame, t_s)
+        return frame
+
+    def bgr(self, t_s: float) -> Bgr:
+        """Render the colours of a time; (H, W, 3) uint8, the caller's."""
+        luma = self.luma(t_s)
+        chroma = [
+            cv2.resize(self._compose(plane, t_s), luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            for plane in (1, 2)
+        ]
+        return np.asarray(cv2.cvtColor(cv2.merge([luma, *chroma]), cv2.COLOR_YUV2BGR), np.uint8)
+
+    def _on_road(self, t_s: float) -> list[Vehicle]:
+        """Return the vehicles on the road, the farthest first."""
+        vehicles = [v for v in self._traffic.between(t_s, t_s) if v.z_m(t_s) > NEAR_Z_M]
+        return sorted(vehicles, key=lambda v: -v.z_m(t_s))
+
+    def _compose(self, plane: int, t_s: float) -> Luma:
+        """Return one plane (Y, or U and V at half size) with all vehicles in place."""
+        picture = self._ground[plane].copy()
+        zoom = 1.0 if plane == 0 else 0.5
+        for vehicle in self._on_road(t_s):
+            z_m = vehicle.z_m(t_s)
+            face = self._face(vehicle)
+            fade = min(1.0, (FAR_Z_M - z_m) / (FAR_Z_M - _FADE_FROM_Z_M))
+            for side in face.sides:
+                self._draw_side(picture, plane, vehicle, side, (z_m, fade))
+            _draw_front(picture, plane, face.front, self._front_place(vehicle, z_m, zoom), fade)
+        return picture
+
+    def _front_place(self, vehicle: Vehicle, z_m: float, zoom: float) -> tuple[float, float, float]:
+        """Return where the face's origin lies and pixels per metre, in a zoomed plane."""
+        x, y = self.projection.point(vehicle.x_m, 0.0, z_m)
+        return x * zoom, y * zoom, self.projection.focal_px / z_m * zoom
+
+    def _draw_side(
+        self,
+        picture: Luma,
+        plane: int,
+        vehicle: Vehicle,
+        side: paint.Side,
+        place: tuple[float, float],
+    ) -> None:
+        """Warp a side that faces the road's middle onto the picture; place: distance, fade."""
+        z_m, fade = place
+        zoom = 1.0 if plane == 0 else 0.5
+        sprite = side.sprite
+        level = _level(self.projection.focal_px / z_m * zoom)
+        source = sprite.planes[plane][level]
+        height, width = source.shape
+        shrunk = paint.SCALE / 2**level
+        left_m, top_m = (at / paint.SCALE for at in sprite.origin_px)
+        far_m, low_m = width / shrunk - left_m, height / shrunk - top_m
+        inward = -math.copysign(1.0, vehicle.x_m)
+        target = np.array(
+            [
+                self.projection.point(
+                    vehicle.x_m + inward * (side.half_m + side.lean * y), y, z_m + x
+                )
+                for x, y in ((-left_m, top_m), (far_m, top_m), (far_m, -low_m), (-left_m, -low_m))
+            ],
+            np.float32,
+        ) * np.float32(zoom)
+        corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+        matrix = cv2.getPerspectiveTransform(corners, target)
+        _warp(picture, (source, sprite.keeps[level]), matrix, target, fade)
+
+    def _face(self, vehicle: Vehicle) -> paint.Face:
+        key = (vehicle.lane, vehicle.number)
+        if key in self._faces:
+            self._faces.move_to_end(key)
+        else:
+            self._faces[key] = paint.paint_vehicle(vehicle)
+            if len(self._faces) > _KEPT_FACES:
+                self._faces.popitem(last=False)
+        return self._faces[key]
+
+    def _plate_corners(self, vehicle: Vehicle, z_m: float) -> Corners:
+        left, top, right, bottom = paint.plate_rectangle_m(vehicle)
+        x, at = vehicle.x_m, self.projection.point
+        return (
+            at(x + left, top, z_m),
+            at(x + right, top, z_m),
+            at(x + right, bottom, z_m),
+            at(x + left, bottom, z_m),
+        )
+
+    def _passage(self, vehicle: Vehicle) -> DemoVehicle:
+        """Find the span in which the plate is legible: from far to near it only grows."""
+        width_m = paint.plate_size_m(vehicle.region)[0]
+        legible_px = _LEGIBLE_PX * min(1.0, self.projection.width_px / 1280)
+        far_m = self.projection.focal_px * width_m / legible_px
+        near_m, hidden_m = far_m, NEAR_Z_M
+        for _ in range(30):
+            middle_m = (near_m + hidden_m) / 2
+            if self.projection.shows(self._plate_corners(vehicle, middle_m), 4.0):
+                near_m = middle_m
+            else:
+                hidden_m = middle_m
+        times = sorted((vehicle.time_at(far_m), vehicle.time_at(near_m)))
+        return DemoVehicle(
+            plate=vehicle.plate,
+            region=vehicle.region,
+            enters_s=vehicle.appears_s,
+            leaves_s=vehicle.time_at(NEAR_Z_M if vehicle.approaching else FAR_Z_M),
+            legible_from_s=times[0],
+            legible_to_s=times[1],
+        )
+
+    def _add_noise(self, frame: Luma, t_s: float) -> None:
+        """Add a window of the noise, another one each frame."""
+        height, width = frame.shape
+        step = int(t_s * 1000)
+        x, y = (step * 7919) % 64, (step * 104729 + self._seed) % 61
+        cv2.add(frame, self._noise[y : y + height, x : x + width], dst=frame)
+        cv2.subtract(frame, np.full(1, _NOISE_MIDDLE, np.float64), dst=frame)
+
+
+def _draw_front(
+    picture: Luma,
+    plane: int,
+    sprite: paint.Sprite,
+    place: tuple[float, float, float],
+    fade: float,
+) -> None:
+    """Scale a face onto the picture, to the fraction of a pixel."""
+    x, y, scale = place
+    level = _level(scale)
+    source = sprite.planes[plane][level]
+    zoom = scale / (paint.SCALE / 2**level)
+    left = x - sprite.origin_px[0] / 2**level * zoom
+    top = y - sprite.origin_px[1] / 2**level * zoom
+    right, bottom = left + source.shape[1] * zoom, top + source.shape[0] * zoom
+    matrix = np.array([[zoom, 0, left], [0, zoom, top], [0, 0, 1]], np.float64)
+    box = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    _warp(picture, (source, sprite.keeps[level]), matrix, box, fade)
+
+
+def _warp(
+    picture: Luma,
+    sprite: tuple[Luma, Luma],
+    matrix: npt.NDArray[np.float64],
+    outline: npt.NDArray[np.floating],
+    fade: float,
+) -> None:
+    """Blend a warped sprite into the part of the picture that its outline touches."""
+    low = np.maximum(np.floor(outline.min(axis=0)), 0).astype(int)
+    high = np.minimum(np.ceil(outline.max(axis=0)) + 1, picture.shape[::-1]).astype(int)
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    if x1 <= x0 or y1 <= y0:
+        return
+    shift = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1]], np.float64) @ matrix
+    size = (x1 - x0, y1 - y0)
+    if np.allclose(shift[2], (0, 0, 1)):
+        solid = cv2.warpAffine(sprite[0], shift[:2], size, borderValue=0)
+        keep = cv2.warpAffine(sprite[1], shift[:2], size, borderValue=255)
+    else:
+        solid = cv2.warpPerspective(sprite[0], shift, size, borderValue=0)
+        keep = cv2.warpPerspective(sprite[1], shift, size, borderValue=255)
+    if fade < 1:
+        solid = cv2.convertScaleAbs(solid, alpha=fade)
+        keep = cv2.convertScaleAbs(keep, alpha=fade, beta=255 * (1 - fade))
+    part = picture[y0:y1, x0:x1]
+    cv2.add(cv2.multiply(part, keep, scale=1 / 255), solid, dst=part)
+
+
+def _level(scale_px: float) -> int:
+    """Return the coarsest level that still has as many pixels as are needed."""
+    finer = math.floor(math.log2(max(1.0, paint.SCALE / scale_px)))
+    return min(paint.LEVELS - 1, finer)
+
+
+def _exposure(t_s: float) -> tuple[float, float]:
+    """Return gain and lift of the luma: slow clouds, and a camera that hunts a little."""
+    gain = 1.0 + 0.07 * math.sin(t_s * 0.27) + 0.015 * math.sin(t_s * 2.1)
+    return gain, 4.0 * math.sin(t_s * 0.19 + 1.0)
+
+
+def _noise(seed: int, width_px: int, height_px: int) -> Luma:
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(_NOISE_MIDDLE, _NOISE_SIGMA, (height_px + 64, width_px + 64))
+    return np.clip(np.round(noise), 0, 2 * _NOISE_MIDDLE).astype(np.uint8)
