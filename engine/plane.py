@@ -1,0 +1,198 @@
+"""The frame plane: which rings exist, who is attached to them, and what the dead left in them.
+
+The supervisor's part of the hand-off; all methods are called from its one loop.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from engine.board import Count, Fate, Row
+from engine.children import ChildProcess
+from engine.config import CameraSettings
+from engine.errors import PreflightError
+from engine.messages import (
+    AttachRing,
+    DetachRing,
+    GrantRing,
+    Outstanding,
+    Reclaim,
+    RingDrained,
+    RingHandle,
+    TakeStock,
+    WantRing,
+)
+from engine.quarantine import Quarantine
+from engine.reaper import OwnedRing, Sweep, fate_of_killed, reap_worker
+from engine.shm import RunLock
+
+log = logging.getLogger(__name__)
+
+
+class CameraPlace:
+    """A camera's place in the plane: its cell, its decoder, its present ring."""
+
+    def __init__(self, settings: CameraSettings, index: int, decoder: ChildProcess) -> None:
+        self.settings = settings
+        self.index = index
+        self.decoder = decoder
+        self.ring: OwnedRing | None = None
+
+
+class FramePlane:
+    """Creates, attaches, reaps, sweeps and removes rings."""
+
+    def __init__(
+        self, lock: RunLock, row: Row, quarantine: Quarantine, tokens_write: int, batch: int
+    ) -> None:
+        """Take the supervisor's own row (fates counted here) and the pool's token pipe."""
+        self.workers: list[ChildProcess] = []
+        self._lock = lock
+        self._row = row
+        self._quarantine = quarantine
+        self._tokens_write = tokens_write
+        self._batch = batch
+        self._rings: dict[int, OwnedRing] = {}
+        self._places: dict[int, CameraPlace] = {}
+        self._sweeps: list[Sweep] = []
+        self._newest = 0
+
+    # --- rings come and go ---------------------------------------------------------------------
+
+    def grant(self, place: CameraPlace, wanted: WantRing) -> str:
+        """Give a decoder the ring it asks for; return why not when there is no room, else ""."""
+        handle = self._handle(place, wanted)
+        try:
+            ring = OwnedRing(handle)
+        except PreflightError as error:
+            log.error("%s", error, extra={"camera": place.settings.name})
+            return str(error)
+        self._rings[handle.ring] = ring
+        self._places[handle.ring] = place
+        place.ring = ring
+        for worker in self.workers:
+            self._attach(worker, ring)
+        self._grant(place, ring)
+        return ""
+
+    def _handle(self, place: CameraPlace, wanted: WantRing) -> RingHandle:
+        self._newest += 1
+        camera = place.settings
+        leases = max(1, len(self.workers)) * self._batch
+        slots = leases + self._batch + 1 if camera.slots == "auto" else camera.slots
+        return RingHandle(
+            ring=self._newest,
+            segment=self._lock.name(f"ring{self._newest}"),
+            camera=place.index,
+            camera_name=camera.name,
+            width_px=wanted.width_px,
+            height_px=wanted.height_px,
+            format="i420" if camera.format == "i420" else "gray",
+            slots=slots,
+            lossless=wanted.lossless,
+        )
+
+    def _grant(self, place: CameraPlace, ring: OwnedRing) -> None:
+        grant = GrantRing(handle=ring.handle, draining=ring is not place.ring)
+        place.decoder.send(grant, [*ring.writer_fds, self._tokens_write])
+
+    def drained(self, drained: RingDrained) -> None:
+        """Remove a ring that its decoder has left and emptied."""
+        self._remove(drained.ring)
+
+    def forget_camera(self, place: CameraPlace) -> None:
+        """Remove every ring of a camera whose decoder has ended for good."""
+        for number in [ring for ring, owner in self._places.items() if owner is place]:
+            self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        ring = self._rings.pop(number, None)
+        if ring is None:
+            return
+        place = self._places.pop(number)
+        if place.ring is ring:
+            place.ring = None
+        self._sweeps = [sweep for sweep in self._sweeps if sweep.ring != number]
+        for worker in self.workers:
+            worker.send(DetachRing(ring=number))
+        open_frames = ring.remove()
+        if open_frames:
+            self._row.fate(place.index, Fate.FAILED_LOST, open_frames)
+
+    # --- processes come and go ---------------------------------------------------------------
+
+    def worker_started(self, worker: ChildProcess) -> None:
+        """Attach a new worker incarnation to every ring."""
+        for ring in self._rings.values():
+            self._attach(worker, ring)
+
+    def _attach(self, worker: ChildProcess, ring: OwnedRing) -> None:
+        camera = self._places[ring.handle.ring].settings
+        worker.send(
+            AttachRing(
+                handle=ring.handle,
+                weight=camera.weight,
+                regions=camera.regions,
+                topn=camera.topn,
+            ),
+            ring.taker_fds,
+        )
+
+    def worker_died(self, worker: ChildProcess, reason: str, *, stuck: bool) -> None:
+        """Give back what a dead worker held; its frames are set aside, not tried again."""
+
+        def set_aside(ring: OwnedRing, slot: int) -> None:
+            self._row.fate(ring.handle.camera, fate_of_killed(stuck=stuck))
+            picture = self._quarantine.save(ring.memory, slot, reason)
+            if picture is not None:
+                self._row.count(Count.QUARANTINED)
+                log.error("%s; its frame is kept in %s", reason, picture)
+
+        taking_from = reap_worker(worker.row, self._rings, set_aside)
+        if taking_from is not None:
+            self._take_stock(self._rings[taking_from])
+
+    def decoder_started(self, place: CameraPlace) -> None:
+        """Hand a new decoder incarnation the rings of its dead predecessor."""
+        for ring in self._rings_of(place):
+            self._grant(place, ring)
+            self._take_stock(ring)
+
+    def _take_stock(self, ring: OwnedRing) -> None:
+        place = self._places[ring.handle.ring]
+        place.decoder.send(TakeStock(ring=ring.handle.ring))
+
+    def outstanding(self, answer: Outstanding) -> None:
+        """Start a sweep of what a decoder says is outstanding."""
+        if answer.slots and answer.ring in self._rings:
+            self._sweeps.append(Sweep(answer.ring, answer.slots, self._living()))
+
+    def sweep(self) -> bool:
+        """Finish the sweeps that are ready; return True while some are not."""
+        waiting = []
+        for sweep in self._sweeps:
+            if not sweep.is_ready():
+                waiting.append(sweep)
+                continue
+            unclaimed = sweep.unclaimed(self._living())
+            if unclaimed:
+                decoder = self._places[sweep.ring].decoder
+                decoder.send(Reclaim(ring=sweep.ring, slots=unclaimed))
+        self._sweeps = waiting
+        return bool(waiting)
+
+    def _living(self) -> list[Row]:
+        return [worker.row for worker in self.workers if worker.is_up]
+
+    def _rings_of(self, place: CameraPlace) -> list[OwnedRing]:
+        return [ring for number, ring in self._rings.items() if self._places[number] is place]
+
+    # --- figures -----------------------------------------------------------------------------
+
+    def in_flight(self, place: CameraPlace) -> int:
+        """Count the camera's frames whose fate is still open, from the slots themselves."""
+        return sum(ring.memory.in_flight() for ring in self._rings_of(place))
+
+    def close(self, places: Iterable[CameraPlace]) -> None:
+        """Remove everything at the end of the run."""
+        for place in places:
+            self.forget_camera(place)
