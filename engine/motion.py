@@ -1,0 +1,80 @@
+"""The motion gate: tells from small luma copies whether a frame is worth recognizing.
+
+Rather one frame too many than a plate lost: a frame is compared with the last one that was let
+through (so that creeping adds up), block by block (so that a small plate counts as much as a
+truck), after the change of light of the whole picture is taken out; and after a change frames
+pass for a while longer, so that a vehicle that has just stopped is read sharply.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engine.types import Luma
+
+_BLOCK_PX = 8
+_FLOOR_LEVELS = 0.75
+_NOISE_FACTOR = 2.0
+_NOISE_QUANTILE = 0.25
+_NOISE_CEILING_LEVELS = 5.0
+_NOISE_RISE, _NOISE_FALL = 0.05, 0.3
+
+
+class MotionGate:
+    """Decides frame by frame; one per camera, one thread uses it.
+
+    sensitivity: above 0 to 1; at 1 a block must change by less than one gray level on average.
+    afterglow_s: how long frames still pass after the last change.
+    """
+
+    def __init__(self, sensitivity: float = 0.5, afterglow_s: float = 1.0) -> None:
+        if not 0 < sensitivity <= 1:
+            raise ValueError(f"sensitivity must be above 0 and at most 1, not {sensitivity}")
+        self._floor = _FLOOR_LEVELS / sensitivity
+        self._afterglow_s = afterglow_s
+        self._reference: Luma | None = None
+        self._noise = 0.0
+        self._changed_at_s = 0.0
+
+    @property
+    def noise_levels(self) -> float:
+        """The camera's noise as estimated so far: mean change of a still block, gray levels."""
+        return self._noise
+
+    def changed(self, preview: Luma, now_s: float) -> bool:
+        """Tell whether to recognize this frame.
+
+        preview: (h, w) uint8 luma of the whole frame, a few thousand pixels; kept until the
+        next change, so the caller must not write into it. now_s: monotonic seconds.
+        """
+        reference = self._reference
+        if reference is None or reference.shape != preview.shape:
+            return self._let_through(preview, now_s)
+        blocks = _block_changes(preview, reference)
+        threshold = self._floor + _NOISE_FACTOR * self._noise
+        moved = bool(blocks.max() > threshold)
+        self._learn_noise(float(np.quantile(blocks, _NOISE_QUANTILE)))
+        if moved:
+            return self._let_through(preview, now_s)
+        return now_s - self._changed_at_s < self._afterglow_s
+
+    def _let_through(self, preview: Luma, now_s: float) -> bool:
+        self._reference, self._changed_at_s = preview, now_s
+        return True
+
+    def _learn_noise(self, still: float) -> None:
+        """Follow the stillest quarter of the picture: quickly down, slowly up, never far."""
+        still = min(still, _NOISE_CEILING_LEVELS)
+        pace = _NOISE_RISE if still > self._noise else _NOISE_FALL
+        self._noise += (still - self._noise) * pace
+
+
+def _block_changes(preview: Luma, reference: Luma) -> npt.NDArray[np.float32]:
+    """Return the mean absolute change per block, less what the whole picture changed by."""
+    change = preview.astype(np.float32) - reference
+    change -= np.float32(np.median(change))
+    height, width = preview.shape
+    blocks = (max(1, width // _BLOCK_PX), max(1, height // _BLOCK_PX))
+    return np.asarray(
+        cv2.resize(np.abs(change), blocks, interpolation=cv2.INTER_AREA), dtype=np.float32
+    )
