@@ -1,0 +1,203 @@
+"""The Redis schema, in one place: every key, how it is written and how it is read.
+
+========================================= ====== ==================================== ============
+key or channel                            type   what                                 lives
+========================================= ====== ==================================== ============
+``platering:{s:ID}``                      hash   ``json`` (the newest revision) and,   keep_days
+                                                 for people, plate, camera, node,
+                                                 phase, revision, confidence,
+                                                 first_unix_ms, last_unix_ms
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG            evidence_days
+``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
+``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
+``platering:{log}:sequence``              int    events committed so far              for ever
+``platering:{log}:epoch``                 string changes when the log began anew      for ever
+``platering:{log}:stream``                stream ``seq``, ``json``; one entry per      stream_length
+                                                 revision, oldest go first
+``platering:{log}:latest``                list   ids, newest first, one per sighting  latest_length
+``platering:{log}:seen:ID``               string newest revision committed            7 days
+``license_plates``                        pubsub the plain plate, once per sighting
+``platering:sightings``                   pubsub JSON of every revision
+========================================= ====== ==================================== ============
+
+The keys of one sighting share a slot of a Cluster ({s:ID}), and so does all of the log ({log}).
+A batch is committed in two steps: idempotent writes of the sightings' own keys, then one script
+that checks the marker of each event, numbers it, adds it to the stream and the
+latest list and publishes it. A retry finds the markers and changes nothing. ``engine.store_writer``
+writes, here it is read. JSON is ``msgspec``'s
+of ``engine.types.Sighting``.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from engine.errors import SinkError
+from engine.types import Evidence, Sighting
+
+PLATES_CHANNEL: Final = "license_plates"
+SIGHTINGS_CHANNEL: Final = "platering:sightings"
+STREAM: Final = "platering:{log}:stream"
+SEQUENCE: Final = "platering:{log}:sequence"
+LATEST: Final = "platering:{log}:latest"
+EPOCH: Final = "platering:{log}:epoch"
+
+_CONNECT_TIMEOUT_S: Final = 3.0
+_ANSWER_TIMEOUT_S: Final = 10.0
+
+log = logging.getLogger(__name__)
+
+_sighting_decoder = msgspec.json.Decoder(Sighting)
+
+
+def sighting_key(sighting_id: str) -> str:
+    """Return the key of a sighting's hash."""
+    return f"platering:{{s:{sighting_id}}}"
+
+
+def evidence_key(sighting_id: str) -> str:
+    """Return the key of a sighting's pictures."""
+    return f"platering:{{s:{sighting_id}}}:evidence"
+
+
+def marker_key(sighting_id: str) -> str:
+    """Return the key that holds the newest committed revision of a sighting."""
+    return f"platering:{{log}}:seen:{sighting_id}"
+
+
+def plate_key(plate: str) -> str:
+    """Return the key of the index of one plate."""
+    return f"platering:plate:{plate}"
+
+
+def camera_key(camera: str) -> str:
+    """Return the key of the index of one camera."""
+    return f"platering:camera:{camera}"
+
+
+def connect(url: str, *, answer_timeout_s: float = _ANSWER_TIMEOUT_S) -> redis.Redis:
+    """Return a client: RESP3, bytes, bounded waits, no hidden retries; connects at first use."""
+    return redis.Redis.from_url(
+        url,
+        protocol=3,
+        decode_responses=False,
+        socket_timeout=answer_timeout_s,
+        socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        client_name="platering",
+    )
+
+
+class StreamEntry(msgspec.Struct, frozen=True):
+    """One event of the stream: ``id`` is Redis's, ``seq`` ours without gaps, ``json`` as stored."""
+
+    id: str
+    seq: int
+    json: bytes
+
+
+class Store:
+    """Reads what the publisher stored; as safe among threads and greenlets as redis-py is.
+
+    Every method raises ``SinkError`` while Redis is away.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def ping(self) -> None:
+        """Return when Redis answers."""
+        self._ask(self._client.ping)
+
+    def get(self, sighting_id: str) -> Sighting | None:
+        """Return the newest revision of a sighting, None where there is none."""
+        return _decoded(self._ask(lambda: self._client.hget(sighting_key(sighting_id), "json")))
+
+    def evidence(self, sighting_id: str) -> Evidence:
+        """Return a sighting's pictures, empty where there are none."""
+        key = evidence_key(sighting_id)
+        crop, frame = self._ask(lambda: self._client.hmget(key, ["crop", "frame"]))
+        return Evidence(crop or b"", frame or b"")
+
+    def latest(self, count: int) -> list[Sighting]:
+        """Return the newest sightings of all cameras, newest first, each in its last revision."""
+        return self._many(self._ask(lambda: self._client.lrange(LATEST, 0, count - 1)))
+
+    def by_plate(self, plate: str, count: int) -> list[Sighting]:
+        """Return the newest sightings of a plate, newest first."""
+        ids = self._ask(lambda: self._client.zrevrange(plate_key(plate), 0, count - 1))
+        return [sighting for sighting in self._many(ids) if sighting.plate == plate]
+
+    def by_camera(self, camera: str, count: int) -> list[Sighting]:
+        """Return the newest sightings of a camera, newest first."""
+        return self._many(
+            self._ask(lambda: self._client.zrevrange(camera_key(camera), 0, count - 1))
+        )
+
+    def epoch(self) -> str:
+        """Return what names this log; another value means that sequence numbers began anew."""
+        return cast("bytes", self._ask(lambda: self._client.get(EPOCH)) or b"").decode("ascii")
+
+    def stream_end(self) -> str:
+        """Return the id of the newest stream entry, ``0-0`` where there is none."""
+        newest = self._ask(lambda: self._client.xrevrange(STREAM, count=1))
+        return newest[0][0].decode("ascii") if newest else "0-0"
+
+    def read_stream(self, after_id: str, block_ms: int = 0, count: int = 512) -> list[StreamEntry]:
+        """Return the entries after one id, oldest first; ``block_ms`` 0 returns at once.
+
+        ``block_ms`` must stay below the client's answer timeout.
+        """
+        answer = self._ask(
+            lambda: self._client.xread({STREAM: after_id}, count=count, block=block_ms or None)
+        )
+        return [
+            StreamEntry(entry_id.decode("ascii"), int(fields[b"seq"]), fields[b"json"])
+            for entry_id, fields in _entries(answer)
+            if fields and b"seq" in fields and b"json" in fields
+        ]
+
+    def _many(self, ids: Sequence[bytes]) -> list[Sighting]:
+        """Return sightings in the order of their ids; expired ones are left out."""
+        if not ids:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for sighting_id in ids:
+            pipeline.hget(sighting_key(sighting_id.decode("ascii", "replace")), "json")
+        found = (_decoded(raw) for raw in self._ask(pipeline.execute))
+        return [sighting for sighting in found if sighting is not None]
+
+    def _ask(self, command: Callable[[], Any]) -> Any:
+        try:
+            return command()
+        except (redis.RedisError, OSError) as error:
+            raise SinkError(f"Redis: {error}") from error
+
+
+def _decoded(raw: bytes | None) -> Sighting | None:
+    """Return the sighting, None where there is none or a later version wrote another form."""
+    if raw is None:
+        return None
+    try:
+        return _sighting_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.warning("a stored sighting cannot be read: %s", error)
+        return None
+
+
+def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Return the entries of XREAD's answer, which is a dict in RESP3 and a list in RESP2."""
+    streams = answer.values() if isinstance(answer, dict) else [pair[1] for pair in answer or ()]
+    flat: list[tuple[bytes, dict[bytes, bytes]]] = []
+    for entries in streams:
+        for entry in entries:
+            if isinstance(entry, list) and entry and isinstance(entry[0], list | tuple):
+                flat += [(one[0], one[1]) for one in entry]
+            else:
+                flat.append((entry[0], entry[1]))
+    return flat

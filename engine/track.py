@@ -1,0 +1,190 @@
+"""One track: the reads of one passage before one camera, and the sighting made of them."""
+
+import math
+from typing import Final
+
+import msgspec
+
+from engine import voting
+from engine.types import Box, Evidence, FrameStamp, PathPoint, Phase, PlateRead, Sighting
+from engine.voting import Ballot
+
+NS_PER_MS: Final = 1_000_000
+NS_PER_S: Final = 1_000_000_000
+MAX_PATH: Final = 32
+MAX_MET: Final = 16
+CANDIDATES: Final = 5
+PARKED_AFTER_NS: Final = 60 * NS_PER_S
+_MOVED_WIDTHS: Final = 0.75
+"""A plate that moved less than this many of its widths tells no direction."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One revision of a sighting; ``evidence`` only where it is new since the last revision."""
+
+    sighting: Sighting
+    evidence: Evidence | None = None
+
+
+class Track(msgspec.Struct, kw_only=True):
+    """What is known of one passage; written to disk with every commit, so it stays small.
+
+    Times are nanoseconds UTC as stamped at capture, ``seen_ns`` is our own clock at the last read.
+    """
+
+    id: str
+    camera: str
+    origin: str
+    needed: int
+    """Reads before it is announced."""
+    plate: str
+    ballots: dict[str, Ballot]
+    box: Box
+    speed: tuple[float, float] = (0.0, 0.0)
+    """Pixels a second, to the right and down."""
+    first_ns: int
+    last_ns: int
+    best_ns: int
+    seen_ns: int
+    best_confidence: float
+    region: str = ""
+    recognizer: str = ""
+    recognizer_version: str = ""
+    reads: int = 0
+    frames: int = 0
+    revision: int = 0
+    announced: str = ""
+    told_ns: int = 0
+    """Capture time of the newest read when it was last announced."""
+    final: bool = False
+    """Its final was said; it is never said twice."""
+    changed: bool = False
+    """There were reads since the last event."""
+    path: list[PathPoint] = []
+    stride: int = 1
+    met: list[str] = []
+    """Tracks that were in the same frame at another place: other vehicles for certain."""
+    has_crop: bool = False
+    has_frame: bool = False
+    evidence_told: bool = True
+
+    def gap_ns(self, at_ns: int) -> int:
+        """Return how far a time lies outside of the track, 0 when inside."""
+        return max(0, at_ns - self.last_ns, self.first_ns - at_ns)
+
+    def offset_widths(self, box: Box, at_ns: int) -> float:
+        """Return how far a box is from where the plate should be at that time, in plate widths."""
+        ahead_s = min(max(0, at_ns - self.last_ns) / NS_PER_S, 1.0)
+        (x, y), (to_x, to_y) = self.box.center, box.center
+        across = to_x - x - self.speed[0] * ahead_s
+        down = to_y - y - self.speed[1] * ahead_s
+        return math.hypot(across, down) / max(self.box.width, box.width, 1.0)
+
+    def add(self, read: PlateRead, stamp: FrameStamp, now_ns: int) -> None:
+        """Take a read of the same vehicle."""
+        at_ns = stamp.captured_unix_ns
+        if read.plate != self.plate or not self.reads:
+            voting.cast(self.ballots, read)
+            self.plate = voting.elect(self.ballots)
+        else:
+            voting.cast(self.ballots, read)  # more weight for the winner changes no winner
+        if self.reads == 0 or at_ns > self.last_ns:
+            self._move(read.box, at_ns)
+        self.reads += 1
+        self.frames += 1
+        self.first_ns = min(self.first_ns, at_ns)
+        self.last_ns = max(self.last_ns, at_ns)
+        self.seen_ns = max(self.seen_ns, now_ns)
+        self.changed = True
+        if read.confidence > self.best_confidence:
+            self.best_confidence, self.best_ns = read.confidence, at_ns
+        if read.region and (not self.region or read.plate == self.plate):
+            self.region = read.region
+
+    def absorb(self, other: "Track") -> None:
+        """Take over all of another track that proved to be the same passage."""
+        voting.merge(self.ballots, other.ballots)
+        self.plate = voting.elect(self.ballots)
+        self.reads += other.reads
+        self.frames += other.frames
+        if other.last_ns >= self.last_ns:
+            self.box, self.speed = other.box, other.speed
+        self.first_ns = min(self.first_ns, other.first_ns)
+        self.last_ns = max(self.last_ns, other.last_ns)
+        self.seen_ns = max(self.seen_ns, other.seen_ns)
+        self.path = sorted([*self.path, *other.path], key=lambda point: point.unix_ms)
+        while len(self.path) > MAX_PATH:
+            self._thin_path()
+        if other.best_confidence > self.best_confidence:
+            self.best_confidence, self.best_ns = other.best_confidence, other.best_ns
+        self.region = self.region or other.region
+        self.changed = True
+
+    def meet(self, other_id: str) -> None:
+        """Note a track that was in the same frame elsewhere."""
+        if other_id not in self.met:
+            self.met.append(other_id)
+            del self.met[:-MAX_MET]
+
+    def tell(self, phase: Phase, node: str) -> Sighting:
+        """Return the next revision of its sighting and note that it was told."""
+        self.revision += 1
+        self.announced = self.plate
+        self.told_ns = self.last_ns
+        self.final = self.final or phase is Phase.FINAL
+        self.changed = False
+        moved = self._moved()
+        return Sighting(
+            id=self.id,
+            revision=self.revision,
+            phase=phase,
+            camera=self.camera,
+            node=node,
+            plate=self.plate,
+            confidence=round(voting.confidence_of(self.ballots, self.plate), 2),
+            candidates=voting.standing(self.ballots, self.plate, CANDIDATES),
+            region=self.region,
+            first_unix_ms=self.first_ns // NS_PER_MS,
+            last_unix_ms=self.last_ns // NS_PER_MS,
+            best_unix_ms=self.best_ns // NS_PER_MS,
+            reads=self.reads,
+            frames=self.frames,
+            direction_deg=moved,
+            path=tuple(self.path),
+            parked=moved is None and self.last_ns - self.first_ns >= PARKED_AFTER_NS,
+            has_crop=self.has_crop,
+            has_frame=self.has_frame,
+            recognizer=self.recognizer,
+            recognizer_version=self.recognizer_version,
+            origin=self.origin,
+        )
+
+    def _move(self, box: Box, at_ns: int) -> None:
+        """Follow the plate: its speed is smoothed, its path thinned when it grows long."""
+        after_s = (at_ns - self.last_ns) / NS_PER_S
+        if self.reads and after_s > 0:
+            (x, y), (to_x, to_y) = self.box.center, box.center
+            seen = ((to_x - x) / after_s, (to_y - y) / after_s)
+            old = seen if self.reads == 1 else self.speed
+            self.speed = ((old[0] + seen[0]) / 2, (old[1] + seen[1]) / 2)
+        self.box = box
+        if self.frames % self.stride == 0:
+            self.path.append(PathPoint(at_ns // NS_PER_MS, box))
+            if len(self.path) > MAX_PATH:
+                self._thin_path()
+
+    def _thin_path(self) -> None:
+        """Drop every second point; the first one stays."""
+        self.path = self.path[::2]
+        self.stride *= 2
+
+    def _moved(self) -> float | None:
+        """Return the direction from its first to its last place, None where it stood."""
+        if not self.path:
+            return None
+        start = self.path[0].box
+        (x, y), (to_x, to_y) = start.center, self.box.center
+        across, down = to_x - x, to_y - y
+        if math.hypot(across, down) < _MOVED_WIDTHS * max(start.width, 1.0):
+            return None
+        return round(math.degrees(math.atan2(down, across)) % 360.0, 1)

@@ -1,0 +1,135 @@
+"""The text of a track: a vote of all its reads, character by character.
+
+Every read casts a ballot for its text, weighted by the logarithm of how unlikely it is to be
+wrong; its other candidates cast small ones. The most voted length wins, then each position is
+won by the character with the most weight; texts of another length take part where they align.
+"""
+
+import math
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from engine.types import Candidate, PlateRead
+
+MAX_TEXTS: Final = 24
+"""Texts a track remembers; beyond it the weakest is forgotten, so that memory is bounded."""
+
+_OTHERS: Final = 2
+_OTHERS_SHARE: Final = 0.25
+_SUREST: Final = 0.99
+
+
+class Ballot(msgspec.Struct):
+    """What one text has gathered: weight, how many reads said it first, their best confidence."""
+
+    weight: float = 0.0
+    reads: int = 0
+    confidence: float = 0.0
+
+
+def weight_of(confidence: float) -> float:
+    """Return the weight of a read with this confidence (0 to 100): -ln of its doubt."""
+    return -math.log1p(-min(max(confidence / 100.0, 0.01), _SUREST))
+
+
+def cast(ballots: dict[str, Ballot], read: PlateRead) -> None:
+    """Count a read's text and, for little, its next candidates."""
+    ballot = _ballot(ballots, read.plate)
+    ballot.weight += weight_of(read.confidence)
+    ballot.reads += 1
+    ballot.confidence = max(ballot.confidence, read.confidence)
+    for other in read.candidates[1 : 1 + _OTHERS]:
+        if other.plate != read.plate:
+            _ballot(ballots, other.plate).weight += _OTHERS_SHARE * weight_of(other.confidence)
+    if len(ballots) > MAX_TEXTS:
+        for text in sorted(ballots, key=lambda text: ballots[text].weight)[:-MAX_TEXTS]:
+            del ballots[text]
+
+
+def merge(ballots: dict[str, Ballot], others: dict[str, Ballot]) -> None:
+    """Add the ballots of another part of the same passage."""
+    for text, theirs in others.items():
+        mine = _ballot(ballots, text)
+        mine.weight += theirs.weight
+        mine.reads += theirs.reads
+        mine.confidence = max(mine.confidence, theirs.confidence)
+
+
+def elect(ballots: dict[str, Ballot]) -> str:
+    """Return the text that won; depends on the ballots alone, not on their order."""
+    if len(ballots) == 1:
+        return next(iter(ballots))
+    lengths: dict[int, float] = {}
+    for text, ballot in ballots.items():
+        lengths[len(text)] = lengths.get(len(text), 0.0) + ballot.weight
+    length = max(lengths, key=lambda length: (round(lengths[length], 6), length))
+    pivot = max(
+        (text for text in ballots if len(text) == length),
+        key=lambda text: (round(ballots[text].weight, 6), text),
+    )
+    columns: list[dict[str, float]] = [{} for _ in range(length)]
+    for text, ballot in ballots.items():
+        said = text if len(text) == length else _aligned(pivot, text)
+        for column, character in zip(columns, said, strict=True):
+            column[character] = column.get(character, 0.0) + ballot.weight
+    for column in columns:
+        column.pop(_NOTHING, None)
+    return "".join(
+        max(column, key=lambda c: (round(column[c], 6), c))  # used at once
+        for column in columns
+    )
+
+
+def confidence_of(ballots: dict[str, Ballot], plate: str) -> float:
+    """Return 0 to 100: the best read that said so; the best of any, if the vote mixed the text."""
+    said = ballots.get(plate)
+    if said is not None and said.reads:
+        return said.confidence
+    return 0.9 * max(ballot.confidence for ballot in ballots.values())
+
+
+def standing(ballots: dict[str, Ballot], plate: str, most: int) -> tuple[Candidate, ...]:
+    """Return the winner and the next texts, best first; confidence is the share of the weight."""
+    total = sum(ballot.weight for ballot in ballots.values()) or 1.0
+    ranked = sorted(ballots, key=lambda text: (-ballots[text].weight, text))
+    others = [text for text in ranked if text != plate][: most - 1]
+    share = {text: 100.0 * ballots[text].weight / total for text in ballots}
+    first = Candidate(plate, round(confidence_of(ballots, plate), 2))
+    return (first, *(Candidate(text, round(share[text], 2)) for text in others))
+
+
+def _ballot(ballots: dict[str, Ballot], text: str) -> Ballot:
+    ballot = ballots.get(text)
+    if ballot is None:
+        ballot = ballots[text] = Ballot()
+    return ballot
+
+
+_NOTHING: Final = "-"
+
+
+@lru_cache(maxsize=4096)
+def _aligned(pivot: str, text: str) -> str:
+    """Lay ``text`` along ``pivot``: one character for each of the pivot's, ``-`` where none."""
+    rows, width = len(pivot), len(text)
+    cost = [[row + column for column in range(width + 1)] for row in range(rows + 1)]
+    for row in range(1, rows + 1):
+        for column in range(1, width + 1):
+            replaced = cost[row - 1][column - 1] + (pivot[row - 1] != text[column - 1])
+            cost[row][column] = min(replaced, cost[row - 1][column] + 1, cost[row][column - 1] + 1)
+    laid: list[str] = []
+    row, column = rows, width
+    while row:
+        if column and cost[row][column] == cost[row - 1][column - 1] + (
+            pivot[row - 1] != text[column - 1]
+        ):
+            row, column = row - 1, column - 1
+            laid.append(text[column])
+        elif cost[row][column] == cost[row - 1][column] + 1:
+            row -= 1
+            laid.append(_NOTHING)
+        else:
+            column -= 1
+    return "".join(reversed(laid))
