@@ -15,11 +15,15 @@ from engine.types import Luma
 Quad: TypeAlias = npt.NDArray[np.float32]
 """(4, 2) float32 corners in frame pixels."""
 
-CROP_WIDTH_PX = 128
-CROP_HEIGHT_PX = 32
+Size: TypeAlias = tuple[int, int]
+"""(width, height) in pixels."""
+
+_UNIT_CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
 
 _SHRINK_FIRST_ABOVE = 1.4
 """Sampling coarser than this aliases, so the surroundings are averaged down beforehand."""
+
+_MARGIN_PX = 4
 
 
 def shrink(frame: Luma, scale: float) -> Luma:
@@ -37,17 +41,10 @@ def grow(quad: Quad, across: float, down: float) -> Quad:
     return np.asarray((quad - center) * factors + center, np.float32)
 
 
-def stretch(quad: Quad, left: float, right: float) -> Quad:
-    """Return the quad with its left and right side moved outwards by these shares of its width."""
-    top, bottom = quad[1] - quad[0], quad[2] - quad[3]
-    return np.stack(
-        (
-            quad[0] - left * top,
-            quad[1] + right * top,
-            quad[2] + right * bottom,
-            quad[3] - left * bottom,
-        )
-    )
+def window(quad: Quad, width: float, height: float) -> Quad:
+    """Return the upright rectangle of this size around the middle of the quad."""
+    half = np.array((width / 2, height / 2), np.float32)
+    return np.asarray(quad.mean(axis=0) + _UNIT_CORNERS * half, np.float32)
 
 
 def band(quad: Quad, upper: float, lower: float) -> Quad:
@@ -73,34 +70,29 @@ def height_px(quad: Quad) -> float:
     return float(np.hypot(*(quad[3] - quad[0])))
 
 
-def flatten(frame: Luma, quad: Quad) -> Luma:
-    """Return the quad's inside as an upright (32, 128) uint8 picture.
+def flatten(frame: Luma, quad: Quad, size: Size) -> Luma:
+    """Return the quad's inside as an upright uint8 picture of (width, height) pixels.
 
     Only the pixels around the quad are touched. What lies outside the frame repeats its edge; a
     quad wholly outside gives a black picture.
     """
-    steps = width_px(quad) / CROP_WIDTH_PX
-    height, width = frame.shape
-    low = np.maximum(np.floor(quad.min(axis=0)) - 4, 0)
-    high = np.minimum(np.ceil(quad.max(axis=0)) + 4, (width, height))
+    width, height = size
+    low = np.maximum(np.floor(quad.min(axis=0)) - _MARGIN_PX, 0)
+    high = np.minimum(np.ceil(quad.max(axis=0)) + _MARGIN_PX, frame.shape[::-1])
     if not np.all(high > low):
-        return np.zeros((CROP_HEIGHT_PX, CROP_WIDTH_PX), np.uint8)
+        return np.zeros((height, width), np.uint8)
     (x0, y0), (x1, y1) = low.astype(int), high.astype(int)
     around = frame[y0:y1, x0:x1]
     corners = quad - low.astype(np.float32)
+    steps = width_px(quad) / width
     if steps > _SHRINK_FIRST_ABOVE:
-        scale = _SHRINK_FIRST_ABOVE / steps
-        around = shrink(around, scale)
-        corners = corners * np.float32(scale)
-    target = np.array(
-        [[0, 0], [CROP_WIDTH_PX, 0], [CROP_WIDTH_PX, CROP_HEIGHT_PX], [0, CROP_HEIGHT_PX]],
-        np.float32,
-    )
-    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
+        around = shrink(around, _SHRINK_FIRST_ABOVE / steps)
+        corners = corners * np.float32(_SHRINK_FIRST_ABOVE / steps)
+    target = (_UNIT_CORNERS + 1) * np.array((width / 2, height / 2), np.float32)
     flat = cv2.warpPerspective(
         around,
-        matrix,
-        (CROP_WIDTH_PX, CROP_HEIGHT_PX),
+        cv2.getPerspectiveTransform(corners.astype(np.float32), target),
+        size,
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )

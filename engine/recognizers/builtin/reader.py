@@ -11,30 +11,24 @@ import numpy as np
 
 from engine.recognizers.builtin import ctc
 from engine.recognizers.builtin.geometry import (
-    CROP_HEIGHT_PX,
-    CROP_WIDTH_PX,
     Quad,
     band,
     flatten,
     grow,
     height_px,
-    stretch,
     width_px,
 )
 from engine.recognizers.builtin.network import Network
 from engine.types import Luma
 
-_LOOKS: Final = ((0.0, 0.0), (0.015, 0.06), (0.0, -0.05))
+_CROP_PX: Final = (128, 32)
+_LOOKS: Final = ((0.0, 0.06), (-0.02, 0.0), (0.02, 0.06))
 """By which shares of its width and height the plate is grown for each look."""
 
 _LINE_LOOKS: Final = ((0.0, 0.50, 0.46, 1.0), (0.02, 0.56, 0.40, 0.98))
 """Top and bottom of the upper line, then of the lower line, of a plate of two lines."""
 
 _BEAM: Final = 16
-_TOUCHES: Final = 1
-"""Text that begins or ends within this many columns of the crop's edge may be cut off."""
-_STEP_ASIDE: Final = 0.13
-_LAST_COLUMN: Final = 31
 _TWO_LINES_BELOW: Final = 2.4
 """A plate narrower than this, in heights, may carry two lines."""
 _SHORTEST: Final = 2
@@ -52,24 +46,16 @@ class PlateReader:
 
     def glance(self, frame: Luma, quads: list[Quad]) -> ctc.Probabilities:
         """Look once at each of the quads; (quads, 32, 37) probabilities."""
-        crops = np.stack([flatten(frame, quad) for quad in quads])
-        batch = crops.reshape(-1, 1, CROP_HEIGHT_PX, CROP_WIDTH_PX).astype(np.float32)
+        crops = np.stack([flatten(frame, quad, _CROP_PX) for quad in quads])
+        batch = crops[:, None].astype(np.float32)
         mean = batch.mean(axis=(1, 2, 3), keepdims=True)
         spread = np.maximum(batch.std(axis=(1, 2, 3), keepdims=True), _LEAST_CONTRAST)
         return ctc.softmax(self._network.run((batch - mean) / spread)[:, :, 0])
 
-    def read(self, frame: Luma, quad: Quad, glance: ctc.Probabilities) -> dict[str, float]:
-        """Return the texts that the pixels of a plate allow, with their likelihood.
-
-        glance: (32, 37), what ``glance`` saw in this quad; it counts as the first look.
-        """
-        widened = _uncut(quad, glance)
-        if widened is None:
-            looks = [grow(quad, across, down) for across, down in _LOOKS[1:]]
-            seen = np.concatenate((glance[None], self.glance(frame, looks)))
-        else:
-            seen = self.glance(frame, [grow(widened, across, down) for across, down in _LOOKS])
-        evidence = _evidence(seen)
+    def read(self, frame: Luma, quad: Quad) -> dict[str, float]:
+        """Return the texts that the pixels of a plate allow, with their likelihood."""
+        looks = [grow(quad, across, down) for across, down in _LOOKS]
+        evidence = _evidence(self.glance(frame, looks))
         if _may_be_two_lines(quad):
             for text, likely in self._read_two_lines(frame, quad).items():
                 evidence[text] = max(evidence.get(text, 0.0), likely)
@@ -103,14 +89,6 @@ def legible(glance: ctc.Probabilities, quad: Quad) -> bool:
 
 def _may_be_two_lines(quad: Quad) -> bool:
     return width_px(quad) < _TWO_LINES_BELOW * height_px(quad)
-
-
-def _uncut(quad: Quad, glance: ctc.Probabilities) -> Quad | None:
-    """Return a wider quad where the text seems to go on beyond the crop, else nothing."""
-    first, last = ctc.inked_columns(glance)
-    left = _STEP_ASIDE if first <= _TOUCHES else 0.0
-    right = _STEP_ASIDE if last >= _LAST_COLUMN - _TOUCHES else 0.0
-    return stretch(quad, left, right) if left or right else None
 
 
 def _evidence(seen: ctc.Probabilities) -> dict[str, float]:

@@ -4,7 +4,6 @@ import time
 from typing import Final, NamedTuple
 
 from engine.recognizers.base import NO_HINTS, RecognizeHints
-from engine.recognizers.builtin import ctc
 from engine.recognizers.builtin.detector import Detection, PlateDetector
 from engine.recognizers.builtin.geometry import Quad
 from engine.recognizers.builtin.network import Network
@@ -15,7 +14,9 @@ from engine.types import Box, Candidate, Luma, PlateRead
 VERSION: Final = "study-1"
 """The weights and the calibration; see ``weights/MODEL_CARD.md``."""
 
-_MOST_PLATES: Final = 12
+_MOST_PLATES: Final = 10
+_LEAST_PROBABILITY: Final = 0.3
+"""Of a place that the detector names; below, not one in 300 legible plates was found."""
 _LEAST_CONFIDENCE: Final = 5.0
 """Reads less sure than this are noise and not reported."""
 
@@ -56,7 +57,7 @@ class BuiltinRecognizer:
         started_ns = time.perf_counter_ns()
         found = [
             detection
-            for detection in self._detector.detect(frame, _MOST_PLATES)
+            for detection in self._detector.detect(frame, _LEAST_PROBABILITY, _MOST_PLATES)
             if _wanted(detection.quad, hints.areas)
         ]
         if not found:
@@ -66,7 +67,7 @@ class BuiltinRecognizer:
             draft
             for detection, glance in zip(found, glances, strict=True)
             if legible(glance, detection.quad)
-            if (draft := self._read(frame, detection, glance, hints)) is not None
+            if (draft := self._read(frame, detection, hints)) is not None
         ]
         drafts.sort(key=lambda draft: -draft.candidates[0].confidence)
         elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
@@ -80,18 +81,18 @@ class BuiltinRecognizer:
         self,
         frame: Luma,
         detection: Detection,
-        glance: ctc.Probabilities,
         hints: RecognizeHints,
     ) -> _Draft | None:
         """Read one plate; nothing where no text is likely enough."""
-        evidence = self._reader.read(frame, detection.quad, glance)
+        focused = self._detector.focus(frame, detection)
+        evidence = self._reader.read(frame, focused.quad)
         candidates = tuple(
             Candidate(text, round(confidence(posterior, detection.probability), 2))
             for text, posterior in rank(evidence, hints.regions)[: max(1, hints.topn)]
         )
         if not candidates or candidates[0].confidence < _LEAST_CONFIDENCE:
             return None
-        return _Draft(detection.quad, candidates)
+        return _Draft(focused.quad, candidates)
 
 
 def _wanted(quad: Quad, areas: tuple[Box, ...]) -> bool:
