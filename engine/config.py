@@ -96,7 +96,7 @@ class CameraSettings(Section):
     transport: Literal["auto", "tcp", "udp"] = "auto"
     connect_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     read_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
-    format: Literal["gray", "i420", "bgr24"] = "gray"
+    format: Literal["gray", "i420"] = "gray"
     slots: Literal["auto"] | Annotated[int, Field(ge=2, le=256)] = "auto"
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     skip_static: bool = True
@@ -226,7 +226,7 @@ class Settings(Section):
 
 
 def load_settings(path: Path) -> Settings:
-    """Read and validate the file; a relative ``data_dir`` is beside it.
+    """Read and validate the file; relative paths start beside it.
 
     Raises:
         ConfigError: the file cannot be read, is no TOML, or a setting is wrong.
@@ -242,8 +242,17 @@ def load_settings(path: Path) -> Settings:
             str(path), f"is no valid TOML: {error}", "strings need quotes, tables [brackets]"
         ) from error
     settings = parse_settings(table)
-    data_dir = path.resolve().parent / settings.data_dir.expanduser()
-    return settings.model_copy(update={"data_dir": data_dir})
+    home = path.resolve().parent
+    cameras = tuple(
+        camera.model_copy(update={"url": _beside(home, camera.url)}) for camera in settings.cameras
+    )
+    data_dir = home / settings.data_dir.expanduser()
+    return settings.model_copy(update={"data_dir": data_dir, "cameras": cameras})
+
+
+def _beside(home: Path, url: str) -> str:
+    """Return the URL of a file with its path made absolute; other URLs as they are."""
+    return url if "://" in url else str(home / Path(url).expanduser())
 
 
 def parse_settings(table: dict[str, Any]) -> Settings:

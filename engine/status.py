@@ -1,0 +1,73 @@
+"""``platering status``: what the running engine says of its cameras and processes."""
+
+import sys
+import time
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from engine.board import Kind
+from engine.config import Settings
+from engine.control import ask
+from engine.messages import EngineStatus
+from engine.types import CameraState
+
+_COLOURS = {CameraState.LIVE: "green", CameraState.LOST: "red", CameraState.CONNECTING: "yellow"}
+
+
+def print_status(settings: Settings, *, as_json: bool) -> int:
+    """Ask the engine of these settings and print its answer; return the exit code 0.
+
+    Raises:
+        ControlError: no engine of these settings runs, or it does not answer.
+    """
+    answer = ask(str(settings.data_dir / "control.sock"), "status")
+    status = msgspec.convert(answer, EngineStatus)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(status).decode() + "\n")
+        return 0
+    out = Console()
+    up_s = max(0.0, time.time() - status.started_unix_ms / 1000)
+    out.print(f"Node {status.node}, up for {_span(up_s)}", highlight=False)
+    out.print(_cameras(status) if status.cameras else "No cameras.")
+    out.print(_processes(status))
+    return 0
+
+
+def _cameras(status: EngineStatus) -> Table:
+    table = Table("Camera", "State", "Frames", "Ring", "Why")
+    for camera in status.cameras:
+        ring = camera.ring
+        table.add_row(
+            camera.name,
+            Text(camera.state.value, style=_COLOURS.get(camera.state, "")),
+            f"{ring.width_px}×{ring.height_px} {ring.format}" if ring else "–",
+            f"{ring.slots} slots" if ring else "–",
+            camera.reason,
+        )
+    return table
+
+
+def _processes(status: EngineStatus) -> Table:
+    table = Table("Process", "Kind", "Pid", "State", "Restarts")
+    for process in status.processes:
+        table.add_row(
+            process.name,
+            Kind(process.kind).name.lower(),
+            str(process.pid) if process.up else "–",
+            Text("up", "green") if process.up else Text("down", "red"),
+            str(process.restarts),
+        )
+    return table
+
+
+def _span(seconds: float) -> str:
+    """Write a duration in its two largest units."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if days:
+        return f"{days:.0f} d {hours % 24:.0f} h"
+    if hours:
+        return f"{hours:.0f} h {minutes % 60:.0f} min"
+    return f"{minutes:.0f} min {seconds % 60:.0f} s" if minutes else f"{seconds:.0f} s"
