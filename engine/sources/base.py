@@ -87,6 +87,10 @@ class Source(Protocol):
         """True: never waits for us, late frames are dropped. False: lossless, it waits."""
 
     @property
+    def endless(self) -> bool:
+        """True: a camera or stream; its end is a loss, worth connecting again. False: it ends."""
+
+    @property
     def capped(self) -> int:
         """How many frames the ``fps`` cap has left out so far."""
 

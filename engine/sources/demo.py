@@ -130,6 +130,11 @@ class DemoSource:
         return self._live
 
     @property
+    def endless(self) -> bool:
+        """Whether the scene was given no end."""
+        return not self.settings.seconds
+
+    @property
     def capped(self) -> int:
         """Frames left out by the ``fps`` cap."""
         return self._cap.left_out

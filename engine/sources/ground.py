@@ -16,9 +16,11 @@ _Floats = npt.NDArray[np.float32]
 
 _ROAD_HALF_M = 3.1
 _KERB_M = 3.35
-_ASPHALT = (104, 102, 100)
-_GRASS = (52, 104, 88)
-_PAINT = (222, 226, 226)
+_ASPHALT = np.array((104, 102, 100), np.float32)
+_GRASS = np.array((52, 104, 88), np.float32)
+_PAINT = np.array((222, 226, 226), np.float32)
+_KERB = np.array((158, 160, 160), np.float32)
+_HAZE = np.array((206, 204, 198), np.float32)
 
 
 def paint_ground(projection: "Projection", seed: int) -> tuple[Luma, Luma, Luma]:
@@ -40,7 +42,7 @@ def paint_ground(projection: "Projection", seed: int) -> tuple[Luma, Luma, Luma]
 
 def _sky(width: int, height: int, rng: np.random.Generator) -> _Floats:
     fall = np.linspace(0, 1, max(1, height), dtype=np.float32)[:, None, None]
-    top, low = np.float32([214, 182, 150]), np.float32([226, 218, 210])
+    top, low = np.array([214, 182, 150], np.float32), np.array([226, 218, 210], np.float32)
     clouds = _cloudy((max(1, height), width), (60, 220), rng)[..., None] * 9
     return np.asarray(top + (low - top) * fall + clouds, np.float32)
 
@@ -57,19 +59,19 @@ def _road(projection: "Projection", horizon: int, rng: np.random.Generator) -> _
     coarse = _cloudy((height, width), (24, 90), rng)
     grain = rng.normal(0, 1, (height, width)).astype(np.float32)
     grain *= np.clip(rows / height * 2, 0.25, 1)
-    asphalt = np.float32(_ASPHALT) + (coarse * 5 + grain * 7)[..., None]
+    asphalt = _ASPHALT + (coarse * 5 + grain * 7)[..., None]
     tracks = np.exp(-(((side - LANE_X_M) % 1.4 - 0.7) ** 2) / 0.03) * (side < _ROAD_HALF_M)
     asphalt -= tracks[..., None] * 7
-    grass = np.float32(_GRASS) + (coarse * 12 + grain * 13)[..., None]
+    grass = _GRASS + (coarse * 12 + grain * 13)[..., None]
     picture = np.where((side > _KERB_M)[..., None], grass, asphalt)
     kerb = (side > _ROAD_HALF_M) & (side <= _KERB_M)
-    picture[kerb] = np.float32((158, 160, 160)) + grain[kerb][:, None] * 6
+    picture[kerb] = _KERB + grain[kerb][:, None] * 6
     dashes = (side < 0.07) & ((z_m % 6.0) < 3.2)
     edges = (side > _ROAD_HALF_M - 0.32) & (side < _ROAD_HALF_M - 0.2)
     lines = np.broadcast_to(dashes | edges, side.shape)
-    picture[lines] = np.float32(_PAINT) + grain[lines][:, None] * 9
+    picture[lines] = _PAINT + grain[lines][:, None] * 9
     haze = np.clip((z_m - 30) / 160, 0, 0.75)[..., None]
-    return np.asarray(picture * (1 - haze) + np.float32((206, 204, 198)) * haze, np.float32)
+    return np.asarray(picture * (1 - haze) + _HAZE * haze, np.float32)
 
 
 def _skyline(picture: _Floats, horizon: int, rng: np.random.Generator) -> None:
@@ -77,31 +79,43 @@ def _skyline(picture: _Floats, horizon: int, rng: np.random.Generator) -> None:
     width = picture.shape[1]
     unit = width / 1280
     for _ in range(7):
-        x, wide = rng.uniform(0, width), rng.uniform(60, 150) * unit
-        if abs(x + wide / 2 - width / 2) < 150 * unit:
-            continue
-        tall = rng.uniform(26, 64) * unit
-        tone = float(rng.uniform(140, 185))
-        corners = [(x, horizon + 4), (x, horizon - tall), (x + wide / 2, horizon - tall * 1.35),
-                   (x + wide, horizon - tall), (x + wide, horizon + 4)]  # fmt: skip
-        cv2.fillPoly(picture, [np.int32(corners)], (tone, tone * 1.02, tone * 1.08), cv2.LINE_AA)
-        for column in range(3):
-            left = x + wide * (0.16 + 0.26 * column)
-            spot = np.int32(
-                [(left, horizon - tall * 0.8), (left + wide * 0.14, horizon - tall * 0.4)]
-            )
-            cv2.rectangle(picture, spot[0].tolist(), spot[1].tolist(), (120, 112, 104), -1)
+        left, wide = rng.uniform(0, width), rng.uniform(60, 150) * unit
+        if abs(left + wide / 2 - width / 2) > 150 * unit:
+            _house(picture, (left, float(horizon)), (wide, rng.uniform(26, 64) * unit), rng)
     for _ in range(150):
         x = rng.uniform(0, width)
-        off = abs(x - width / 2) / (width / 2)
-        radius = rng.uniform(8, 15 + 30 * off) * unit
-        tone = rng.uniform(0.75, 1.15)
-        place = (int(x), int(horizon - radius * 0.45))
-        colour = tuple(c * tone for c in (74, 112, 92))
-        cv2.ellipse(
-            picture, place, (int(radius), int(radius * rng.uniform(0.8, 1.3))), 0, 0, 360,
-            colour, -1, cv2.LINE_AA,
-        )  # fmt: skip
+        outward = abs(x - width / 2) / (width / 2)
+        radius, tone = rng.uniform(8, 15 + 30 * outward) * unit, rng.uniform(0.75, 1.15)
+        middle = (int(x), int(horizon - radius * 0.45))
+        radii = (int(radius), int(radius * rng.uniform(0.8, 1.3)))
+        colour = (74 * tone, 112 * tone, 92 * tone)
+        cv2.ellipse(picture, middle, radii, 0, 0, 360, colour, -1, cv2.LINE_AA)
+
+
+def _house(
+    picture: _Floats,
+    foot: tuple[float, float],
+    size: tuple[float, float],
+    rng: np.random.Generator,
+) -> None:
+    """Paint a gable and three windows; foot: left end on the horizon, size: width, height."""
+    (left, ground), (wide, tall) = foot, size
+    tone = float(rng.uniform(140, 185))
+    outline = np.array(
+        [
+            (left, ground + 4),
+            (left, ground - tall),
+            (left + wide / 2, ground - tall * 1.35),
+            (left + wide, ground - tall),
+            (left + wide, ground + 4),
+        ],
+        np.int32,
+    )
+    cv2.fillPoly(picture, [outline], (tone, tone * 1.02, tone * 1.08), cv2.LINE_AA)
+    for column in range(3):
+        x = int(left + wide * (0.16 + 0.26 * column))
+        top, bottom = int(ground - tall * 0.8), int(ground - tall * 0.4)
+        cv2.rectangle(picture, (x, top), (x + int(wide * 0.14), bottom), (120, 112, 104), -1)
 
 
 def _cloudy(shape: tuple[int, int], cells_px: tuple[int, int], rng: np.random.Generator) -> _Floats:

@@ -99,6 +99,11 @@ class ImageSource:
         """Never: there is always time to look at a picture."""
         return False
 
+    @property
+    def endless(self) -> bool:
+        """Never: the last picture is the end."""
+        return False
+
     def frames(self, stop: Callable[[], bool]) -> Iterator[PictureFrame]:
         """Yield one frame per readable image; see ``Source.frames``."""
         period_s = 1.0 / (self._options.fps or _SLIDES_PER_S)
@@ -152,5 +157,9 @@ def load_image(path: Path) -> Bgr:
 
 def list_images(place: Path) -> list[Path]:
     """Return the image files of a folder, or those a glob pattern names, sorted by name."""
-    found = place.iterdir() if place.is_dir() else map(Path, glob.glob(str(place), recursive=True))
+    if place.is_dir():
+        found = list(place.iterdir())
+    else:
+        # Path.glob() wants the fixed part of the pattern apart; glob.glob() takes it whole.
+        found = [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207
     return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())

@@ -17,8 +17,9 @@ from engine.sources.base import PREVIEW_WIDTH_PX
 from engine.types import Bgr, Luma
 
 _PLANAR_8 = frozenset(
-    "yuv410p yuv411p yuv420p yuv422p yuv440p yuv444p yuvj411p yuvj420p yuvj422p yuvj440p yuvj444p "
-    "yuva420p yuva422p yuva444p nv12 nv21 nv16 nv24 nv42 gray".split()
+    {"nv12", "nv21", "nv16", "nv24", "nv42", "gray", "yuv410p"}
+    | {f"yuv{kind}{share}p" for kind in ("", "j") for share in (411, 420, 422, 440, 444)}
+    | {f"yuva{share}p" for share in (420, 422, 444)}
 )
 _PLANAR_DEEP = frozenset(
     f"{name}{bits}le"
@@ -80,7 +81,7 @@ class PlaneCopier:
                 return _rows(plane).view("<u2")[:height, :width], 8
             if name in _PACKED_STEP:
                 first = _PACKED_STEP[name]
-                return _rows(plane)[:height, first : first + 2 * width : 2][:, :width], 0
+                return _rows(plane)[:height, first : 2 * width : 2], 0
         return _rows(self._convert(frame, "gray").planes[0])[:height, :width], 0
 
     def _convert(self, frame: av.VideoFrame, name: str) -> av.VideoFrame:
@@ -91,7 +92,7 @@ def shrink(samples: _Samples, shift: int = 0) -> Luma:
     """Return luma at most ``PREVIEW_WIDTH_PX`` wide: every n-th pixel, then averaged by area."""
     step = max(1, samples.shape[1] // (4 * PREVIEW_WIDTH_PX))
     few = samples[::step, ::step]
-    coarse = np.empty(few.shape, np.uint8)
+    coarse: Luma = np.empty(few.shape, np.uint8)
     _store(few, shift, coarse)
     if coarse.shape[1] <= PREVIEW_WIDTH_PX:
         return coarse
@@ -110,4 +111,6 @@ def _store(samples: _Samples, shift: int, target: Luma) -> None:
 
 def _rows(plane: VideoPlane) -> Luma:
     """Return the plane as (rows, line_size) bytes without copying; padding is still in it."""
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    # memoryview() because PyAV's planes do not declare the buffer interface that they have.
+    flat = np.frombuffer(memoryview(plane), np.uint8)
+    return flat.reshape(-1, plane.line_size)

@@ -8,15 +8,17 @@ slot costs a third.
 
 import math
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.sources import paint
+from engine.sources.canvas import LEVELS, SCALE, Sprite
 from engine.sources.ground import paint_ground
+from engine.sources.paint import Face, Side, paint_vehicle, plate_rectangle_m
+from engine.sources.plate_art import plate_size_m
 from engine.sources.traffic import FAR_Z_M, NEAR_Z_M, Traffic, Vehicle
 from engine.types import Bgr, Corners, Luma, Point
 
@@ -86,7 +88,7 @@ class DemoScene:
         self._seed = seed
         self._traffic = Traffic(seed, density)
         self._ground = paint_ground(self.projection, seed)
-        self._faces: OrderedDict[tuple[int, int], paint.Face] = OrderedDict()
+        self._faces: OrderedDict[tuple[int, int], Face] = OrderedDict()
         self._noise = _noise(seed, width_px, height_px)
 
     def truth(self, until_s: float) -> list[DemoVehicle]:
@@ -150,7 +152,7 @@ class DemoScene:
         picture: Luma,
         plane: int,
         vehicle: Vehicle,
-        side: paint.Side,
+        side: Side,
         place: tuple[float, float],
     ) -> None:
         """Warp a side that faces the road's middle onto the picture; place: distance, fade."""
@@ -160,8 +162,8 @@ class DemoScene:
         level = _level(self.projection.focal_px / z_m * zoom)
         source = sprite.planes[plane][level]
         height, width = source.shape
-        shrunk = paint.SCALE / 2**level
-        left_m, top_m = (at / paint.SCALE for at in sprite.origin_px)
+        shrunk = SCALE / 2**level
+        left_m, top_m = (at / SCALE for at in sprite.origin_px)
         far_m, low_m = width / shrunk - left_m, height / shrunk - top_m
         inward = -math.copysign(1.0, vehicle.x_m)
         target = np.array(
@@ -177,18 +179,18 @@ class DemoScene:
         matrix = cv2.getPerspectiveTransform(corners, target)
         _warp(picture, (source, sprite.keeps[level]), matrix, target, fade)
 
-    def _face(self, vehicle: Vehicle) -> paint.Face:
+    def _face(self, vehicle: Vehicle) -> Face:
         key = (vehicle.lane, vehicle.number)
         if key in self._faces:
             self._faces.move_to_end(key)
         else:
-            self._faces[key] = paint.paint_vehicle(vehicle)
+            self._faces[key] = paint_vehicle(vehicle)
             if len(self._faces) > _KEPT_FACES:
                 self._faces.popitem(last=False)
         return self._faces[key]
 
     def _plate_corners(self, vehicle: Vehicle, z_m: float) -> Corners:
-        left, top, right, bottom = paint.plate_rectangle_m(vehicle)
+        left, top, right, bottom = plate_rectangle_m(vehicle)
         x, at = vehicle.x_m, self.projection.point
         return (
             at(x + left, top, z_m),
@@ -199,7 +201,7 @@ class DemoScene:
 
     def _passage(self, vehicle: Vehicle) -> DemoVehicle:
         """Find the span in which the plate is legible: from far to near it only grows."""
-        width_m = paint.plate_size_m(vehicle.region)[0]
+        width_m = plate_size_m(vehicle.region)[0]
         legible_px = _LEGIBLE_PX * min(1.0, self.projection.width_px / 1280)
         far_m = self.projection.focal_px * width_m / legible_px
         near_m, hidden_m = far_m, NEAR_Z_M
@@ -231,7 +233,7 @@ class DemoScene:
 def _draw_front(
     picture: Luma,
     plane: int,
-    sprite: paint.Sprite,
+    sprite: Sprite,
     place: tuple[float, float, float],
     fade: float,
 ) -> None:
@@ -239,7 +241,7 @@ def _draw_front(
     x, y, scale = place
     level = _level(scale)
     source = sprite.planes[plane][level]
-    zoom = scale / (paint.SCALE / 2**level)
+    zoom = scale / (SCALE / 2**level)
     left = x - sprite.origin_px[0] / 2**level * zoom
     top = y - sprite.origin_px[1] / 2**level * zoom
     right, bottom = left + source.shape[1] * zoom, top + source.shape[0] * zoom
@@ -251,8 +253,8 @@ def _draw_front(
 def _warp(
     picture: Luma,
     sprite: tuple[Luma, Luma],
-    matrix: npt.NDArray[np.float64],
-    outline: npt.NDArray[np.floating],
+    matrix: npt.NDArray[Any],
+    outline: npt.NDArray[Any],
     fade: float,
 ) -> None:
     """Blend a warped sprite into the part of the picture that its outline touches."""
@@ -278,8 +280,8 @@ def _warp(
 
 def _level(scale_px: float) -> int:
     """Return the coarsest level that still has as many pixels as are needed."""
-    finer = math.floor(math.log2(max(1.0, paint.SCALE / scale_px)))
-    return min(paint.LEVELS - 1, finer)
+    finer = math.floor(math.log2(max(1.0, SCALE / scale_px)))
+    return min(LEVELS - 1, finer)
 
 
 def _exposure(t_s: float) -> tuple[float, float]:

@@ -29,12 +29,12 @@ PLATE_FORMATS: Final = {
     "gb": ("LL00 LLL",),
     "de": ("L LL 0000", "LL LL 000", "LLL LL 00"),
     "fr": ("LL-000-LL",),
-    "us": ("LLL 0000", "0LLL 000"),
+    "us": ("LLL 0000", "9LLL 000"),
     "es": ("0000 CCC",),
     "it": ("LL 000 LL",),
     "pl": ("LL 00000",),
 }
-"""Patterns per region: L a letter but I, O, Q; C a consonant; 0 a digit."""
+"""Patterns per region: L a letter but I, O, Q; C a consonant; 0 a digit; 9 a digit but 0."""
 
 
 class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ def _vehicle(rng: random.Random, lane: int, number: int, appears_s: float) -> Ve
 
 
 def _plate_text(rng: random.Random, pattern: str) -> str:
-    choices = {"L": _LETTERS, "C": _CONSONANTS, "0": "0123456789"}
+    choices = {"L": _LETTERS, "C": _CONSONANTS, "0": "0123456789", "9": "123456789"}
     return "".join(rng.choice(choices[sign]) if sign in choices else sign for sign in pattern)
 
 

@@ -105,6 +105,11 @@ class VideoSource:
         return self._stream or self._pacer is not None
 
     @property
+    def endless(self) -> bool:
+        """Whether this is a stream or device, not a file."""
+        return self._stream
+
+    @property
     def capped(self) -> int:
         """Frames left out by the ``fps`` cap."""
         return self._cap.left_out

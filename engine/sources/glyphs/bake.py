@@ -1,9 +1,13 @@
+# ruff: noqa: INP001 (a script beside its picture, not part of the package)
 """Bakes ``plates.png``, the letters of the demo's plates, from font files.
 
-Run by hand, never at run time: ``python bake.py BARLOW.woff OVERPASS.woff SAIRA.woff`` (needs
-Pillow). The picture has one row of cells, 88 px wide and 64 px high, per font; each cell holds one
-glyph of ``CHARACTERS``, capitals 64 px high, white on black, at the cell's left edge. README.md beside
-this file tells where the fonts came from and their licence.
+Run by hand, never at run time (needs Pillow)::
+
+    python bake.py BARLOW.woff OVERPASS.woff SAIRA.woff
+
+The picture has one row of cells, 88 px wide and 64 px high, per font; each cell holds one
+glyph of ``CHARACTERS``, capitals 64 px high, white on black, at the cell's left edge.
+README.md beside this file tells where the fonts came from and their licence.
 """
 
 import sys
