@@ -1,0 +1,427 @@
+"""The process that tracks and publishes: reads come in, sightings go to the sinks.
+
+One loop over the link, the workers' reads channels and the ingest socket. A turn takes what has
+come, feeds the tracker in order of capture, writes everything that changed to the spool in one
+transaction and only then acknowledges. Sinks are fed from the spool by threads of their own.
+
+Run as ``python -m engine.publisher FD``.
+"""
+
+import logging
+import selectors
+import socket
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+import msgspec
+
+from engine.board import Count, Fate, Kind, Row, Stage
+from engine.config import RedisSettings, Section, SpoolSettings, TrackerSettings
+from engine.ingest_channel import IngestConnection
+from engine.messages import (
+    DECODE,
+    AttachReads,
+    IngestDone,
+    IngestReads,
+    IngestSighting,
+    ReadsAck,
+    ReadsRecord,
+    Ready,
+    Stop,
+    encode,
+)
+from engine.process import Child, Link, LinkEndedError, run_child
+from engine.sinks.feeder import Feeder
+from engine.sinks.redis import RedisSink
+from engine.spool import Spool, Turn
+from engine.track import NS_PER_MS, Event
+from engine.tracker import Rules, SightingIds, Tracker
+from engine.types import Phase
+
+RECORD_BYTES: Final = 1 << 20
+"""The longest record of a reads channel."""
+
+_TURN_S: Final = 0.1
+"""The longest wait of the loop: announcements and finals are due by the clock, too."""
+_RECORDS_A_TURN: Final = 256
+_RECORDS_A_CHANNEL: Final = 64
+_MESSAGES_A_TURN: Final = 64
+_FLUSH_S: Final = 3.0
+_FLUSH_ORPHANED_S: Final = 1.0
+_DROPPED_WHEN_FULL: Final = 0.25
+
+log = logging.getLogger(__name__)
+
+
+class PublishedCamera(Section):
+    """What the publisher should know of a camera."""
+
+    name: str
+    index: int
+    """Of its cells on the board."""
+    min_confidence: float
+    min_reads: int
+
+
+class PublisherSection(Section):
+    """The publisher's part of the configuration; every path and URL is resolved."""
+
+    run: str
+    """Unique to this run of the supervisor: workers' incarnations begin anew with it."""
+    node: str
+    directory: Path
+    """Where the spool is; made if it is missing."""
+    cameras: tuple[PublishedCamera, ...] = ()
+    tracker: TrackerSettings = TrackerSettings()
+    redis: RedisSettings = RedisSettings()
+    """With the real URL, never ``embedded``."""
+    spool: SpoolSettings = SpoolSettings()
+
+
+class _Channel(msgspec.Struct, eq=False):
+    """A worker's reads channel."""
+
+    end: socket.socket
+    worker: str
+    incarnation: int
+    unacknowledged: bool = False
+
+
+class Publisher:
+    """The state of the process; ``turn`` is its loop's body."""
+
+    def __init__(self, section: PublisherSection, row: Row, ingest: socket.socket | None) -> None:
+        self._row = row
+        self._node = section.node
+        self._clock_base_ns = time.time_ns() - time.monotonic_ns()
+        self._indexes = {camera.name: camera.index for camera in section.cameras}
+        self._ids = SightingIds(section.node, SystemRandom())
+        self._tracker = Tracker(
+            {c.name: Rules(c.min_confidence, c.min_reads) for c in section.cameras},
+            section.tracker,
+            section.node,
+            self._ids,
+        )
+        self._spool = Spool(
+            section.directory / "spool.sqlite", section.spool.max_mib << 20, section.run
+        )
+        self._cursors = self._spool.cursors()
+        self._tracker.restore(self._spool.tracks(), self._clock_ns())
+        self._feeder = Feeder(
+            RedisSink(section.redis.url, section.redis),
+            self._spool.path,
+            self._spool.positions.get("redis", 0),
+            section.redis.batch,
+            section.redis.batch_wait_ms / 1_000,
+        )
+        self._selector = selectors.DefaultSelector()
+        self._channels: list[_Channel] = []
+        self._connections: list[IngestConnection] = []
+        self._listener = ingest
+        if ingest is not None:
+            ingest.setblocking(False)
+            self._selector.register(ingest, selectors.EVENT_READ, self._accept)
+        self._pending: Turn | None = None
+        self._answers: list[tuple[IngestConnection, IngestDone]] = []
+        self._told_retries = self._told_failures = self._told_position = 0
+        self._told_position = self._feeder.position
+
+    def start(self, link: Link) -> None:
+        """Begin: from now on sinks are fed."""
+        self._selector.register(link, selectors.EVENT_READ, None)
+        self._feeder.start()
+
+    @property
+    def resumed(self) -> int:
+        """How many tracks were open when the last run ended."""
+        return self._tracker.open_tracks
+
+    def attach(self, channel: AttachReads, fd: int) -> None:
+        """Take reads from one more worker."""
+        end = socket.socket(fileno=fd)
+        end.setblocking(False)
+        one = _Channel(end, channel.worker, channel.incarnation)
+        self._channels.append(one)
+        self._selector.register(end, selectors.EVENT_READ, one)
+
+    def turn(self, wait_s: float = _TURN_S) -> None:
+        """Wait for something to come, take it, commit, acknowledge."""
+        self._selector.select(wait_s)
+        if self._pending is None:
+            records = self._take_records()
+            messages = self._take_messages()
+            self._pending = self._track(records, messages)
+        self._commit()
+        self._report()
+
+    def drain(self) -> None:
+        """Take everything that still lies in the channels."""
+        for _ in range(1_000):
+            before = self._row.total(Count.READS_RECEIVED)
+            self.turn(0.0)
+            if self._row.total(Count.READS_RECEIVED) == before:
+                return
+
+    def close(self, flush_s: float) -> None:
+        """Deliver what waits, for so long at most, then stop; the rest is delivered next time."""
+        deadline = time.monotonic() + flush_s
+        while self._feeder.position < self._spool.last_seq and time.monotonic() < deadline:
+            self.turn(0.02)
+        self._feeder.close(max(0.1, deadline - time.monotonic()))
+        self.turn(0.0)
+        self._spool.close()
+
+    # --- taking -----------------------------------------------------------------------------
+
+    def _take_records(self) -> list[tuple[_Channel, ReadsRecord]]:
+        """Return new records of all channels, a bounded number from each."""
+        taken: list[tuple[_Channel, ReadsRecord]] = []
+        for channel in list(self._channels):
+            for _ in range(_RECORDS_A_CHANNEL):
+                if len(taken) >= _RECORDS_A_TURN:
+                    break
+                packet = self._packet(channel)
+                if packet is None:
+                    break
+                record = DECODE.to_publisher.decode(packet)
+                if isinstance(record, ReadsRecord) and self._is_new(channel, record):
+                    taken.append((channel, record))
+        taken.sort(key=lambda pair: pair[1].reads.stamp.captured_unix_ns)
+        return taken
+
+    def _packet(self, channel: _Channel) -> bytes | None:
+        """Return the next record's bytes, None where none waits; drops an ended channel."""
+        try:
+            packet = channel.end.recv(RECORD_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            packet = b""
+        if packet:
+            return packet
+        self._selector.unregister(channel.end)
+        channel.end.close()
+        self._channels.remove(channel)
+        return None
+
+    def _is_new(self, channel: _Channel, record: ReadsRecord) -> bool:
+        """Tell a record from one that was committed before a restart; note it as taken."""
+        channel.unacknowledged = True
+        key = channel.worker, channel.incarnation
+        if record.sequence <= self._cursors.get(key, 0):
+            self._row.count(Count.READS_REPEATED)
+            return False
+        self._cursors[key] = record.sequence
+        return True
+
+    def _accept(self) -> None:
+        """Accept the API processes that knock."""
+        if self._listener is None:
+            return
+        try:
+            end, _address = self._listener.accept()
+        except OSError:  # nobody there, or gone again
+            return
+        connection = IngestConnection(end)
+        self._connections.append(connection)
+        self._selector.register(connection, selectors.EVENT_READ, connection)
+
+    def _take_messages(self) -> list[tuple[IngestConnection, IngestReads | IngestSighting]]:
+        """Return new messages of the API, a bounded number."""
+        self._accept()
+        taken: list[tuple[IngestConnection, IngestReads | IngestSighting]] = []
+        for connection in list(self._connections):
+            connection.flush()
+            taken += [(connection, one) for one in connection.receive(_MESSAGES_A_TURN)]
+            if connection.ended:
+                self._selector.unregister(connection)
+                connection.close()
+                self._connections.remove(connection)
+        return taken
+
+    # --- tracking ---------------------------------------------------------------------------
+
+    def _track(
+        self,
+        records: list[tuple[_Channel, ReadsRecord]],
+        messages: list[tuple[IngestConnection, IngestReads | IngestSighting]],
+    ) -> Turn:
+        """Feed the tracker; return all that is to be committed."""
+        events: list[Event] = []
+        cursors: dict[tuple[str, int], int] = {}
+        uuids: dict[str, str] = {}
+        for channel, record in records:
+            events += self._feed(record)
+            key = channel.worker, channel.incarnation
+            cursors[key] = max(record.sequence, cursors.get(key, 0))
+        for connection, message in messages:
+            known = uuids.get(message.uuid) if message.uuid else None
+            if known is None and message.uuid:
+                known = self._spool.sighting_of(message.uuid)
+            if known is None:
+                new, known = self._ingest(message)
+                events += new
+                if message.uuid:
+                    uuids[message.uuid] = known
+            done = IngestDone(request=message.request, sighting_id=known)
+            self._answers.append((connection, done))
+        events += self._tracker.tick(self._clock_ns())
+        for event in events:
+            self._count_event(event)
+        positions = {}
+        if self._feeder.position != self._spool.positions.get("redis", 0):
+            positions["redis"] = self._feeder.position
+        changes = self._tracker.take_changes()
+        return Turn(changes, events, cursors, uuids, positions, durable=bool(messages))
+
+    def _feed(self, record: ReadsRecord) -> list[Event]:
+        """Feed one frame's reads and count what became of them."""
+        camera = record.reads.stamp.camera
+        self._indexes[camera] = record.camera_index
+        fed = self._tracker.feed(record.reads, self._clock_ns())
+        self._row.count(Count.READS_RECEIVED)
+        self._row.fate(record.camera_index, Fate.READS_TRACKED, fed.tracked)
+        self._row.fate(record.camera_index, Fate.READS_REJECTED, fed.rejected)
+        if record.recognized_monotonic_ns:
+            self._row.observe(
+                Stage.RECOGNIZED_TO_TRACKED, time.monotonic_ns() - record.recognized_monotonic_ns
+            )
+        return fed.events
+
+    def _ingest(self, message: IngestReads | IngestSighting) -> tuple[list[Event], str]:
+        """Take what the API was given; return its events and the sighting's id, if it has one."""
+        if isinstance(message, IngestReads):
+            return self._tracker.feed(message.reads, self._clock_ns(), origin="ingest").events, ""
+        given, pictures = message.sighting, message.evidence
+        sighting = msgspec.structs.replace(
+            given,
+            id=given.id or self._ids(given.first_unix_ms * NS_PER_MS),
+            node=given.node or self._node,
+            revision=max(1, given.revision),
+            has_crop=bool(pictures.crop_jpeg),
+            has_frame=bool(pictures.frame_jpeg),
+        )
+        told = bool(pictures.crop_jpeg or pictures.frame_jpeg)
+        return [Event(sighting, pictures if told else None)], sighting.id
+
+    def _count_event(self, event: Event) -> None:
+        index = self._indexes.get(event.sighting.camera)
+        if index is not None:
+            self._row.fate(index, Fate.REVISIONS)
+            if event.sighting.phase is Phase.FINAL:
+                self._row.fate(index, Fate.SIGHTINGS)
+
+    # --- committing -------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        """Write the turn; acknowledge, answer and wake the sinks only when it is written."""
+        turn = self._pending
+        if turn is None:
+            return
+        dropped = self._spool.commit(turn) if turn else 0
+        if dropped is None:
+            self._refuse_answers()
+            self._make_room()
+            return
+        self._pending = None
+        if dropped:
+            log.error("the spool is full: the oldest %d sightings were dropped", dropped)
+            self._row.count(Count.SPOOL_DROPPED, dropped)
+        if turn.events:
+            self._row.count(Count.SPOOLED, len(turn.events))
+            self._feeder.notify()
+        self._acknowledge()
+        for connection, done in self._answers:
+            connection.answer(done)
+        self._answers.clear()
+
+    def _acknowledge(self) -> None:
+        """Tell the workers how far we are; one that does not listen hears it next time."""
+        for channel in self._channels:
+            if channel.unacknowledged:
+                sequence = self._cursors.get((channel.worker, channel.incarnation), 0)
+                try:
+                    channel.end.send(encode(ReadsAck(sequence=sequence)))
+                except OSError:
+                    continue
+                channel.unacknowledged = False
+
+    def _refuse_answers(self) -> None:
+        """Tell the API that nothing is durable now; the commit may still succeed later."""
+        for connection, done in self._answers:
+            refusal = IngestDone(request=done.request, error="busy: the spool cannot be written")
+            connection.answer(refusal)
+        self._answers.clear()
+
+    def _make_room(self) -> None:
+        """The disk refused: give up the oldest events, then pause a little."""
+        dropped = self._spool.drop_oldest(_DROPPED_WHEN_FULL)
+        if dropped:
+            log.error("the disk is full: the oldest %d sightings were dropped", dropped)
+            self._row.count(Count.SPOOL_DROPPED, dropped)
+        time.sleep(_TURN_S)
+
+    def _report(self) -> None:
+        """Put this turn's figures on the board."""
+        feeder, row = self._feeder, self._row
+        if feeder.broken is not None:
+            raise feeder.broken
+        retries, failures, position = feeder.retries, feeder.failures, feeder.position
+        row.count(Count.SINK_RETRIES, retries - self._told_retries)
+        row.count(Count.SINK_FAILURES, failures - self._told_failures)
+        row.count(Count.STORED, position - self._told_position)
+        self._told_retries, self._told_failures = retries, failures
+        self._told_position = position
+        while feeder.delays_ns:
+            row.observe(Stage.CAPTURE_TO_STORED, feeder.delays_ns.popleft())
+        row.gauge(Count.SPOOL_DEPTH, max(0, self._spool.last_seq - position))
+        row.gauge(Count.TRACKS_OPEN, self._tracker.open_tracks)
+        row.beat(time.monotonic_ns())
+
+    def _clock_ns(self) -> int:
+        """Return nanoseconds UTC that never run backwards."""
+        return self._clock_base_ns + time.monotonic_ns()
+
+
+def main(child: Child) -> None:
+    """Run until told to stop."""
+    section = PublisherSection.model_validate_json(child.section)
+    ingest = socket.socket(fileno=child.fds[0]) if child.fds else None
+    publisher = Publisher(section, child.row, ingest)
+    publisher.start(child.link)
+    resumed = f", {publisher.resumed} open tracks resumed" if publisher.resumed else ""
+    child.link.send(Ready(detail=f"publishing to {_shown(section.redis.url)}{resumed}"))
+    flush_s = _FLUSH_S
+    try:
+        while not child.stopping() and not _told_to_stop(child.link, publisher):
+            publisher.turn()
+    except LinkEndedError:
+        flush_s = _FLUSH_ORPHANED_S
+        log.warning("the supervisor is gone: ending")
+    publisher.drain()
+    publisher.close(flush_s)
+
+
+def _told_to_stop(link: Link, publisher: Publisher) -> bool:
+    """Do what the supervisor says; True when it says stop."""
+    while (received := link.receive()) is not None:
+        message, fds = received
+        if isinstance(message, Stop):
+            return True
+        if isinstance(message, AttachReads):
+            publisher.attach(message, fds[0])
+        else:
+            log.warning("a %s is nothing for a publisher", type(message).__name__)
+    return False
+
+
+def _shown(url: str) -> str:
+    """Return the URL without its password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+if __name__ == "__main__":
+    run_child(Kind.PUBLISHER, main)

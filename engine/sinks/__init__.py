@@ -1,0 +1,1 @@
+"""Where sightings go: each sink behind one small interface, fed from the spool."""

@@ -1,0 +1,319 @@
+"""What the publisher must not forget, in one SQLite file: every turn of its loop is one commit.
+
+A commit holds the open tracks, the read cursors, the ids of ingested bodies and the outgoing
+events together, so that a publisher killed at any instruction goes on as if it had not done its
+last, unacknowledged turn. Events wait here for their sinks; the oldest go first when the spool is
+full. Delivered events are held for a few seconds more: a sink that lost its server starts again
+from the oldest one held (a server killed outright may have lost what it acknowledged last; the
+markers of ``engine.store`` make the repeat harmless).
+
+SQLite runs in WAL mode. ``synchronous`` is NORMAL: a killed process loses nothing, a power cut
+may lose the last turns, whose events have long reached Redis in all but the last moments. A turn
+that carries an ingested body is promised to be durable and is written with FULL (one fsync).
+"""
+
+import logging
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.track import Event, Track
+from engine.tracker import Changes
+from engine.types import Evidence, Sighting
+
+HELD_S: Final = 5.0
+"""Delivered events stay this long. An embedded Redis writes its log at most 2 s late."""
+_KEPT_UUIDS: Final = 100_000
+_ROW_BYTES: Final = 128
+_PRUNE_EVERY: Final = 512
+_DROP_CHUNK: Final = 256
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS tracks (id TEXT PRIMARY KEY, track BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS track_evidence (
+    id TEXT PRIMARY KEY, crop BLOB NOT NULL, frame BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS cursors (
+    run TEXT, worker TEXT, incarnation INTEGER, sequence INTEGER NOT NULL,
+    PRIMARY KEY (run, worker, incarnation)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uuids (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT UNIQUE NOT NULL, sighting TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, sighting BLOB NOT NULL, crop BLOB, frame BLOB,
+    bytes INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_track = msgspec.msgpack.Decoder(Track).decode
+_decode_sighting = msgspec.msgpack.Decoder(Sighting).decode
+
+
+class Turn(msgspec.Struct):
+    """All that one turn of the publisher's loop commits."""
+
+    changes: Changes
+    events: list[Event] = []
+    cursors: dict[tuple[str, int], int] = {}
+    """(worker, incarnation) to the last sequence number taken."""
+    uuids: dict[str, str] = {}
+    """Ids of ingested bodies to the sighting each became, empty where it fed the tracker."""
+    positions: dict[str, int] = {}
+    """How far each sink has delivered."""
+    durable: bool = False
+    """Survive a power cut, not only a kill."""
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.events or self.cursors or self.uuids or self.positions)
+
+
+class SpooledEvent(msgspec.Struct, frozen=True):
+    """An event and its place in the spool."""
+
+    seq: int
+    event: Event
+
+
+class Spool:
+    """The writing side; one thread. Readers open a ``SpoolReader`` of their own."""
+
+    def __init__(self, path: Path, max_bytes: int, run: str) -> None:
+        """Open or make the file; ``run`` tells the workers of this run from those of others."""
+        self.path = path
+        self._max_bytes = max_bytes
+        self._run = run
+        self._db = _opened(path)
+        with self._transaction():
+            self._db.execute("DELETE FROM cursors WHERE run <> ?", (run,))
+        one = self._db.execute
+        self._bytes: int = one("SELECT COALESCE(SUM(bytes), 0) FROM events").fetchone()[0]
+        oldest, newest = one("SELECT MIN(seq), MAX(seq) FROM events").fetchone()
+        used = one("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        self.last_seq: int = max(newest or 0, used[0] if used else 0)
+        self._first_seq: int = oldest if oldest is not None else self.last_seq + 1
+        self.positions: dict[str, int] = dict(one("SELECT sink, seq FROM positions").fetchall())
+        self._delivered: deque[tuple[float, int]] = deque()
+        self._commits = 0
+        self._refused = False
+
+    def tracks(self) -> Iterator[tuple[Track, Evidence]]:
+        """Yield the tracks of the last commit with their pictures."""
+        rows = self._db.execute(
+            "SELECT track, crop, frame FROM tracks LEFT JOIN track_evidence USING (id)"
+        )
+        for track, crop, frame in rows.fetchall():
+            try:
+                yield _decode_track(track), Evidence(crop or b"", frame or b"")
+            except msgspec.DecodeError as error:
+                log.warning("an open track of another version is given up: %s", error)
+
+    def cursors(self) -> dict[tuple[str, int], int]:
+        """Return (worker, incarnation) to the last sequence number committed in this run."""
+        rows = self._db.execute("SELECT worker, incarnation, sequence FROM cursors")
+        return {(worker, incarnation): sequence for worker, incarnation, sequence in rows}
+
+    def sighting_of(self, uuid: str) -> str | None:
+        """Return what an ingested body became, None where it was never seen."""
+        row = self._db.execute("SELECT sighting FROM uuids WHERE uuid = ?", (uuid,)).fetchone()
+        return row[0] if row else None
+
+    def commit(self, turn: Turn) -> int | None:
+        """Write one turn; return how many undelivered events it pushed out.
+
+        Returns None where the disk refused: nothing was written, try again.
+        """
+        try:
+            if turn.durable:
+                self._db.execute("PRAGMA synchronous = FULL")
+            try:
+                with self._transaction():
+                    added = self._write(turn)
+                    dropped, freed = self._trim(turn.positions)
+            finally:
+                if turn.durable:
+                    self._db.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.OperationalError as error:
+            if not self._refused:
+                log.error("the spool cannot be written, tracking waits: %s", error)  # noqa: TRY400  # expected, one line
+            self._refused = True
+            return None
+        self._refused = False
+        self._bytes += added - freed
+        self.positions |= turn.positions
+        return dropped
+
+    def depth(self, sink: str) -> int:
+        """Return how many events wait for a sink."""
+        return self.last_seq - max(self.positions.get(sink, 0), self._first_seq - 1)
+
+    def drop_oldest(self, share: float) -> int:
+        """Give up this share of the events to free the disk; return how many were undelivered."""
+        up_to = self._first_seq + max(1, int((self.last_seq - self._first_seq + 1) * share))
+        with self._transaction():
+            dropped, freed = self._delete(up_to, self._slowest({}))
+        self._bytes -= freed
+        return dropped
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _write(self, turn: Turn) -> int:
+        """Write all parts of a turn; return the bytes of its events."""
+        many, changes = self._db.executemany, turn.changes
+        many(
+            "INSERT OR REPLACE INTO tracks VALUES (?, ?)",
+            [(track.id, _encode(track)) for track in changes.tracks],
+        )
+        many(
+            "INSERT OR REPLACE INTO track_evidence VALUES (?, ?, ?)",
+            [(one, e.crop_jpeg, e.frame_jpeg) for one, e in changes.evidence.items()],
+        )
+        done = [(track.id,) for track in changes.tracks if track.final and not track.changed]
+        gone = [(one,) for one in changes.gone]
+        many("DELETE FROM tracks WHERE id = ?", gone)
+        many("DELETE FROM track_evidence WHERE id = ?", gone + done)
+        for (worker, incarnation), sequence in turn.cursors.items():
+            self._db.execute(
+                "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)",
+                (self._run, worker, incarnation, sequence),
+            )
+        many("INSERT OR IGNORE INTO uuids (uuid, sighting) VALUES (?, ?)", turn.uuids.items())
+        many("INSERT OR REPLACE INTO positions VALUES (?, ?)", turn.positions.items())
+        added = 0
+        for event in turn.events:
+            packed, pictures = _encode(event.sighting), event.evidence or Evidence()
+            crop, frame = pictures.crop_jpeg or None, pictures.frame_jpeg or None
+            size = len(packed) + len(crop or b"") + len(frame or b"") + _ROW_BYTES
+            self.last_seq = (
+                self._db.execute(
+                    "INSERT INTO events (sighting, crop, frame, bytes) VALUES (?, ?, ?, ?)",
+                    (packed, crop, frame, size),
+                ).lastrowid
+                or self.last_seq
+            )
+            added += size
+        self._prune()
+        return added
+
+    def _prune(self) -> None:
+        """Now and then, forget the oldest uuids and give freed pages back to the disk."""
+        self._commits += 1
+        if self._commits % _PRUNE_EVERY == 0:
+            self._db.execute(
+                "DELETE FROM uuids WHERE number <= (SELECT MAX(number) FROM uuids) - ?",
+                (_KEPT_UUIDS,),
+            )
+            self._db.execute("PRAGMA incremental_vacuum(1024)").fetchall()
+
+    def _trim(self, positions: dict[str, int]) -> tuple[int, int]:
+        """Delete what was delivered a while ago and, over the bound, the oldest.
+
+        Returns how many of them were undelivered, and the bytes freed.
+        """
+        now, slowest = time.monotonic(), self._slowest(positions)
+        dropped = freed = 0
+        if positions:
+            self._delivered.append((now, slowest))
+        settled = 0
+        while self._delivered and self._delivered[0][0] <= now - HELD_S:
+            settled = self._delivered.popleft()[1]
+        if settled >= self._first_seq:
+            freed += self._delete(settled, slowest)[1]
+        while self._bytes - freed > self._max_bytes and self._first_seq <= self.last_seq:
+            lost, gone = self._delete(self._first_seq + _DROP_CHUNK - 1, slowest)
+            dropped, freed = dropped + lost, freed + gone
+        return dropped, freed
+
+    def _slowest(self, positions: dict[str, int]) -> int:
+        return min((self.positions | positions).values(), default=0)
+
+    def _delete(self, up_to: int, delivered: int) -> tuple[int, int]:
+        """Delete the events up to a place; return how many were undelivered, and their bytes."""
+        lost, freed = self._db.execute(
+            "SELECT COALESCE(SUM(seq > ?), 0), COALESCE(SUM(bytes), 0) FROM events WHERE seq <= ?",
+            (delivered, up_to),
+        ).fetchone()
+        self._db.execute("DELETE FROM events WHERE seq <= ?", (up_to,))
+        self._first_seq = min(max(self._first_seq, up_to + 1), self.last_seq + 1)
+        return lost, freed
+
+
+class SpoolReader:
+    """Reads events in their order over a connection of its own; one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+
+    def read(self, after_seq: int, count: int) -> list[SpooledEvent]:
+        """Return at most ``count`` events after a place, oldest first."""
+        rows = self._db.execute(
+            "SELECT seq, sighting, crop, frame FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after_seq, count),
+        )
+        return [
+            SpooledEvent(
+                seq,
+                Event(
+                    _decode_sighting(sighting),
+                    Evidence(crop or b"", frame or b"") if crop or frame else None,
+                ),
+            )
+            for seq, sighting, crop, frame in rows
+        ]
+
+    def oldest(self) -> int:
+        """Return the place of the oldest event held, 0 where there is none."""
+        row = self._db.execute("SELECT MIN(seq) FROM events").fetchone()
+        return int(row[0] or 0)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open the file; one that is no database any more is put aside, not deleted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _prepared(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        log.error("%s is damaged (%s): put aside as %s", path, error, aside.name)  # noqa: TRY400  # expected, one line
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _prepared(path)
+
+
+def _prepared(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+    try:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(_SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
