@@ -77,3 +77,24 @@ class WorkerSection(msgspec.Struct, frozen=True, kw_only=True):
     def encode(self) -> bytes:
         """Return the bytes for ``Start.section``."""
         return msgspec.json.encode(self)
+
+
+class PublisherSection(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the publisher needs to know."""
+
+    state_dir: str
+    """Where its SQLite file lives."""
+    node: str
+    redis_url: str
+    redis: str
+    """The ``[redis]`` table as JSON; its ``url`` is not used, ``redis_url`` is."""
+    tracker: str
+    """The ``[tracker]`` table as JSON."""
+    spool: str
+    """The ``[spool]`` table as JSON."""
+    cameras: tuple[str, ...]
+    """The cameras' tables as JSON, in the order of their cells on the board."""
+
+    def encode(self) -> bytes:
+        """Return the bytes for ``Start.section``."""
+        return msgspec.json.encode(self)
