@@ -46,6 +46,9 @@ class ChildProcess:
         self.failure = ""
         """What it said last before it ended."""
         self.is_wanted = True
+        self.was_wanted = True
+        """Whether its last incarnation was meant to run when it ended."""
+        self.is_link_ended = False
         self.is_ready = False
         self.start_at = 0.0
         self._board = board.name
@@ -53,7 +56,8 @@ class ChildProcess:
         self._started_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
-        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._outbox: deque[tuple[bytes, list[int], bool]] = deque()
+        """Packets, their descriptors, and whether these are closed once sent."""
         self.pidfd = -1
 
     @property
@@ -85,7 +89,8 @@ class ChildProcess:
         )
         theirs.close()
         self._link = ours
-        self._outbox.clear()
+        self._drop_outbox()
+        self.is_link_ended = False
         self.failure, self.is_ready = "", False
         self.pidfd = os.pidfd_open(self._process.pid)
         seat = Seat(self._board, self.row_index, self.incarnation)
@@ -95,21 +100,35 @@ class ChildProcess:
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send a message, now or as soon as the child reads; a dead child's is forgotten."""
         if self._link is not None:
-            self._outbox.append((encode(message), list(fds)))
+            self._outbox.append((encode(message), list(fds), False))
             self.flush()
+
+    def send_and_close(self, message: Message, fd: int) -> None:
+        """Send a message with a descriptor that is the child's alone afterwards."""
+        self._outbox.append((encode(message), [fd], True))
+        self.flush()
 
     def flush(self) -> None:
         """Send what the link takes without waiting."""
         while self._outbox and self._link is not None:
-            packet, fds = self._outbox[0]
+            packet, fds, ours = self._outbox[0]
             try:
                 socket.send_fds(self._link, [packet], fds)
             except BlockingIOError:
                 return
             except OSError:  # it is dying; its pidfd says so next
-                self._outbox.clear()
+                self._drop_outbox()
                 return
             self._outbox.popleft()
+            if ours:
+                os.close(fds[0])
+
+    def _drop_outbox(self) -> None:
+        """Forget what a dead child did not read."""
+        for _packet, fds, ours in self._outbox:
+            if ours:
+                os.close(fds[0])
+        self._outbox.clear()
 
     def receive(self) -> ToSupervisor | None:
         """Return the next message, or None when none waits."""
@@ -117,9 +136,18 @@ class ChildProcess:
             return None
         try:
             data = self._link.recv(MESSAGE_BYTES)
-        except (BlockingIOError, ConnectionError):
+        except BlockingIOError:
             return None
+        except ConnectionError:
+            data = b""
+        self.is_link_ended = not data
         return DECODE.to_supervisor.decode(data) if data else None
+
+    def close_link(self) -> None:
+        """Close an ended link."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
     def link_fileno(self) -> int:
         """The link's descriptor, -1 while there is none."""
@@ -132,15 +160,16 @@ class ChildProcess:
 
     def reap(self) -> int:
         """Collect a dead incarnation; return its exit code (negative: the signal)."""
-        if self._process is None or self._link is None:
+        if self._process is None:
             raise ValueError(f"{self.name} does not run")
         code = self._process.wait()
         self._process = None
-        self._link.close()
-        self._link = None
+        self.close_link()
+        self._drop_outbox()
         os.close(self.pidfd)
         self.pidfd = -1
         self.is_ready = False
+        self.was_wanted = self.is_wanted
         if code == EXIT_CONFIG:
             self.is_wanted = False  # the same configuration would fail again
         self._back_off()

@@ -177,6 +177,10 @@ class CameraStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is lost or connecting; readable, holds no secret."""
     ring: RingHandle | None = None
+    ledger: dict[str, int] = {}
+    """Frames (and findings) by fate, ``engine.board.Fate`` in lower case."""
+    in_flight: int = 0
+    """Frames whose fate is still open, counted from the slots."""
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):

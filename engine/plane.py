@@ -12,6 +12,7 @@ from engine.config import CameraSettings
 from engine.errors import PreflightError
 from engine.messages import (
     AttachRing,
+    CameraStatus,
     DetachRing,
     GrantRing,
     Outstanding,
@@ -24,6 +25,7 @@ from engine.messages import (
 from engine.quarantine import Quarantine
 from engine.reaper import OwnedRing, Sweep, fate_of_killed, reap_worker
 from engine.shm import RunLock
+from engine.types import CameraState
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,24 @@ class CameraPlace:
         self.index = index
         self.decoder = decoder
         self.ring: OwnedRing | None = None
+        self.state = CameraState.CONNECTING
+        self.reason = ""
+
+    def decoder_ended(self, why: str) -> None:
+        """Note that nobody captures this camera now."""
+        self.state, self.reason = CameraState.LOST, why
+
+    def status(self, ledger: dict[str, int], in_flight: int) -> CameraStatus:
+        """Return what outsiders may know."""
+        return CameraStatus(
+            name=self.settings.name,
+            index=self.index,
+            state=self.state,
+            reason=self.reason,
+            ring=self.ring.handle if self.ring is not None else None,
+            ledger=ledger,
+            in_flight=in_flight,
+        )
 
 
 class FramePlane:
@@ -64,7 +84,7 @@ class FramePlane:
         try:
             ring = OwnedRing(handle)
         except PreflightError as error:
-            log.error("%s", error, extra={"camera": place.settings.name})
+            log.warning("%s", error, extra={"camera": place.settings.name})
             return str(error)
         self._rings[handle.ring] = ring
         self._places[handle.ring] = place

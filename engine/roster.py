@@ -1,0 +1,136 @@
+"""Who runs: every child of a run, its row, its section of the configuration, its descriptors."""
+
+import os
+from collections.abc import Set as AbstractSet
+
+from engine.board import Board, Kind
+from engine.children import ChildProcess
+from engine.config import CameraSettings, Settings
+from engine.plane import CameraPlace
+from engine.resources import Resources
+from engine.sections import ApiSection, DecoderSection, PublisherSection, WorkerSection
+
+
+def automatic_workers(cores: int, cameras: int) -> int:
+    """Return how many recognizers ``count = "auto"`` means: one a core, none without cameras."""
+    return max(1, cores) if cameras else 0
+
+
+class Roster:
+    """The children of a run, in the order in which they start."""
+
+    def __init__(self, settings: Settings, halves: AbstractSet[str]) -> None:
+        self._settings = settings
+        self._halves = halves
+        self.children: list[ChildProcess] = []
+        self.places: list[CameraPlace] = []
+        self._runs = int.from_bytes(os.urandom(4)) << 16
+        """Makes incarnations unique over runs, for the publisher's cursors."""
+        self._cores = sorted(os.sched_getaffinity(0))
+        cameras = self.cameras()
+        count = settings.recognizers.count
+        automatic = automatic_workers(len(self._cores), len(cameras))
+        self.worker_count = (automatic if count == "auto" else count) if cameras else 0
+
+    def cameras(self) -> list[CameraSettings]:
+        """Return the cameras that this run captures."""
+        if "engine" not in self._halves:
+            return []
+        return [camera for camera in self._settings.cameras if camera.enabled]
+
+    def fill(self, board: Board, resources: Resources) -> None:
+        """Give every role a row: the publisher, the front, the recognizers, the decoders."""
+        del resources
+
+        def add(kind: Kind, name: str) -> ChildProcess:
+            child = ChildProcess(kind, name, board, len(self.children) + 1)
+            self.children.append(child)
+            return child
+
+        add(Kind.PUBLISHER, "publisher")
+        if "api" in self._halves:
+            for number in range(self._settings.api.processes):
+                add(Kind.API, f"api-{number}")
+        for number in range(self.worker_count):
+            add(Kind.WORKER, f"worker-{number}")
+        for index, camera in enumerate(self.cameras()):
+            decoder = add(Kind.DECODER, f"decoder-{camera.name}")
+            self.places.append(CameraPlace(camera, index, decoder))
+
+    def of(self, kind: Kind) -> list[ChildProcess]:
+        """Return the children of a kind."""
+        return [child for child in self.children if child.kind is kind]
+
+    def place_of(self, decoder: ChildProcess) -> CameraPlace:
+        """Return the camera that a decoder serves."""
+        return next(place for place in self.places if place.decoder is decoder)
+
+    def unique(self, child: ChildProcess) -> int:
+        """Return the number of a child's incarnation, unique over all runs of this machine."""
+        return self._runs + child.incarnation
+
+    def fds_of(self, child: ChildProcess, resources: Resources) -> list[int]:
+        """Return the descriptors that ``Start`` carries for a child."""
+        match child.kind:
+            case Kind.WORKER:
+                return [resources.tokens_read, resources.tokens_write]
+            case Kind.PUBLISHER:
+                return [resources.ingest.fileno()]
+            case Kind.API if resources.listener is not None:
+                return [resources.listener.fileno()]
+            case _:
+                return []
+
+    def section_of(self, child: ChildProcess, resources: Resources) -> bytes:
+        """Return a child's own section of the configuration, encoded."""
+        match child.kind:
+            case Kind.WORKER:
+                return self._worker_section(child).encode()
+            case Kind.PUBLISHER:
+                return self._publisher_section(resources).encode()
+            case Kind.API:
+                return self._api_section(resources).encode()
+            case _:
+                place = self.place_of(child)
+                return DecoderSection(
+                    camera=place.settings.model_dump_json(),
+                    index=place.index,
+                    base_dir="",
+                    max_unread=self._settings.recognizers.batch,
+                ).encode()
+
+    def _worker_section(self, child: ChildProcess) -> WorkerSection:
+        pool = self._settings.recognizers
+        number = self.of(Kind.WORKER).index(child)
+        return WorkerSection(
+            recognizer=self._settings.recognizer,
+            openalpr=self._settings.openalpr.model_dump_json(),
+            batch=pool.batch,
+            batch_wait_ms=pool.batch_wait_ms,
+            core=self._cores[number % len(self._cores)] if pool.pin else -1,
+        )
+
+    def _publisher_section(self, resources: Resources) -> PublisherSection:
+        settings = self._settings
+        return PublisherSection(
+            state_dir=str(resources.state_dir),
+            node=settings.node_name,
+            redis_url=resources.redis_url,
+            redis=settings.redis.model_dump_json(exclude={"url"}),
+            tracker=settings.tracker.model_dump_json(),
+            spool=settings.spool.model_dump_json(),
+            cameras=tuple(place.settings.model_dump_json() for place in self.places),
+        )
+
+    def _api_section(self, resources: Resources) -> ApiSection:
+        settings = self._settings
+        return ApiSection(
+            api=settings.api.model_dump_json(),
+            redis_url=resources.redis_url,
+            node=settings.node_name,
+            board=resources.board.name,
+            cameras=tuple(place.settings.name for place in self.places),
+            control_path=str(resources.state_dir / "control.sock"),
+            ingest_path=str(resources.ingest_path),
+            data_dir=str(settings.data_dir),
+        )

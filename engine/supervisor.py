@@ -1,0 +1,375 @@
+"""The supervisor: starts, watches, restarts and ends every process, and does nothing else.
+
+One loop over one selector. Signal handlers only note the signal (through a wake-up socket), the
+loop acts. Order of the end: cameras and front first, then the recognizers, then the publisher,
+then Redis, so that what is on its way still arrives; each step has a deadline.
+"""
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import msgspec
+
+from engine.board import KIND, Count, Kind
+from engine.children import ChildProcess
+from engine.config import Settings
+from engine.console import StatusLine
+from engine.control import ControlServer
+from engine.errors import EXIT_CONFIG, ControlError
+from engine.logs import set_up_logging
+from engine.messages import (
+    AttachReads,
+    CameraTurned,
+    Failed,
+    Outstanding,
+    Ready,
+    Reply,
+    Request,
+    RingDrained,
+    Stop,
+    ToSupervisor,
+    WantRing,
+)
+from engine.plane import FramePlane
+from engine.process import log_section
+from engine.quarantine import Quarantine
+from engine.reaper import oldest_lease_ns
+from engine.resources import Resources
+from engine.roster import Roster
+from engine.watch import Watch
+
+TICK_S: Final = 0.25
+SWEEP_TICK_S: Final = 0.01
+SILENT_S: Final = 15.0
+"""A child without a heartbeat for this long is killed and started again."""
+BOOT_S: Final = 60.0
+"""A child that is not ready after this long is killed and started again."""
+STOP_PHASES: Final = (
+    (frozenset({Kind.DECODER, Kind.API}), 3.0),
+    (frozenset({Kind.WORKER}), 2.5),
+    (frozenset({Kind.PUBLISHER}), 3.5),
+)
+EXIT_INTERRUPTED: Final = 130
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, halves: AbstractSet[str]) -> int:
+    """Run the engine, the front or both until a signal ends them; return the exit code.
+
+    Raises:
+        ConfigError: a setting cannot work here; names its key.
+        PreflightError: the machine lacks something.
+    """
+    set_up_logging(settings.log.model_dump(), "supervisor")
+    supervisor = Supervisor(settings, halves)
+    try:
+        return supervisor.run()
+    finally:
+        supervisor.close()
+
+
+class Supervisor:
+    """All processes of one run, from the first spawn to the last reap."""
+
+    def __init__(self, settings: Settings, halves: AbstractSet[str]) -> None:
+        self._settings = settings
+        self._roster = Roster(settings, halves)
+        self._resources = Resources(settings, halves, self._roster.worker_count)
+        board = self._resources.board
+        self._row = board.row(0)
+        self._row.words[KIND] = Kind.SUPERVISOR
+        self._roster.fill(board, self._resources)
+        pool = settings.recognizers
+        self._plane = FramePlane(
+            self._resources.lock,
+            self._row,
+            Quarantine(self._resources.state_dir / "quarantine", pool.quarantine),
+            self._resources.tokens_write,
+            pool.batch,
+        )
+        self._plane.workers = self._roster.of(Kind.WORKER)
+        self._watch = Watch(self._roster, board, self._plane, self._resources)
+        self._line = StatusLine()
+        self._selector = selectors.DefaultSelector()
+        self._log_section = log_section(settings.log)
+        self._signals: list[int] = []
+        self._stuck: set[ChildProcess] = set()
+        self._exit_code = 0
+        self._phase = -1
+        """Index into ``STOP_PHASES``; -1 while running."""
+        self._phase_ends = 0.0
+        self._announced = False
+
+    # --- the loop ---------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until every process has ended; return the exit code."""
+        self._listen_to_signals()
+        self._selector.register(
+            self._resources.control.listener, selectors.EVENT_READ, self._accept_client
+        )
+        for line in self._watch.greeting():
+            self._watch.say(line)
+        while not self._is_over():
+            if self._phase < 0:
+                self._start_due()
+                self._kill_silent()
+                self._resources.mend_redis()
+            else:
+                self._advance_end()
+            sweeping = self._plane.sweep()
+            self._row.beat(time.monotonic_ns())
+            self._show()
+            for key, _events in self._selector.select(SWEEP_TICK_S if sweeping else TICK_S):
+                react: Callable[[], None] = key.data
+                react()
+        return self._exit_code
+
+    def _listen_to_signals(self) -> None:
+        """Turn signals into bytes that the selector sees; the handlers only note them."""
+        self._wake, wake_end = socket.socketpair()
+        self._wake.setblocking(False)
+        wake_end.setblocking(False)
+        self._wake_end = wake_end
+        signal.set_wakeup_fd(wake_end.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda got, _frame: self._signals.append(got))
+        self._selector.register(self._wake, selectors.EVENT_READ, self._act_on_signals)
+
+    def _act_on_signals(self) -> None:
+        self._wake.recv(4096)
+        signals, self._signals = self._signals, []
+        for number in signals:
+            if self._phase >= 0:
+                log.warning("ending at once")
+                self._exit_code = EXIT_INTERRUPTED
+                self._end_at_once()
+            else:
+                log.info("%s: finishing", signal.Signals(number).name)
+                self._begin_end(0)
+
+    def _is_over(self) -> bool:
+        return self._phase >= len(STOP_PHASES)
+
+    # --- processes start --------------------------------------------------------------------
+
+    def _start_due(self) -> None:
+        """Start every wanted process that is not up and whose backoff is over."""
+        now = time.monotonic()
+        for child in self._roster.children:
+            if child.is_wanted and not child.is_up and now >= child.start_at:
+                self._start(child)
+
+    def _start(self, child: ChildProcess) -> None:
+        child.row.words[2] = time.monotonic_ns()  # its first heartbeat is due from now on
+        child.spawn(
+            self._roster.section_of(child, self._resources),
+            self._log_section,
+            self._roster.fds_of(child, self._resources),
+        )
+        self._selector.register(
+            child.link_fileno(), selectors.EVENT_READ, lambda: self._hear(child)
+        )
+        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._reap(child))
+        match child.kind:
+            case Kind.WORKER:
+                self._plane.worker_started(child)
+                self._connect_reads([child])
+            case Kind.PUBLISHER:
+                self._connect_reads(self._roster.of(Kind.WORKER))
+            case Kind.DECODER:
+                self._plane.decoder_started(self._roster.place_of(child))
+            case _:
+                pass
+
+    def _connect_reads(self, workers: list[ChildProcess]) -> None:
+        """Give workers and the publisher a fresh reads channel each, as far as both are up."""
+        (publisher,) = self._roster.of(Kind.PUBLISHER)
+        if not publisher.is_up:
+            return
+        for worker in workers:
+            if worker.is_up:
+                ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                attach = AttachReads(worker=worker.name, incarnation=self._roster.unique(worker))
+                worker.send_and_close(attach, ends[0].detach())
+                publisher.send_and_close(attach, ends[1].detach())
+
+    # --- processes speak --------------------------------------------------------------------
+
+    def _hear(self, child: ChildProcess) -> None:
+        """Take what a child says; an ended link is the pidfd's affair."""
+        child.flush()
+        while (message := child.receive()) is not None:
+            self._act_on(child, message)
+        if child.is_link_ended:
+            self._selector.unregister(child.link_fileno())
+            child.close_link()
+
+    def _act_on(self, child: ChildProcess, message: ToSupervisor) -> None:
+        match message:
+            case Ready(detail=detail):
+                child.is_ready, child.detail = True, detail
+            case WantRing():
+                self._plane.grant(self._roster.place_of(child), message)
+            case RingDrained():
+                self._plane.drained(message)
+            case Outstanding():
+                self._plane.outstanding(message)
+            case CameraTurned(state=state, reason=reason):
+                place = self._roster.place_of(child)
+                place.state, place.reason = state, reason
+            case Failed(reason=reason):
+                child.failure = reason
+
+    # --- processes end ----------------------------------------------------------------------
+
+    def _reap(self, child: ChildProcess) -> None:
+        """Collect a dead child, take back what it held, and plan its next start."""
+        self._hear(child)
+        if child.link_fileno() >= 0:
+            self._selector.unregister(child.link_fileno())
+        self._selector.unregister(child.pidfd)
+        code = child.reap()
+        stuck = child in self._stuck
+        self._stuck.discard(child)
+        why = f"{child.name} ended with {_named(code)}"
+        if child.kind is Kind.WORKER:
+            self._plane.worker_died(child, why, stuck=stuck)
+        if child.kind is Kind.DECODER:
+            self._roster.place_of(child).decoder_ended(child.failure or why)
+        if self._phase >= 0 or not child.was_wanted:
+            return
+        child.restarts += 1
+        self._row.count(Count.RESTARTS)
+        if child.is_wanted:
+            log.warning("%s%s; starting it again", why, f" ({child.failure})" * bool(child.failure))
+        elif child.kind is not Kind.DECODER:
+            log.error("%s cannot work: %s", child.name, child.failure or why)
+            self._exit_code = EXIT_CONFIG
+            self._begin_end(0)
+
+    def _kill_silent(self) -> None:
+        """Kill workers that overstay their deadline and children whose heartbeat stopped."""
+        now_ns = time.monotonic_ns()
+        deadline_ns = int(self._settings.recognizers.deadline_s * 1e9)
+        for child in self._roster.children:
+            if not child.is_up or child in self._stuck:
+                continue
+            leased_ns = oldest_lease_ns(child.row) if child.kind is Kind.WORKER else 0
+            silent_s = (now_ns - child.row.heartbeat_ns) / 1e9
+            if leased_ns and now_ns - leased_ns > deadline_ns:
+                log.error("%s holds a frame beyond recognizers.deadline_s: killing it", child.name)
+            elif not leased_ns and silent_s > (SILENT_S if child.is_ready else BOOT_S):
+                log.error("%s has been silent for %.0f s: killing it", child.name, silent_s)
+            else:
+                continue
+            self._stuck.add(child)
+            child.signal(signal.SIGKILL)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _begin_end(self, phase: int) -> None:
+        """Tell the processes of a phase to stop."""
+        self._phase = phase
+        if self._is_over():
+            return
+        kinds, seconds = STOP_PHASES[phase]
+        self._phase_ends = time.monotonic() + seconds
+        for child in self._roster.children:
+            if child.kind in kinds:
+                child.is_wanted = False
+                child.send(Stop())
+
+    def _advance_end(self) -> None:
+        """Go on to the next phase when this one's processes have ended, or must."""
+        kinds, _seconds = STOP_PHASES[self._phase]
+        left = [child for child in self._roster.children if child.kind in kinds and child.is_up]
+        if left and time.monotonic() < self._phase_ends:
+            return
+        for child in left:
+            log.warning("%s did not end in time: killing it", child.name)
+            child.signal(signal.SIGKILL)
+            os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
+            self._reap(child)
+        self._begin_end(self._phase + 1)
+
+    def _end_at_once(self) -> None:
+        """Kill everything."""
+        for child in self._roster.children:
+            if child.is_up:
+                child.signal(signal.SIGKILL)
+                child.reap()
+        self._phase = len(STOP_PHASES)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._line.stop()
+        self._end_at_once()
+        self._selector.close()
+        self._plane.close(self._roster.places)
+        for child in self._roster.children:
+            child.release()
+        self._row.release()
+        self._resources.close()
+
+    # --- people and programs ask ------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Print the start-up lines once all is ready, then keep the status line moving."""
+        if self._phase >= 0:
+            return
+        if not self._announced and self._watch.is_complete():
+            self._announced = True
+            for line in self._watch.announcement():
+                self._watch.say(line)
+            self._line.start()
+        pulse = self._watch.pulse()
+        if pulse is not None and self._announced:
+            self._line.show(pulse, time.monotonic())
+
+    def _accept_client(self) -> None:
+        client = self._resources.control.accept()
+        if client is not None:
+            self._selector.register(
+                client, selectors.EVENT_READ, lambda: self._answer_client(client)
+            )
+
+    def _answer_client(self, client: socket.socket) -> None:
+        self._selector.unregister(client)
+        request = ControlServer.receive(client)
+        if request is None:
+            client.close()
+            return
+        try:
+            reply = Reply(result=msgspec.to_builtins(self._obey(request)))
+        except ControlError as error:
+            reply = Reply(error=str(error))
+        ControlServer.reply(client, reply)
+
+    def _obey(self, request: Request) -> object:
+        """Carry out one request.
+
+        Raises:
+            ControlError: there is no such verb, or it cannot be done.
+        """
+        match request.verb:
+            case "status":
+                return self._watch.status()
+            case "stop":
+                self._begin_end(0)
+                return None
+            case verb:
+                raise ControlError(f"no verb {verb!r}; there are status, stop")
+
+
+def _named(code: int) -> str:
+    """Name an exit code or the signal that ended a process."""
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
