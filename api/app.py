@@ -1,0 +1,128 @@
+"""The Flask application: the rooms put together, the headers that every answer carries."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import redis
+from flask import Flask, Response, request
+
+from api import cameras, ingest, metrics, plates, problems, stream
+from api.cameras import CameraRoom
+from api.engine_link import EngineLink
+from api.feed import Feed
+from api.hub import Hub
+from engine.board import Board, Count, Row
+from engine.config import ApiSettings
+from engine.errors import SinkError
+from engine.sections import ApiSection
+from engine.store import Store
+
+UI: Final = Path(__file__).parent / "ui"
+MIB: Final = 1 << 20
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The answer of ``/healthz``: this process answers; what stands behind it may not."""
+
+    status: str
+    redis: bool
+    engine: bool
+
+
+class Front(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the rooms work with; made once per process by ``api.server``."""
+
+    settings: ApiSettings
+    row: Row
+    store: Store
+    hub: Hub
+    feed: Feed
+    engine: EngineLink
+    cameras: CameraRoom
+    collector: metrics.BoardCollector
+    ingest: ingest.IngestRoom
+
+
+def build_front(section: ApiSection, row: Row, board: Board, client: redis.Redis) -> Front:
+    """Make everything that the rooms work with; nothing is connected yet."""
+    store = Store(client)
+    feed = Feed(store)
+    engine = EngineLink(section.control_path)
+    settings = section.settings
+    return Front(
+        settings=settings,
+        row=row,
+        store=store,
+        hub=Hub(feed, row),
+        feed=feed,
+        engine=engine,
+        cameras=CameraRoom(engine, board, section.cameras),
+        collector=metrics.BoardCollector(board, engine, section.cameras),
+        ingest=ingest.IngestRoom(
+            section.ingest_path,
+            row,
+            node=section.node,
+            max_bytes=int(settings.max_body_mib * MIB),
+        ),
+    )
+
+
+def create_app(front: Front) -> Flask:
+    """Return the application."""
+    app = Flask("api", static_folder=str(UI), static_url_path="/ui")
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # asked each time, answered by 304
+    app.url_map.strict_slashes = False
+    problems.install(app)
+    app.register_blueprint(stream.blueprint(front.hub, front.feed))
+    app.register_blueprint(plates.blueprint(front.store))
+    app.register_blueprint(cameras.blueprint(front.cameras))
+    app.register_blueprint(metrics.blueprint(front.collector))
+    app.register_blueprint(ingest.blueprint(front.ingest))
+
+    @app.get("/")
+    def page() -> Response:
+        """The live page."""
+        return app.send_static_file("index.html")
+
+    @app.get("/healthz")
+    def health() -> Response:
+        """This process answers; says whether Redis and the engine do, too."""
+        found = _health(front)
+        return Response(msgspec.json.encode(found), mimetype="application/json")
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        """Count the request and add the headers that every answer carries."""
+        front.row.count(Count.REQUESTS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if request.path.startswith("/api/") and "Cache-Control" not in response.headers:
+            response.cache_control.no_store = True
+        return response
+
+    return app
+
+
+def _health(front: Front) -> Health:
+    try:
+        front.store.ping()
+        redis_answers = True
+    except SinkError:
+        redis_answers = False
+    engine_answers = front.engine.status() is not None
+    whole = redis_answers and engine_answers
+    return Health("ok" if whole else "degraded", redis_answers, engine_answers)

@@ -1,0 +1,207 @@
+"""Cameras: their state and rates, and a snapshot of what they see, straight from shared memory."""
+
+import time
+from collections import deque
+from typing import Final
+
+import cv2
+import gevent
+import msgspec
+import numpy as np
+from flask import Blueprint, Response
+
+from api.engine_link import EngineLink
+from api.problems import ProblemError
+from engine.board import Board, Fate, Words
+from engine.errors import RingError
+from engine.messages import CameraStatus, RingHandle
+from engine.ring import RingReader
+from engine.types import CameraState, Luma
+
+WINDOW_S: Final = 5.0
+"""Rates are means over this long."""
+SAMPLE_S: Final = 1.0
+SNAPSHOT_FRESH_S: Final = 0.4
+"""Pages that ask within this time share one picture."""
+SNAPSHOT_WIDTH_PX: Final = 640
+JPEG_QUALITY: Final = 75
+
+_DROPS = (Fate.DROPPED_REPLACED, Fate.DROPPED_LEASED, Fate.DROPPED_ENDED)
+_SKIPS = (Fate.SKIPPED_STATIC, Fate.SKIPPED_RATE)
+
+
+class CameraView(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera as the page shows it; rates per second over the last few seconds."""
+
+    name: str
+    state: str
+    reason: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    fps: float = 0.0
+    recognized_fps: float = 0.0
+    skipped_fps: float = 0.0
+    dropped_fps: float = 0.0
+    captured: int = 0
+    dropped: int = 0
+    sightings: int = 0
+    has_snapshot: bool = False
+
+
+class CameraList(msgspec.Struct, frozen=True):
+    """The answer of ``/api/v1/cameras``; ``engine`` is false while no supervisor answers."""
+
+    engine: bool
+    cameras: list[CameraView]
+
+
+class Rates:
+    """The ledger's last few seconds, sampled by one greenlet."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._samples: deque[tuple[float, Words]] = deque(maxlen=1 + int(WINDOW_S / SAMPLE_S))
+        self._sample()
+
+    def run(self) -> None:
+        """Sample for ever."""
+        while True:
+            gevent.sleep(SAMPLE_S)
+            self._sample()
+
+    def _sample(self) -> None:
+        self._samples.append((time.monotonic(), self._board.ledger()))
+
+    @property
+    def newest(self) -> Words:
+        """The newest sample: (cameras, CELL_WORDS) uint64."""
+        return self._samples[-1][1]
+
+    def per_second(self, camera: int, *fates: Fate) -> float:
+        """Return how often these fates came to a camera's frames lately."""
+        (began, first), (ended, last) = self._samples[0], self._samples[-1]
+        if ended <= began:
+            return 0.0
+        moved = sum(int(last[camera, fate]) - int(first[camera, fate]) for fate in fates)
+        return round(moved / (ended - began), 1)
+
+
+class Snapshots:
+    """Pictures of what cameras see, taken without a lease; one attached ring per camera."""
+
+    def __init__(self) -> None:
+        self._readers: dict[str, tuple[RingHandle, RingReader]] = {}
+        self._pictures: dict[str, tuple[float, bytes]] = {}
+
+    def take(self, camera: str, handle: RingHandle) -> bytes:
+        """Return a JPEG at most ``SNAPSHOT_WIDTH_PX`` wide, or nothing while there is no frame."""
+        taken, picture = self._pictures.get(camera, (0.0, b""))
+        if time.monotonic() - taken < SNAPSHOT_FRESH_S:
+            return picture
+        reader = self._reader(camera, handle)
+        found = reader.snapshot() if reader is not None else None
+        if found is None:
+            return b""
+        # In a native thread: the other greenlets go on meanwhile.
+        picture = bytes(gevent.get_hub().threadpool.apply(_encode, (found[0],)))
+        self._pictures[camera] = (time.monotonic(), picture)
+        return picture
+
+    def _reader(self, camera: str, handle: RingHandle) -> RingReader | None:
+        """Return the attached ring; a camera that got a new one is attached again."""
+        known = self._readers.get(camera)
+        if known is not None and known[0] == handle:
+            return known[1]
+        if known is not None:
+            del self._readers[camera]
+            known[1].close()
+        try:
+            reader = RingReader(handle)
+        except RingError:  # removed between the supervisor's answer and now
+            return None
+        self._readers[camera] = (handle, reader)
+        return reader
+
+
+def _encode(luma: Luma) -> bytes:
+    """Return a frame as a small JPEG."""
+    height, width = luma.shape
+    if width > SNAPSHOT_WIDTH_PX:
+        size = (SNAPSHOT_WIDTH_PX, round(height * SNAPSHOT_WIDTH_PX / width))
+        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+    _, encoded = cv2.imencode(".jpg", luma, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    return encoded.tobytes()
+
+
+class CameraRoom:
+    """What the routes of this room answer with."""
+
+    def __init__(self, engine: EngineLink, board: Board, names: tuple[str, ...]) -> None:
+        """Take the configured names for the time in which the supervisor does not answer."""
+        self._engine = engine
+        self._names = names
+        self.rates = Rates(board)
+        self._snapshots = Snapshots()
+
+    def all(self) -> CameraList:
+        """Return every camera."""
+        status = self._engine.status()
+        cameras = status.cameras if status is not None else self._unknown()
+        return CameraList(status is not None, [self._view(camera) for camera in cameras])
+
+    def _unknown(self) -> tuple[CameraStatus, ...]:
+        reason = "the engine does not answer"
+        return tuple(
+            CameraStatus(name=name, index=index, state=CameraState.LOST, reason=reason)
+            for index, name in enumerate(self._names)
+        )
+
+    def _view(self, camera: CameraStatus) -> CameraView:
+        rates, index, ring = self.rates, camera.index, camera.ring
+        cell = rates.newest[index]
+        return CameraView(
+            name=camera.name,
+            state=camera.state.value,
+            reason=camera.reason,
+            width_px=ring.width_px if ring else 0,
+            height_px=ring.height_px if ring else 0,
+            fps=rates.per_second(index, Fate.CAPTURED),
+            recognized_fps=rates.per_second(index, Fate.RECOGNIZED),
+            skipped_fps=rates.per_second(index, *_SKIPS),
+            dropped_fps=rates.per_second(index, *_DROPS),
+            captured=int(cell[Fate.CAPTURED]),
+            dropped=sum(int(cell[fate]) for fate in _DROPS),
+            sightings=int(cell[Fate.SIGHTINGS]),
+            has_snapshot=ring is not None,
+        )
+
+    def snapshot(self, name: str) -> bytes:
+        """Return what a camera sees as JPEG, empty while it shows nothing.
+
+        Raises:
+            ProblemError: there is no such camera.
+        """
+        status = self._engine.status()
+        found = [camera for camera in status.cameras if camera.name == name] if status else []
+        if not found:
+            raise ProblemError(404, "there is no camera of this name")
+        ring = found[0].ring
+        return self._snapshots.take(name, ring) if ring is not None else b""
+
+
+def blueprint(room: CameraRoom) -> Blueprint:
+    """Return the routes of this room."""
+    routes = Blueprint("cameras", __name__)
+
+    @routes.get("/api/v1/cameras")
+    def cameras() -> Response:
+        """Every camera's state and rates."""
+        return Response(msgspec.json.encode(room.all()), mimetype="application/json")
+
+    @routes.get("/api/v1/cameras/<name>/snapshot.jpg")
+    def snapshot(name: str) -> Response:
+        """What a camera sees now, 204 while it shows nothing; the ring is not disturbed."""
+        picture = room.snapshot(name)
+        return Response(picture, mimetype="image/jpeg") if picture else Response(status=204)
+
+    return routes

@@ -1,0 +1,74 @@
+"""What a client of the live stream wants to hear, and how it is written down for it.
+
+A ``Channel`` is a value: clients with equal wishes share one, and the hub encodes once for all.
+"""
+
+import fnmatch
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from api.feed import Event, Mark, Missed
+from engine.types import Sighting
+
+RETRY_MS: Final = 2_000
+"""How long a browser waits before it connects again."""
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A form and a filter; empty fields let everything through."""
+
+    plain: bool = False
+    """Only the plate text of each sighting, once, when it is first announced."""
+    phase: str = ""
+    camera: str = ""
+    plate: str = ""
+    """A plate in which ``*`` stands for any characters and ``?`` for one."""
+    min_confidence: float = 0.0
+
+    def wants(self, sighting: Sighting) -> bool:
+        """Tell whether this event passes the filter."""
+        if self.plain:
+            return sighting.revision == 1
+        return (
+            (not self.phase or sighting.phase == self.phase)
+            and (not self.camera or sighting.camera == self.camera)
+            and sighting.confidence >= self.min_confidence
+            and (not self.plate or fnmatch.fnmatchcase(sighting.plate, self.plate))
+        )
+
+    def encode(self, events: Iterable[Event]) -> tuple[bytes, int]:
+        """Return the events that pass as bytes of an event stream, and how many they are."""
+        chosen = [event for event in events if self.wants(event.sighting)]
+        if self.plain:
+            parts = [b"data: %b\n\n" % event.sighting.plate.encode() for event in chosen]
+        else:
+            parts = [
+                b"id: %b\ndata: %b\n\n" % (str(event.mark).encode(), event.json) for event in chosen
+            ]
+        return b"".join(parts), len(parts)
+
+    def heartbeat(self, position: Mark | None) -> bytes:
+        """Return a comment; with the id a filtered client resumes behind what it did not want."""
+        if self.plain or position is None:
+            return b": \n\n"
+        return b": \nid: %b\n\n" % str(position).encode()
+
+    def greeting(self, position: Mark | None) -> bytes:
+        """Return what a new client is sent at once, so that it knows the line is open."""
+        return b"retry: %d\n" % RETRY_MS + self.heartbeat(position)
+
+    def gap(self, lost: Missed, position: Mark) -> bytes:
+        """Return the event that says how many events nobody can bring back; plain has none."""
+        if self.plain:
+            return b""
+        body = msgspec.json.encode(Gap(lost.count, str(position)))
+        return b"event: gap\nid: %b\ndata: %b\n\n" % (str(position).encode(), body)
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """The body of a ``gap`` event: how many events were trimmed, and where the stream goes on."""
+
+    missed: int | None
+    id: str

@@ -1,0 +1,215 @@
+"""``GET /metrics``: the stats board as Prometheus reads it; no file, no lock, no own counters.
+
+The board lies in shared memory and holds every process's row, so any API process answers for the
+whole engine. Labels are camera names, kinds of processes and words of ours: never a plate or URL.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+from flask import Blueprint, Response
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from api.engine_link import EngineLink
+from engine.board import (
+    BUCKET_BOUNDS_MS,
+    BUCKETS,
+    COUNT_BASE,
+    HISTOGRAM_BASE,
+    Board,
+    Count,
+    Fate,
+    Kind,
+    Stage,
+    Words,
+)
+from engine.types import CameraState
+
+FATES: Final = {
+    Fate.SKIPPED_STATIC: ("skipped", "static"),
+    Fate.SKIPPED_RATE: ("skipped", "rate"),
+    Fate.DROPPED_REPLACED: ("dropped", "replaced"),
+    Fate.DROPPED_LEASED: ("dropped", "leased"),
+    Fate.DROPPED_ENDED: ("dropped", "ended"),
+    Fate.RECOGNIZED: ("recognized", ""),
+    Fate.FAILED_ERROR: ("failed", "error"),
+    Fate.FAILED_KILLED: ("failed", "killed"),
+    Fate.FAILED_STUCK: ("failed", "stuck"),
+    Fate.FAILED_LOST: ("failed", "lost"),
+}
+"""How a captured frame can end; what is captured and not yet one of these is in flight."""
+
+PER_CAMERA: Final = {
+    Fate.CAPTURED: ("frames_captured", "Frames a camera delivered."),
+    Fate.PLATE_READS: ("plate_reads", "Plates read in frames."),
+    Fate.READS_TRACKED: ("reads_tracked", "Plate reads that the tracker took."),
+    Fate.READS_REJECTED: ("reads_rejected", "Plate reads below the camera's minimum confidence."),
+    Fate.SIGHTINGS: ("sightings", "Final sightings: one per passage."),
+    Fate.REVISIONS: ("sighting_events", "Events about sightings, of all phases."),
+    Fate.RECONNECTS: ("camera_reconnects", "Times a camera had to be connected again."),
+    Fate.DECODE_ERRORS: ("decode_errors", "Frames that could not be decoded."),
+    Fate.BYTES: ("slot_bytes", "Bytes of pixels written into shared memory."),
+}
+
+TOTALS: Final = {
+    Count.READS_SENT: ("frame_reads_sent", "Frame reads that workers handed over."),
+    Count.READS_RECEIVED: ("frame_reads_received", "Frame reads tracked, each once."),
+    Count.READS_REPEATED: ("frame_reads_repeated", "Frame reads that came twice."),
+    Count.READS_LOST: ("frame_reads_lost", "Frame reads that were lost on their way."),
+    Count.INGESTED: ("ingested", "Payloads taken from outside."),
+    Count.INGEST_REFUSED: ("ingest_refused", "Payloads from outside that were refused."),
+    Count.SPOOLED: ("events_spooled", "Sighting events that had to wait on disk."),
+    Count.STORED: ("events_stored", "Sighting events stored in Redis."),
+    Count.SPOOL_DROPPED: ("spool_dropped", "Sighting events given up: the spool was full."),
+    Count.SINK_RETRIES: ("sink_retries", "Batches that had to be sent again."),
+    Count.SINK_FAILURES: ("sink_failures", "Batches that a sink did not take."),
+    Count.SSE_DELIVERIES: ("sse_deliveries", "Events delivered to clients of the live stream."),
+    Count.SSE_CUT: ("sse_clients_cut", "Clients of the live stream cut for being too slow."),
+    Count.REQUESTS: ("http_requests", "HTTP requests answered."),
+    Count.RESTARTS: ("process_restarts", "Children started again after they ended unasked."),
+    Count.QUARANTINED: ("frames_quarantined", "Frames set aside: their recognizer died."),
+    Count.STALE_DESCRIPTORS: ("stale_descriptors", "Descriptors whose slot had moved on."),
+}
+
+GAUGES: Final = {
+    Count.SPOOL_DEPTH: ("spool_depth_events", "Sighting events waiting for Redis now."),
+    Count.TRACKS_OPEN: ("tracks_open", "Plates in view now."),
+    Count.SSE_CLIENTS: ("sse_clients", "Clients of the live stream now."),
+}
+
+STALE_NS: Final = 10_000_000_000
+"""A process that has not completed a turn for this long counts as down."""
+
+
+class BoardCollector(Collector):
+    """Reads the board anew at each scrape."""
+
+    def __init__(self, board: Board, engine: EngineLink, fallback: tuple[str, ...]) -> None:
+        """Take the names of cameras from ``engine``, or ``fallback`` while it does not answer."""
+        self._board = board
+        self._engine = engine
+        self._fallback = fallback
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing before the first scrape."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        names = self._names()
+        ledger = self._board.ledger()
+        rows = self._board.processes()
+        yield from _cameras(names, ledger)
+        yield from self._states()
+        yield from _totals(rows)
+        yield _latencies(rows)
+        yield from _processes(rows)
+
+    def _names(self) -> dict[int, str]:
+        """Return the camera whose cells each index names."""
+        status = self._engine.status()
+        if status is not None:
+            return {camera.index: camera.name for camera in status.cameras}
+        return dict(enumerate(self._fallback))
+
+    def _states(self) -> Iterator[Metric]:
+        status = self._engine.status()
+        state = GaugeMetricFamily(
+            "platering_camera_state", "1 for the state a camera is in.", labels=("camera", "state")
+        )
+        for camera in status.cameras if status else ():
+            for each in CameraState:
+                state.add_metric((camera.name, each.value), float(camera.state is each))
+        yield state
+
+
+def _cameras(names: dict[int, str], ledger: Words) -> Iterator[Metric]:
+    """Yield the ledger: captured = every fate + in flight, per camera."""
+    fates = CounterMetricFamily(
+        "platering_frames", "What became of frames.", labels=("camera", "fate", "reason")
+    )
+    flight = GaugeMetricFamily(
+        "platering_frames_in_flight", "Frames captured and not yet settled.", labels=("camera",)
+    )
+    for index, name in names.items():
+        cell = ledger[index].tolist()
+        for fate, (word, reason) in FATES.items():
+            fates.add_metric((name, word, reason), cell[fate])
+        settled = sum(cell[fate] for fate in FATES)
+        flight.add_metric((name,), max(0, cell[Fate.CAPTURED] - settled))
+    yield fates
+    yield flight
+    for fate, (word, sentence) in PER_CAMERA.items():
+        family = CounterMetricFamily(f"platering_{word}", sentence, labels=("camera",))
+        for index, name in names.items():
+            family.add_metric((name,), int(ledger[index, fate]))
+        yield family
+
+
+def _totals(rows: Words) -> Iterator[Metric]:
+    """Yield what belongs to no camera, summed over all processes."""
+    sums = rows[:, COUNT_BASE : COUNT_BASE + len(Count)].sum(0, dtype=np.uint64)
+    for which, (word, sentence) in TOTALS.items():
+        yield CounterMetricFamily(f"platering_{word}", sentence, value=int(sums[which]))
+    for which, (word, sentence) in GAUGES.items():
+        yield GaugeMetricFamily(f"platering_{word}", sentence, value=int(sums[which]))
+
+
+def _latencies(rows: Words) -> Metric:
+    """Return the histograms of all stages, summed over all processes."""
+    family = HistogramMetricFamily(
+        "platering_stage_seconds", "How long each stage takes.", labels=("stage",)
+    )
+    bounds = [str(bound / 1_000) for bound in BUCKET_BOUNDS_MS] + ["+Inf"]
+    for stage in Stage:
+        base = HISTOGRAM_BASE + stage * (BUCKETS + 1)
+        words = rows[:, base : base + BUCKETS + 1].sum(0, dtype=np.uint64)
+        cumulated = np.cumsum(words[:BUCKETS]).tolist()
+        buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulated, strict=True)]
+        family.add_metric((stage.name.lower(),), buckets, int(words[BUCKETS]) / 1e9)
+    return family
+
+
+def _processes(rows: Words) -> Iterator[Metric]:
+    """Yield who is alive: a process is up while its heartbeat moves."""
+    up = GaugeMetricFamily(
+        "platering_process_up", "1 while a process completes turns.", labels=("kind", "row")
+    )
+    busy = CounterMetricFamily(
+        "platering_worker_busy_seconds", "Time spent recognizing.", labels=("row",)
+    )
+    now_ns = time.monotonic_ns()
+    for index, row in enumerate(rows.tolist()):
+        if not row[0]:
+            continue
+        kind = Kind(row[0])
+        up.add_metric((kind.name.lower(), str(index)), float(now_ns - row[2] < STALE_NS))
+        if kind is Kind.WORKER:
+            busy.add_metric((str(index),), row[7] / 1e9)
+    yield up
+    yield busy
+
+
+def blueprint(collector: BoardCollector) -> Blueprint:
+    """Return the routes of this room."""
+    routes = Blueprint("metrics", __name__)
+    registry = CollectorRegistry()
+    registry.register(collector)
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        """The stats board in Prometheus's text format."""
+        return Response(
+            exposition.generate_latest(registry), content_type=exposition.CONTENT_TYPE_PLAIN_0_0_4
+        )
+
+    return routes

@@ -1,0 +1,85 @@
+"""The API's process: ``python -m api.server FD``."""
+
+# ruff: noqa: E402  # gevent replaces blocking calls before anybody else has imported them
+from gevent import monkey
+
+monkey.patch_all()
+
+import logging
+import socket
+import time
+from typing import Any, Final
+
+import gevent
+import msgspec
+from gevent.pywsgi import WSGIServer
+
+from api.app import Front, build_front, create_app
+from api.wire import Handler
+from engine.board import Board, Kind
+from engine.errors import RingError
+from engine.messages import Ready, Stop
+from engine.process import Child, run_child
+from engine.sections import ApiSection
+from engine.store import connect
+
+BEAT_S: Final = 0.5
+BACKLOG: Final = 1_024
+DRAIN_S: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+def main(child: Child) -> None:
+    """Serve the listener that the supervisor bound until it says ``Stop``."""
+    section = msgspec.json.decode(child.section, type=ApiSection)
+    listener = socket.socket(fileno=child.fds[0])
+    board = Board.attach(section.board)
+    front = build_front(section, child.row, board, connect(section.redis_url))
+    server = _server(listener, front)
+    server.start()
+    tasks = [gevent.spawn(front.hub.run), gevent.spawn(front.cameras.rates.run)]
+    host, port = listener.getsockname()[:2]
+    child.link.send(Ready(detail=f"http://{host}:{port}/"))
+    try:
+        _until_stopped(child, tasks)
+    finally:
+        _drain(server, front)
+
+
+def _server(listener: socket.socket, front: Front) -> Any:
+    """Return the HTTP server on a listener that other API processes accept from, too."""
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return WSGIServer(
+        listener,
+        create_app(front),
+        handler_class=Handler,
+        log=None,
+        error_log=log,
+        environ={"wsgi.multiprocess": front.settings.processes > 1},
+    )
+
+
+def _until_stopped(child: Child, tasks: list[Any]) -> None:
+    """Beat until the supervisor says ``Stop`` or a task of ours has died."""
+    while not child.stopping():
+        child.row.beat(time.monotonic_ns())
+        received = child.link.receive(timeout_s=BEAT_S)
+        if received is not None and isinstance(received[0], Stop):
+            return
+        for task in tasks:
+            if task.dead:
+                task.get()
+                raise RingError("the hub ended without being asked to")
+
+
+def _drain(server: Any, front: Front) -> None:
+    """Accept no more, end the streams, let short requests finish."""
+    server.stop_accepting()
+    front.hub.close()
+    server.stop(timeout=DRAIN_S)
+
+
+if __name__ == "__main__":
+    run_child(Kind.API, main)

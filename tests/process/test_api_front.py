@@ -1,0 +1,309 @@
+"""The API process: live events, replay, REST and its end, against a real Redis."""
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import RedisServer
+from front_process import FrontProcess, front_process
+from polling import wait_until
+
+from engine.board import Count
+from engine.config import RedisSettings
+from engine.store_writer import StoreWriter
+from engine.track import Event
+from engine.types import Candidate, Evidence, Phase, Sighting
+
+JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
+
+
+def sighting(number: int, revision: int = 1, **changes: object) -> Sighting:
+    phase = {1: Phase.PROVISIONAL, 2: Phase.REVISED}.get(revision, Phase.FINAL)
+    now = time.time_ns() // 1_000_000
+    fields = {
+        "id": f"s{number}", "revision": revision, "phase": phase, "camera": "gate", "node": "n",
+        "plate": f"AB{number:04d}", "confidence": 91.5,
+        "candidates": (Candidate(f"AB{number:04d}", 91.5),),
+        "first_unix_ms": now, "last_unix_ms": now, "best_unix_ms": now,
+    }  # fmt: skip
+    return Sighting(**(fields | changes))
+
+
+class Stream:
+    """A client of an event stream that reads with a deadline."""
+
+    def __init__(self, front: FrontProcess, path: str, last_id: str = "") -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        self._connection.request("GET", path, headers=headers)
+        self.response = self._connection.getresponse()
+        assert self.response.status == 200
+
+    def block(self) -> dict[str, str]:
+        """Return the next event's fields; empty where the stream ended."""
+        fields: dict[str, str] = {}
+        while True:
+            line = self.response.readline().decode()
+            if not line:
+                return {}
+            if line == "\n":
+                return fields
+            name, _, value = line.rstrip("\n").partition(": ")
+            fields[name] = value
+
+    def take(self, count: int) -> list[dict[str, str]]:
+        """Return the next events that carry data."""
+        found: list[dict[str, str]] = []
+        while len(found) < count:
+            block = self.block()
+            assert block, "the stream ended"
+            if "data" in block:
+                found.append(block)
+        return found
+
+    def close(self) -> None:
+        self.response.close()
+        self._connection.close()
+
+
+@pytest.fixture
+def writer(redis_server: RedisServer) -> Iterator[StoreWriter]:
+    found = StoreWriter(redis_server.url, RedisSettings())
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def front(redis_server: RedisServer) -> Iterator[FrontProcess]:
+    with front_process(redis_server.url) as running:
+        yield running
+
+
+def get(front: FrontProcess, path: str) -> tuple[int, bytes, http.client.HTTPMessage]:
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    found = response.status, response.read(), response.headers
+    connection.close()
+    return found
+
+
+def commit(writer: StoreWriter, *sightings: Sighting, evidence: Evidence | None = None) -> None:
+    writer.commit([Event(each, evidence) for each in sightings])
+
+
+def joined(front: FrontProcess, clients: int) -> None:
+    wait_until(lambda: front.total(Count.SSE_CLIENTS) == clients, 5.0, "clients have joined")
+
+
+def test_plain_stream_has_one_plate_per_sighting(front: FrontProcess, writer: StoreWriter) -> None:
+    stream = Stream(front, "/stream")
+    joined(front, 1)
+    commit(writer, sighting(1), sighting(1, 2, plate="AB000I"), sighting(2), sighting(1, 3))
+    commit(writer, sighting(3))
+    assert [block["data"] for block in stream.take(3)] == ["AB0001", "AB0002", "AB0003"]
+    stream.close()
+    joined(front, 0)
+
+
+def test_events_carry_every_revision_with_increasing_ids(
+    front: FrontProcess, writer: StoreWriter
+) -> None:
+    stream = Stream(front, "/api/v1/events")
+    joined(front, 1)
+    commit(writer, sighting(1), sighting(1, 2), sighting(1, 3))
+    blocks = stream.take(3)
+    bodies = [json.loads(block["data"]) for block in blocks]
+    assert [body["revision"] for body in bodies] == [1, 2, 3]
+    assert [body["phase"] for body in bodies] == ["provisional", "revised", "final"]
+    assert [block["id"].split(".")[1] for block in blocks] == ["1", "2", "3"]
+    stream.close()
+
+
+def test_a_client_resumes_by_id_without_gap_or_double(
+    front: FrontProcess, writer: StoreWriter
+) -> None:
+    first = Stream(front, "/api/v1/events")
+    joined(front, 1)
+    commit(writer, *(sighting(number) for number in range(20)))
+    last = first.take(20)[9]["id"]
+    first.close()
+    again = Stream(front, "/api/v1/events", last_id=last)
+    for number in range(20, 30):
+        commit(writer, sighting(number))
+    plates = [json.loads(block["data"])["id"] for block in again.take(20)]
+    assert plates == [f"s{number}" for number in range(10, 30)]
+    again.close()
+
+
+def test_a_bare_stream_id_resumes_too(front: FrontProcess, writer: StoreWriter) -> None:
+    commit(writer, *(sighting(number) for number in range(5)))
+    everything = Stream(front, "/api/v1/events?since=0")
+    blocks = everything.take(5)
+    everything.close()
+    bare = blocks[1]["id"].split(".")[0]
+    again = Stream(front, f"/api/v1/events?since={bare}")
+    assert [json.loads(block["data"])["id"] for block in again.take(3)] == ["s2", "s3", "s4"]
+    again.close()
+
+
+def test_trimmed_events_are_counted_in_a_gap_event(
+    front: FrontProcess, redis_server: RedisServer, writer: StoreWriter
+) -> None:
+    commit(writer, *(sighting(number) for number in range(10)))
+    everything = Stream(front, "/api/v1/events?since=0")
+    first = everything.take(10)[0]["id"]
+    everything.close()
+    with redis_server.connect() as client:
+        client.xtrim("platering:{log}:stream", maxlen=3, approximate=False)
+    again = Stream(front, "/api/v1/events?phase=final", last_id=first)
+    (gap,) = again.take(1)
+    assert gap["event"] == "gap"
+    assert json.loads(gap["data"])["missed"] == 6
+    again.close()
+    whole = Stream(front, "/api/v1/events", last_id=gap["id"])
+    assert [json.loads(block["data"])["id"] for block in whole.take(3)] == ["s7", "s8", "s9"]
+    whole.close()
+
+
+def test_filters_let_only_what_was_asked_for_through(
+    front: FrontProcess, writer: StoreWriter
+) -> None:
+    finals = Stream(front, "/api/v1/events?phase=final&camera=gate&plate=AB*&min_confidence=90")
+    joined(front, 1)
+    commit(
+        writer,
+        sighting(1),
+        sighting(1, 3),
+        sighting(2, 3, camera="yard"),
+        sighting(3, 3, plate="XX1"),
+        sighting(4, 3, confidence=60.0),
+        sighting(5, 3),
+    )
+    assert [json.loads(block["data"])["id"] for block in finals.take(2)] == ["s1", "s5"]
+    finals.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("phase=x", "phase"), ("since=x", "since"), ("min_confidence=200", "min_confidence"),
+     ("since=99999999999999999999999", "since"), ("min_confidence=nan", "min_confidence")],
+)  # fmt: skip
+def test_a_wrong_wish_is_refused(front: FrontProcess, query: str, field: str) -> None:
+    status, body, _headers = get(front, f"/api/v1/events?{query}")
+    assert status == 400
+    assert json.loads(body)["field"] == field
+
+
+def test_streams_survive_an_outage_of_redis(
+    front: FrontProcess, redis_server: RedisServer, writer: StoreWriter
+) -> None:
+    stream = Stream(front, "/api/v1/events")
+    joined(front, 1)
+    commit(writer, sighting(1))
+    stream.take(1)
+    redis_server.stop()
+    status, body, _headers = get(front, "/api/v1/sightings")
+    assert status == 503
+    assert "Redis" in json.loads(body)["error"]
+    assert json.loads(get(front, "/healthz")[1])["redis"] is False
+    writer.close()
+    redis_server.start()
+    commit(writer, sighting(2))
+    assert json.loads(stream.take(1)[0]["data"])["id"] == "s2"
+    stream.close()
+
+
+def test_a_client_that_takes_nothing_is_cut_and_the_others_go_on(
+    front: FrontProcess, writer: StoreWriter
+) -> None:
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", front.port))
+    slow.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+    good = Stream(front, "/api/v1/events?phase=final")
+    joined(front, 2)
+    padding = tuple(Candidate("X" * 200, 1.0) for _ in range(50))
+    sent = 0
+    while front.total(Count.SSE_CUT) == 0:
+        assert sent < 5_000, "never cut"
+        commit(writer, *(sighting(sent + n, candidates=padding) for n in range(20)))
+        sent += 20
+    joined(front, 1)
+    commit(writer, sighting(99_999, 3))
+    assert json.loads(good.take(1)[0]["data"])["id"] == "s99999"
+    slow.close()
+    good.close()
+
+
+def test_sightings_are_listed_searched_and_shown(front: FrontProcess, writer: StoreWriter) -> None:
+    commit(writer, sighting(1, has_crop=True), evidence=Evidence(crop_jpeg=JPEG))
+    commit(writer, sighting(2), sighting(3, camera="yard"))
+    listed = json.loads(get(front, "/api/v1/sightings?limit=2")[1])
+    assert [each["id"] for each in listed["sightings"]] == ["s3", "s2"]
+    found = json.loads(get(front, "/api/v1/sightings?plate=ab-0001")[1])
+    assert [each["id"] for each in found["sightings"]] == ["s1"]
+    found = json.loads(get(front, "/api/v1/sightings?camera=yard")[1])
+    assert [each["id"] for each in found["sightings"]] == ["s3"]
+    assert json.loads(get(front, "/api/v1/sightings/s2")[1])["plate"] == "AB0002"
+    status, body, headers = get(front, "/api/v1/sightings/s1/crop.jpg")
+    assert (status, body, headers["Content-Type"]) == (200, JPEG, "image/jpeg")
+    assert get(front, "/api/v1/sightings/s1/frame.jpg")[0] == 404
+    assert get(front, "/api/v1/sightings/none")[0] == 404
+    assert get(front, "/api/v1/sightings?limit=0")[0] == 400
+
+
+def test_stop_ends_streams_gently_and_within_three_seconds(
+    front: FrontProcess, writer: StoreWriter
+) -> None:
+    streams = [Stream(front, "/api/v1/events") for _ in range(5)]
+    joined(front, 5)
+    commit(writer, sighting(1))
+    for stream in streams:
+        stream.take(1)
+    began = time.monotonic()
+    assert front.stop() == 0
+    assert time.monotonic() - began < 3.0
+    for stream in streams:
+        assert stream.block() == {}
+        stream.close()
+
+
+def test_the_front_ends_with_its_supervisor(redis_server: RedisServer) -> None:
+    with front_process(redis_server.url) as front:
+        front.link.close()
+        assert front.process.wait(3.0) == 0
+
+
+def test_errors_are_json_and_headers_are_strict(front: FrontProcess) -> None:
+    status, body, headers = get(front, "/nothing")
+    assert status == 404
+    assert json.loads(body)["error"]
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    connection.request("DELETE", "/stream")
+    response = connection.getresponse()
+    assert response.status == 405
+    assert "GET" in response.headers["Allow"]
+    assert json.loads(response.read())["error"]
+    connection.request("HEAD", "/stream")
+    head = connection.getresponse()
+    assert (head.status, head.read()) == (200, b"")
+    connection.close()
+
+
+def test_metrics_speak_prometheus(front: FrontProcess, writer: StoreWriter) -> None:
+    stream = Stream(front, "/stream")
+    joined(front, 1)
+    commit(writer, sighting(1))
+    stream.take(1)
+    text = get(front, "/metrics")[1].decode()
+    assert "platering_sse_clients 1.0" in text
+    assert "platering_sse_deliveries_total 1.0" in text
+    assert 'platering_process_up{kind="api",row="0"} 1.0' in text
+    assert 'platering_stage_seconds_bucket{le="+Inf",stage="capture_to_delivered"} 1.0' in text
+    assert "AB0001" not in text
+    stream.close()
