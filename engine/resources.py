@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -25,6 +26,7 @@ SPARE_ROWS: Final = 40
 """Cells and rows beyond those configured, for cameras and workers added while running."""
 ASSUMED_FRAME_BYTES: Final = 1920 * 1080
 """A camera's frame before anybody has seen one: Full HD luma."""
+REDIS_BACKOFF_S: Final = 1.0
 _BACKLOG: Final = 2048
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Resources:
         self.state_dir = settings.data_dir / self.half
         self.listener: socket.socket | None = None
         self.redis: EmbeddedRedis | None = None
+        self._redis_due = 0.0
         try:
             self._open(halves, workers)
         except BaseException:
@@ -55,7 +58,7 @@ class Resources:
     def _open(self, halves: AbstractSet[str], workers: int) -> None:
         self._lock_state_dir()
         if "api" in halves:
-            self.listener = self._stack.enter_context(_listen(self.settings))
+            self.listener = self._stack.enter_context(listen(self.settings))
         self.swept = sweep()
         _check_shared_memory(self.settings, workers)
         self.lock = RunLock()
@@ -105,16 +108,23 @@ class Resources:
             return url
         redis = EmbeddedRedis(self.settings.data_dir)
         if self.half == "engine":
-            self._stack.callback(redis.stop)
+            self._stack.callback(redis.close)
             redis.start()
+            redis.wait_ready()
             self.redis = redis
         return redis.url
 
     def mend_redis(self) -> None:
         """Start the embedded server again when it died."""
-        if self.redis is not None and self.redis.poll() is not None:
-            log.error("the embedded Redis ended; starting it again")
+        now = time.monotonic()
+        if self.redis is None or self.redis.poll() is None or now < self._redis_due:
+            return
+        log.error("the embedded Redis ended; starting it again")
+        self._redis_due = now + REDIS_BACKOFF_S
+        try:
             self.redis.restart()
+        except PreflightError as error:
+            log.warning("%s", error)
 
     def _close_ingest(self) -> None:
         self.ingest.close()
@@ -125,7 +135,7 @@ class Resources:
         self._stack.close()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
     """Return the page's listening socket."""
     host, port = settings.api.host, settings.api.port
     try:
