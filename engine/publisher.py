@@ -11,14 +11,12 @@ import logging
 import selectors
 import socket
 import time
-from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
 import msgspec
 
 from engine.board import Count, Fate, Kind, Row, Stage
-from engine.config import RedisSettings, Section, SpoolSettings, TrackerSettings
 from engine.ingest_channel import IngestConnection
 from engine.messages import (
     DECODE,
@@ -33,6 +31,7 @@ from engine.messages import (
     encode,
 )
 from engine.process import Child, Link, LinkEndedError, run_child
+from engine.sections import PublisherSection
 from engine.sinks.feeder import Feeder
 from engine.sinks.redis import RedisSink
 from engine.spool import Spool, Turn
@@ -40,7 +39,7 @@ from engine.track import NS_PER_MS, Event
 from engine.tracker import Rules, SightingIds, Tracker
 from engine.types import Phase
 
-RECORD_BYTES: Final = 1 << 20
+RECORD_BYTES: Final = 1 << 22
 """The longest record of a reads channel."""
 
 _TURN_S: Final = 0.1
@@ -53,31 +52,6 @@ _FLUSH_ORPHANED_S: Final = 1.0
 _DROPPED_WHEN_FULL: Final = 0.25
 
 log = logging.getLogger(__name__)
-
-
-class PublishedCamera(Section):
-    """What the publisher should know of a camera."""
-
-    name: str
-    index: int
-    """Of its cells on the board."""
-    min_confidence: float
-    min_reads: int
-
-
-class PublisherSection(Section):
-    """The publisher's part of the configuration; every path and URL is resolved."""
-
-    run: str
-    """Unique to this run of the supervisor: workers' incarnations begin anew with it."""
-    node: str
-    directory: Path
-    """Where the spool is; made if it is missing."""
-    cameras: tuple[PublishedCamera, ...] = ()
-    tracker: TrackerSettings = TrackerSettings()
-    redis: RedisSettings = RedisSettings()
-    """With the real URL, never ``embedded``."""
-    spool: SpoolSettings = SpoolSettings()
 
 
 class _Channel(msgspec.Struct, eq=False):
@@ -116,6 +90,7 @@ class Publisher:
             section.redis.batch,
             section.redis.batch_wait_ms / 1_000,
         )
+        self._packet_buffer = memoryview(bytearray(RECORD_BYTES))
         self._selector = selectors.DefaultSelector()
         self._channels: list[_Channel] = []
         self._connections: list[IngestConnection] = []
@@ -185,22 +160,22 @@ class Publisher:
                 packet = self._packet(channel)
                 if packet is None:
                     break
-                record = DECODE.to_publisher.decode(packet)
-                if isinstance(record, ReadsRecord) and self._is_new(channel, record):
+                record = _decoded(packet)
+                if record is not None and self._is_new(channel, record):
                     taken.append((channel, record))
         taken.sort(key=lambda pair: pair[1].reads.stamp.captured_unix_ns)
         return taken
 
-    def _packet(self, channel: _Channel) -> bytes | None:
-        """Return the next record's bytes, None where none waits; drops an ended channel."""
+    def _packet(self, channel: _Channel) -> memoryview | None:
+        """Return the next record, valid until the next call, or None; drops an ended channel."""
         try:
-            packet = channel.end.recv(RECORD_BYTES)
+            length = channel.end.recv_into(self._packet_buffer)
         except BlockingIOError:
             return None
         except OSError:
-            packet = b""
-        if packet:
-            return packet
+            length = 0
+        if length:
+            return self._packet_buffer[:length]
         self._selector.unregister(channel.end)
         channel.end.close()
         self._channels.remove(channel)
@@ -383,6 +358,16 @@ class Publisher:
     def _clock_ns(self) -> int:
         """Return nanoseconds UTC that never run backwards."""
         return self._clock_base_ns + time.monotonic_ns()
+
+
+def _decoded(packet: memoryview) -> ReadsRecord | None:
+    """Return the record; a malformed one is told and left out, it would be sent for ever."""
+    try:
+        message = DECODE.to_publisher.decode(packet)
+    except msgspec.DecodeError as error:
+        log.error("a record of a reads channel cannot be read: %s", error)  # noqa: TRY400  # expected, one line
+        return None
+    return message if isinstance(message, ReadsRecord) else None
 
 
 def main(child: Child) -> None:

@@ -186,3 +186,8 @@ def _check_shared_memory(settings: Settings, workers: int) -> None:
             f"-o remount,size={2 * needed // MIB}M /dev/shm`; docker: `--shm-size`; Kubernetes: an "
             "emptyDir with `medium: Memory`), or configure fewer cameras or `recognizers.count`"
         )
+
+
+def state_path(data_dir: Path, half: str, name: str) -> Path:
+    """Return where a half keeps a file, for those who look from outside (CLI, API)."""
+    return data_dir / half / name

@@ -8,7 +8,13 @@ from engine.children import ChildProcess
 from engine.config import CameraSettings, Settings
 from engine.plane import CameraPlace
 from engine.resources import Resources
-from engine.sections import ApiSection, DecoderSection, PublisherSection, WorkerSection
+from engine.sections import (
+    ApiSection,
+    DecoderSection,
+    PublishedCamera,
+    PublisherSection,
+    WorkerSection,
+)
 
 
 def automatic_workers(cores: int, cameras: int) -> int:
@@ -24,8 +30,6 @@ class Roster:
         self._halves = halves
         self.children: list[ChildProcess] = []
         self.places: list[CameraPlace] = []
-        self._runs = int.from_bytes(os.urandom(4)) << 16
-        """Makes incarnations unique over runs, for the publisher's cursors."""
         self._cores = sorted(os.sched_getaffinity(0))
         cameras = self.cameras()
         count = settings.recognizers.count
@@ -38,9 +42,8 @@ class Roster:
             return []
         return [camera for camera in self._settings.cameras if camera.enabled]
 
-    def fill(self, board: Board, resources: Resources) -> None:
+    def fill(self, board: Board) -> None:
         """Give every role a row: the publisher, the front, the recognizers, the decoders."""
-        del resources
 
         def add(kind: Kind, name: str) -> ChildProcess:
             child = ChildProcess(kind, name, board, len(self.children) + 1)
@@ -64,10 +67,6 @@ class Roster:
     def place_of(self, decoder: ChildProcess) -> CameraPlace:
         """Return the camera that a decoder serves."""
         return next(place for place in self.places if place.decoder is decoder)
-
-    def unique(self, child: ChildProcess) -> int:
-        """Return the number of a child's incarnation, unique over all runs of this machine."""
-        return self._runs + child.incarnation
 
     def fds_of(self, child: ChildProcess, resources: Resources) -> list[int]:
         """Return the descriptors that ``Start`` carries for a child."""
@@ -113,13 +112,21 @@ class Roster:
     def _publisher_section(self, resources: Resources) -> PublisherSection:
         settings = self._settings
         return PublisherSection(
-            state_dir=str(resources.state_dir),
+            run=resources.lock.run,
             node=settings.node_name,
-            redis_url=resources.redis_url,
-            redis=settings.redis.model_dump_json(exclude={"url"}),
-            tracker=settings.tracker.model_dump_json(),
-            spool=settings.spool.model_dump_json(),
-            cameras=tuple(place.settings.model_dump_json() for place in self.places),
+            directory=resources.state_dir,
+            cameras=tuple(
+                PublishedCamera(
+                    name=place.settings.name,
+                    index=place.index,
+                    min_confidence=place.settings.min_confidence,
+                    min_reads=place.settings.min_reads,
+                )
+                for place in self.places
+            ),
+            tracker=settings.tracker,
+            redis=settings.redis.model_copy(update={"url": resources.redis_url}),
+            spool=settings.spool,
         )
 
     def _api_section(self, resources: Resources) -> ApiSection:

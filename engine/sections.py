@@ -3,9 +3,19 @@
 They live here because the supervisor encodes them and must not import what it starts.
 """
 
+from pathlib import Path
+
 import msgspec
 
-from engine.config import ApiSettings, CameraSettings, OpenAlprSettings
+from engine.config import (
+    ApiSettings,
+    CameraSettings,
+    OpenAlprSettings,
+    RedisSettings,
+    Section,
+    SpoolSettings,
+    TrackerSettings,
+)
 
 
 class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,22 +89,30 @@ class WorkerSection(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
-class PublisherSection(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the publisher needs to know."""
+class PublishedCamera(Section):
+    """What the publisher should know of a camera."""
 
-    state_dir: str
-    """Where its SQLite file lives."""
+    name: str
+    index: int
+    """Of its cells on the board."""
+    min_confidence: float
+    min_reads: int
+
+
+class PublisherSection(Section):
+    """The publisher's part of the configuration; every path and URL is resolved."""
+
+    run: str
+    """Unique to this run of the supervisor: workers' incarnations begin anew with it."""
     node: str
-    redis_url: str
-    redis: str
-    """The ``[redis]`` table as JSON; its ``url`` is not used, ``redis_url`` is."""
-    tracker: str
-    """The ``[tracker]`` table as JSON."""
-    spool: str
-    """The ``[spool]`` table as JSON."""
-    cameras: tuple[str, ...]
-    """The cameras' tables as JSON, in the order of their cells on the board."""
+    directory: Path
+    """Where the spool is; made if it is missing."""
+    cameras: tuple[PublishedCamera, ...] = ()
+    tracker: TrackerSettings = TrackerSettings()
+    redis: RedisSettings = RedisSettings()
+    """With the real URL, never ``embedded``."""
+    spool: SpoolSettings = SpoolSettings()
 
     def encode(self) -> bytes:
         """Return the bytes for ``Start.section``."""
-        return msgspec.json.encode(self)
+        return self.model_dump_json().encode()

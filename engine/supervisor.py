@@ -86,7 +86,7 @@ class Supervisor:
         board = self._resources.board
         self._row = board.row(0)
         self._row.words[KIND] = Kind.SUPERVISOR
-        self._roster.fill(board, self._resources)
+        self._roster.fill(board)
         pool = settings.recognizers
         self._plane = FramePlane(
             self._resources.lock,
@@ -198,7 +198,7 @@ class Supervisor:
         for worker in workers:
             if worker.is_up:
                 ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                attach = AttachReads(worker=worker.name, incarnation=self._roster.unique(worker))
+                attach = AttachReads(worker=worker.name, incarnation=worker.incarnation)
                 worker.send_and_close(attach, ends[0].detach())
                 publisher.send_and_close(attach, ends[1].detach())
 
@@ -209,7 +209,7 @@ class Supervisor:
         child.flush()
         while (message := child.receive()) is not None:
             self._act_on(child, message)
-        if child.is_link_ended:
+        if child.is_link_ended and child.link_fileno() >= 0:
             self._selector.unregister(child.link_fileno())
             child.close_link()
 
