@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Final
 
 from engine.board import Board
