@@ -47,8 +47,6 @@ from engine.messages import RingHandle
 from engine.ring_memory import (
     DESCRIPTOR,
     GENERATION,
-    LATEST_GENERATION,
-    LATEST_SLOT,
     MONOTONIC_NS,
     NEXT,
     OFFERED,
@@ -100,8 +98,10 @@ class RingWriter:
             elif memory.word(journal.slot, STATE) == SlotState.WRITING:
                 self._row.fate(camera, Fate.FAILED_LOST)  # captured, never announced
         for slot in range(self.handle.slots):
-            if memory.word(slot, STATE) != SlotState.READY:
-                memory.put(slot, STATE, SlotState.FREE)
+            state = memory.word(slot, STATE)
+            if state == SlotState.WRITING:
+                self.abandon(slot)
+            elif state == SlotState.FREE:
                 self._free.append(slot)
 
     def outstanding(self) -> list[tuple[int, int]]:
@@ -147,8 +147,8 @@ class RingWriter:
             return None
         slot, memory = self._free.pop(), self.memory
         memory.header[NEXT] += 1
+        memory.put(slot, STATE, SlotState.WRITING)  # before the generation: see RingReader
         memory.put(slot, GENERATION, memory.header[NEXT])
-        memory.put(slot, STATE, SlotState.WRITING)
         return slot
 
     def wait_for_return(self, timeout_s: float) -> None:
@@ -157,6 +157,7 @@ class RingWriter:
 
     def abandon(self, slot: int) -> None:
         """Give an acquired slot back unwritten."""
+        self.memory.put(slot, GENERATION, 0)
         self._release(slot)
 
     def publish(self, slot: int, captured_unix_ns: int, captured_monotonic_ns: int) -> None:
@@ -173,7 +174,6 @@ class RingWriter:
         header = memory.header
         if header[TAKEN] >= header[OFFERED]:
             header[SINCE_NS] = now_ns
-        header[LATEST_SLOT], header[LATEST_GENERATION] = slot + 1, generation
         os.write(self._ready_write, DESCRIPTOR.pack(slot, generation))
         header[OFFERED] = generation
         self._tokens.put()
@@ -313,7 +313,12 @@ class RingTaker:
 
 
 class RingReader:
-    """A look at the newest frame without a lease, for snapshots: verified, never torn."""
+    """A look at the newest frame without a lease, for snapshots: verified, never torn.
+
+    A slot keeps its frame until the next one is written there, also while it is free. The decoder
+    sets WRITING, then the new generation, then the pixels, then READY. So who reads a generation,
+    then a state other than WRITING, then pixels, then the same generation again, has them whole.
+    """
 
     def __init__(self, handle: RingHandle) -> None:
         self.memory = RingMemory.attach(handle)
@@ -323,15 +328,12 @@ class RingReader:
 
         None: no frame yet, or each of the attempts was overtaken by the decoder in mid-copy.
         """
-        memory, header = self.memory, self.memory.header
+        memory = self.memory
         for _ in range(attempts):
-            slot, generation = header[LATEST_SLOT] - 1, header[LATEST_GENERATION]
-            if slot < 0:
+            slot, generation = memory.newest()
+            if not generation:
                 return None
-            stamp = memory.stamp(slot)
-            if stamp.generation != generation:
-                continue
-            luma = memory.luma(slot).copy()
+            stamp, luma = memory.stamp(slot), memory.luma(slot).copy()
             if memory.word(slot, GENERATION) == generation:
                 return luma, stamp
         return None

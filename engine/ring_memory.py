@@ -7,9 +7,9 @@ Layout of a segment, in 64-bit words (headers) and bytes (frames)::
              15 next          newest generation given out                (decoder writes)
              16 offered       generation of the newest announced frame   (decoder writes)
              17 since_ns      when the camera began to wait for a worker (decoder writes)
-             18 latest slot + 1, 19 its generation                       (decoder writes)
              24 taken         generation last taken, 25 taken_ns: hints  (workers write)
     slots    [slots][16]: 0 state  1 generation (unique in the ring, rises with every frame)
+                                   0: none, or its writing was given up
               2 captured_unix_ns  3 captured_monotonic_ns
              4 offered_ns  5 settled (generation whose fate has been counted; its owner writes)
     frames   [slots][frame_bytes rounded up to pages]
@@ -40,7 +40,7 @@ PAGE: Final = 4096
 DESCRIPTOR: Final = struct.Struct("=QQ")
 FORMATS: Final = ("gray", "i420")
 
-NEXT, OFFERED, SINCE_NS, LATEST_SLOT, LATEST_GENERATION = 15, 16, 17, 18, 19
+NEXT, OFFERED, SINCE_NS = 15, 16, 17
 TAKEN, TAKEN_NS = 24, 25
 STATE, GENERATION, UNIX_NS, MONOTONIC_NS, OFFERED_NS, SETTLED = 0, 1, 2, 3, 4, 5
 
@@ -54,8 +54,18 @@ class SlotState(IntEnum):
 
 
 def frame_bytes(width_px: int, height_px: int, form: str) -> int:
-    """Return the size of one frame; i420 sizes are even."""
-    return width_px * height_px if form == "gray" else width_px * height_px * 3 // 2
+    """Return the size of one frame.
+
+    Raises:
+        RingError: no ring holds this format, or, for i420, an odd size.
+    """
+    if form not in FORMATS:
+        raise RingError(f"a ring holds {' or '.join(FORMATS)}, not {form}")
+    if form == "gray":
+        return width_px * height_px
+    if width_px % 2 or height_px % 2:
+        raise RingError(f"i420 frames have even sizes, not {width_px} × {height_px}")
+    return width_px * height_px * 3 // 2
 
 
 def _rounded(size_bytes: int, to_bytes: int) -> int:
@@ -161,6 +171,14 @@ class RingMemory:
         table = self._table()
         ready = table[:, STATE] == SlotState.READY
         return int(np.count_nonzero(ready & (table[:, SETTLED] != table[:, GENERATION])))
+
+    def newest(self) -> tuple[int, int]:
+        """Return (slot, generation) of the newest frame that is whole; generation 0: none."""
+        table = self._table()
+        generations = table[:, GENERATION].copy()  # before the states: see RingReader
+        generations[table[:, STATE] == SlotState.WRITING] = 0
+        slot = int(generations.argmax())
+        return slot, int(generations[slot])
 
     def _table(self) -> npt.NDArray[np.uint64]:
         flat = np.frombuffer(self.slots, np.uint64)
