@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from engine import __version__
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # what add_subparsers returns
 
 
 def _add(commands: _Commands, name: str, short: str, about: str) -> argparse.ArgumentParser:
@@ -228,9 +228,9 @@ def _read(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from engine.doctor import examine, print_findings  # noqa: PLC0415  # lazy, see above
+    from engine.doctor import examine, print_report  # noqa: PLC0415  # lazy, see above
 
-    return print_findings(examine(options.config), as_json=bool(options.json))
+    return print_report(examine(options.config), as_json=bool(options.json))
 
 
 def _status(options: argparse.Namespace) -> int:

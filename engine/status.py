@@ -12,6 +12,7 @@ from engine.board import Kind
 from engine.config import Settings
 from engine.control import ask
 from engine.messages import EngineStatus
+from engine.resources import state_path
 from engine.types import CameraState
 
 _COLOURS = {CameraState.LIVE: "green", CameraState.LOST: "red", CameraState.CONNECTING: "yellow"}
@@ -23,7 +24,8 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
     Raises:
         ControlError: no engine of these settings runs, or it does not answer.
     """
-    answer = ask(str(settings.data_dir / "control.sock"), "status")
+    path = state_path(settings.data_dir, "engine", "control.sock")
+    answer = ask(str(path), "status")
     status = msgspec.convert(answer, EngineStatus)
     if as_json:
         sys.stdout.write(msgspec.json.encode(status).decode() + "\n")

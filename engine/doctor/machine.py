@@ -1,0 +1,123 @@
+"""The machine: cores, memory, shared memory, limits, disk."""
+
+import contextlib
+import os
+import resource
+import shutil
+from pathlib import Path
+from typing import Final
+
+from engine.config import Settings
+from engine.doctor.cameras import SeenCamera
+from engine.doctor.findings import Finding, Verdict, count
+from engine.messages import RingHandle
+from engine.resources import ASSUMED_FRAME_BYTES
+from engine.ring_memory import ring_bytes
+from engine.shm import MIB, SHM_DIR, free_bytes
+
+GIB: Final = 1 << 30
+LOW_MEMORY_BYTES: Final = GIB
+LOW_DISK_BYTES: Final = GIB
+DESCRIPTORS_EACH: Final = 16
+"""File descriptors that the supervisor holds per camera or recognizer, rounded up."""
+DESCRIPTORS_BESIDE: Final = 256
+
+
+def cores(workers: int) -> Finding:
+    """Compare the cores with the recognizers that will run on them."""
+    cores = len(os.sched_getaffinity(0))
+    found = f"{count(cores, 'core')}, {count(workers, 'recognizer')}"
+    allowed = _cgroup("cpu.max").split()
+    if len(allowed) == 2 and allowed[0].isdigit():
+        share = int(allowed[0]) / int(allowed[1])
+        if share < cores:
+            remedy = "set recognizers.count to the cores that this container really has"
+            limit = f"{found}; the container's limit is {share:.1f} cores"
+            return Finding("cores", Verdict.WARNING, limit, remedy)
+    return Finding("cores", Verdict.FINE, found)
+
+
+def memory() -> Finding:
+    """Tell how much memory is free, in this container where there is one."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    total, free = kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024
+    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
+    if limit.isdigit() and used.isdigit() and int(limit) < total:
+        total, free = int(limit), min(free, int(limit) - int(used))
+    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    if free < LOW_MEMORY_BYTES:
+        remedy = "free some memory, or configure fewer cameras or a lower recognizers.count"
+        return Finding("memory", Verdict.WARNING, found, remedy)
+    return Finding("memory", Verdict.FINE, found)
+
+
+def _cgroup(name: str) -> str:
+    """Return a limit of this container (cgroup v2), "" where there is none."""
+    with contextlib.suppress(OSError):
+        return (Path("/sys/fs/cgroup") / name).read_text(encoding="ascii").strip()
+    return ""
+
+
+def open_files(settings: Settings, workers: int) -> Finding:
+    """Compare the limit on open files with what this many cameras take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = DESCRIPTORS_BESIDE + DESCRIPTORS_EACH * (len(settings.cameras) + workers)
+    found = f"{soft} open files allowed, up to {needed} needed besides browsers"
+    if soft < needed:
+        remedy = f"ulimit -n {max(needed, min(hard, 65_536))}"
+        return Finding("open files", Verdict.PROBLEM, found, remedy)
+    return Finding("open files", Verdict.FINE, found)
+
+
+def shared_memory(settings: Settings, workers: int, cameras: list[SeenCamera]) -> Finding:
+    """Compare what all rings will take, at the sizes just seen, with what is free."""
+    needed = 0
+    automatic = (workers + 1) * settings.recognizers.batch + 1
+    for camera in cameras:
+        slots = automatic if camera.settings.slots == "auto" else camera.settings.slots
+        if camera.width_px:
+            needed += ring_bytes(
+                RingHandle(
+                    ring=0,
+                    segment="",
+                    camera=0,
+                    camera_name=camera.settings.name,
+                    width_px=camera.width_px,
+                    height_px=camera.height_px,
+                    format=camera.settings.format,
+                    slots=slots,
+                    lossless=False,
+                )
+            )
+        else:
+            needed += slots * ASSUMED_FRAME_BYTES
+    total = os.statvfs(SHM_DIR).f_blocks * os.statvfs(SHM_DIR).f_frsize
+    found = (
+        f"{SHM_DIR}: {free_bytes() // MIB} of {total // MIB} MiB free, "
+        f"{-(-needed // MIB)} MiB needed"
+    )
+    if needed > free_bytes():
+        remedy = (
+            f"mount -o remount,size={2 * needed // MIB}M {SHM_DIR}; docker: --shm-size; "
+            f"Kubernetes: an emptyDir with medium: Memory on {SHM_DIR}; or lower cameras[].slots"
+        )
+        return Finding("shared memory", Verdict.PROBLEM, found, remedy)
+    return Finding("shared memory", Verdict.FINE, found)
+
+
+def data_dir(settings: Settings) -> Finding:
+    """Tell whether the folder, or the one it will be made in, takes files; nothing is written."""
+    folder = settings.data_dir
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        problem = f"{there} is no folder" if not there.is_dir() else f"{there} is not writable"
+        remedy = "choose a folder that this user may write"
+        return Finding("data_dir", Verdict.PROBLEM, problem, remedy)
+    free = shutil.disk_usage(there).free
+    found = f"{folder}, {free / GIB:.1f} GiB free"
+    if free < LOW_DISK_BYTES:
+        return Finding(
+            "data_dir", Verdict.WARNING, found, "free some space, or choose another disk"
+        )
+    return Finding("data_dir", Verdict.FINE, found)
