@@ -1,0 +1,274 @@
+"""The publisher as a process: reads in, sightings out, each once, whatever is killed."""
+
+import random
+import threading
+import time
+from collections import Counter
+
+import pytest
+from polling import wait_until
+from publisher_rig import EPOCH_NS, Worker, frame, plate_read, running, settle
+
+from engine.board import Count, Fate
+from engine.errors import SinkError
+from engine.ingest_channel import IngestClient
+from engine.store import PLATES_CHANNEL, Store, connect
+from engine.types import Evidence, Phase, Sighting
+
+QUICK = {"max_gap_s": 0.4, "announce_after_s": 0.1, "reappear_after_s": 20.0}
+ALPHABET = "ABCDEFGHJKLMNPRSTUVWXYZ"
+
+
+@pytest.fixture
+def store(redis_server):
+    client = connect(redis_server.url)
+    yield Store(client)
+    client.close()
+
+
+def all_events(store):
+    return [
+        (sighting.id, sighting.revision)
+        for entry in store.read_stream("0-0", count=100_000)
+        for sighting in [store_decode(entry.json)]
+    ]
+
+
+def store_decode(raw):
+    import msgspec  # noqa: PLC0415  # only here
+
+    return msgspec.json.decode(raw, type=Sighting)
+
+
+def finals(store):
+    decoded = [store_decode(entry.json) for entry in store.read_stream("0-0", count=100_000)]
+    return [sighting for sighting in decoded if sighting.phase is Phase.FINAL]
+
+
+def passage(worker, plate, start_ms, frames=6, every_ms=40):
+    now_ns = time.time_ns()
+    for number in range(frames):
+        at_ms = start_ms + number * every_ms
+        worker.send(frame(at_ms, plate_read(plate, x=100 + 20 * number), base_ns=now_ns))
+
+
+def test_a_passage_becomes_one_sighting_with_its_pictures(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        subscriber = redis_server.connect().pubsub()
+        subscriber.subscribe(PLATES_CHANNEL)
+        worker = Worker()
+        rig.attach(worker)
+        passage(worker, "AB12CDE", 0)
+        settle(worker)
+        wait_until(lambda: finals(store), 5.0, "the final")
+        (sighting,) = store.latest(10)
+        assert (sighting.plate, sighting.phase, sighting.reads) == ("AB12CDE", Phase.FINAL, 6)
+        assert (sighting.camera, sighting.node) == ("gate", "node-a")
+        assert sighting.direction_deg == 0.0
+        assert store.evidence(sighting.id) == Evidence(b"crop of AB12CDE", b"frame")
+        assert store.by_plate("AB12CDE", 5) == store.by_camera("gate", 5) == [sighting]
+        said = [message for message in iter(lambda: subscriber.get_message(timeout=0.2), None)]
+        assert [m["data"] for m in said if m["type"] == "message"] == [b"AB12CDE"]
+        subscriber.close()
+        assert rig.row.fate_so_far(0, Fate.SIGHTINGS) == 1
+        assert rig.row.fate_so_far(0, Fate.READS_TRACKED) == 6
+        wait_until(lambda: rig.total(Count.STORED) == rig.total(Count.SPOOLED), 2.0)
+        worker.close()
+        assert rig.stop() == 0
+
+
+def test_a_kill_in_mid_track_neither_loses_nor_doubles_the_final(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        worker = Worker()
+        rig.attach(worker)
+        passage(worker, "AB12CDE", 0, frames=4)
+        settle(worker)
+        wait_until(lambda: store.latest(1), 5.0, "the announcement")
+        rig.kill()
+        passage(worker, "AB12CDE", 160, frames=4)  # read while nobody listens
+        rig.start()
+        rig.attach(worker)
+        settle(worker)
+        wait_until(lambda: finals(store), 5.0, "the final")
+        rig.stop()
+        rig.start()  # a third time: nothing more may come of it
+        rig.attach(worker)
+        passage(worker, "XY99ZZZ", 5_000)
+        settle(worker)
+        wait_until(lambda: len(finals(store)) == 2, 5.0, "the second final")
+        assert [(s.plate, s.reads) for s in finals(store)] == [("AB12CDE", 8), ("XY99ZZZ", 6)]
+        assert max(Counter(all_events(store)).values()) == 1
+        worker.close()
+
+
+def test_records_sent_again_are_counted_and_change_nothing(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        worker = Worker()
+        rig.attach(worker)
+        passage(worker, "AB12CDE", 0)
+        kept = list(worker.unacknowledged)
+        settle(worker)
+        worker.unacknowledged = kept  # as if every acknowledgement had been lost
+        rig.attach(worker)
+        settle(worker)
+        wait_until(lambda: finals(store), 5.0, "the final")
+        assert [s.reads for s in finals(store)] == [6]
+        assert rig.total(Count.READS_REPEATED) == 6
+        worker.close()
+
+
+def test_a_track_of_a_run_long_gone_is_ended_at_the_next_start(tmp_path, redis_server, store):
+    settings = QUICK | {"max_gap_s": 2.0, "reappear_after_s": 0.0}
+    with running(tmp_path, redis_server.url, **settings) as rig:
+        worker = Worker()
+        rig.attach(worker)
+        passage(worker, "AB12CDE", 0)
+        settle(worker)
+        wait_until(lambda: store.latest(1), 5.0, "the announcement")
+        rig.kill()
+        rig.section = rig.section.model_copy(update={"run": "run-2"})
+        rig.start()
+        wait_until(lambda: finals(store), 5.0, "the final")
+        other = Worker()  # the new run's first worker has the name and number of the old run's
+        rig.attach(other)
+        passage(other, "XY99ZZZ", 0)
+        settle(other)
+        wait_until(lambda: len(finals(store)) == 2, 6.0, "the new run's reads are no repeats")
+        worker.close()
+        other.close()
+
+
+def test_kills_at_random_moments_lose_and_double_nothing(tmp_path, redis_server, store, seed):
+    rng = random.Random(seed)
+    plates = [f"{rng.choice(ALPHABET)}{rng.choice(ALPHABET)}{n:02d}KLM" for n in range(30)]
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        worker = Worker()
+        rig.attach(worker)
+        for number, plate in enumerate(plates):
+            passage(worker, plate, number * 1_000, frames=4)
+            if number % 6 == 5:
+                threading.Event().wait(rng.uniform(0, 0.05))  # somewhere in its turns
+                rig.kill()
+                rig.start()
+                rig.attach(worker)
+        settle(worker)
+        wait_until(lambda: len(finals(store)) >= len(plates), 8.0, "all finals")
+        assert Counter(s.plate for s in finals(store)) == Counter(plates)
+        assert max(Counter(all_events(store)).values()) == 1
+        worker.close()
+
+
+def test_redis_killed_and_back_gets_every_sighting_once(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        client = IngestClient(rig.ingest_path)
+        sent = []
+
+        def post(count):
+            for _ in range(count):
+                number = len(sent)
+                done = client.sighting(f"uuid-{number}", bare(f"P{number}"))
+                sent.append(done.sighting_id)
+
+        post(100)
+        redis_server.stop()
+        post(100)
+        redis_server.start()
+        post(100)
+        wait_until(lambda: len(all_events(store)) >= 300, 10.0, "all sightings arrive")
+        assert [sighting_id for sighting_id, _ in all_events(store)] == sent
+        assert rig.total(Count.SINK_FAILURES) == 1
+        assert [entry.seq for entry in store.read_stream("0-0")] == list(range(1, 301))
+        client.close()
+        assert rig.stop() == 0
+
+
+def test_an_ingested_body_sent_again_becomes_nothing_new(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        client = IngestClient(rig.ingest_path)
+        first = client.sighting("same", bare("AB12CDE"), Evidence(b"crop"))
+        assert client.sighting("same", bare("AB12CDE")).sighting_id == first.sighting_id
+        rig.kill()
+        rig.start()
+        again = wait_until(lambda: patiently(client, "same", "AB12CDE"), 5.0)
+        assert again.sighting_id == first.sighting_id
+        client.sighting("", bare("AB12CDE"))  # without an id every post counts
+        client.sighting("", bare("AB12CDE"))
+        wait_until(lambda: len(store.latest(10)) == 3, 5.0)
+        assert store.get(first.sighting_id).has_crop
+        client.close()
+
+
+def patiently(client, uuid, plate):
+    try:
+        return client.sighting(uuid, bare(plate))
+    except SinkError:
+        return None
+
+
+def test_ingested_reads_go_through_the_tracker(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        client = IngestClient(rig.ingest_path)
+        for number in range(5):
+            reads = frame(40 * number, plate_read("AB12CDE", x=100 + number), camera="agent-7")
+            client.reads(f"uuid-{number}", reads)
+            client.reads(f"uuid-{number}", reads)
+        wait_until(lambda: finals(store), 5.0, "the final")
+        (sighting,) = finals(store)
+        assert (sighting.camera, sighting.origin, sighting.reads) == ("agent-7", "ingest", 5)
+        client.close()
+
+
+def test_many_requests_are_in_flight_at_once(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        client = IngestClient(rig.ingest_path)
+        ids = []
+        threads = [
+            threading.Thread(
+                target=lambda n=n: ids.append(client.sighting("", bare(f"P{n}")).sighting_id)
+            )
+            for n in range(40)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10.0)
+        assert len(set(ids)) == 40
+        wait_until(lambda: len(store.latest(100)) == 40, 5.0)
+        client.close()
+
+
+def test_without_a_publisher_the_client_says_so(tmp_path):
+    with pytest.raises(SinkError, match="not there"):
+        IngestClient(tmp_path / "ingest.sock").sighting("", bare("AB12CDE"))
+
+
+def test_it_ends_within_two_seconds_of_its_supervisor(tmp_path, redis_server):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        began = time.monotonic()
+        assert rig.orphan() == 0
+        assert time.monotonic() - began < 2.0
+
+
+def test_it_ends_in_time_while_redis_is_away_and_delivers_at_the_next_start(
+    tmp_path, redis_server, store
+):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        redis_server.stop()
+        client = IngestClient(rig.ingest_path)
+        done = client.sighting("", bare("AB12CDE"))
+        began = time.monotonic()
+        assert rig.stop() == 0
+        assert time.monotonic() - began < 4.5
+        redis_server.start()
+        rig.start()
+        wait_until(lambda: store.get(done.sighting_id), 5.0, "the sighting of the last run")
+        client.close()
+
+
+def bare(plate):
+    at_ms = EPOCH_NS // 1_000_000
+    return Sighting(
+        id="", revision=1, phase=Phase.FINAL, camera="posted", node="", plate=plate,
+        confidence=100, first_unix_ms=at_ms, last_unix_ms=at_ms, best_unix_ms=at_ms,
+        origin="ingest",
+    )  # fmt: skip
