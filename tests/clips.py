@@ -1,0 +1,45 @@
+"""Small video clips for tests, made with PyAV: something that moves, in any pixel format."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def picture(index: int, size: tuple[int, int]) -> np.ndarray:
+    """Return a colourful moving picture, (H, W, 3) uint8 RGB; size: width, height."""
+    width, height = size
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    red = (x * 255 // width + 7 * index) % 256
+    green = (y * 255 // height) % 256
+    blue = np.where((x // 16 + y // 16 + index) % 2, 230, 20)
+    return np.stack([red, green, blue], axis=-1).astype(np.uint8)
+
+
+def make_clip(
+    path: Path,
+    codec: str,
+    pix_fmt: str,
+    size: tuple[int, int],
+    *,
+    frames: int,
+    fps: int = 25,
+) -> Path:
+    """Write a clip and return its path; the container is chosen by the suffix."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        stream.thread_count = 1
+        if codec == "libx264":
+            stream.options = {"preset": "ultrafast", "crf": "18"}
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(index, size), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        container.mux(stream.encode())
+    return path
+
+
+def h264_clip(path: Path, *, frames: int, fps: int = 25) -> Path:
+    """Write a small H.264 clip and return its path."""
+    return make_clip(path, "libx264", "yuv420p", (160, 96), frames=frames, fps=fps)

@@ -1,0 +1,187 @@
+"""What ``open_source`` makes of URLs, and that no password leaves it."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clips import h264_clip
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import SourceError, SourceUnsupportedError
+from engine.sources import SourceOptions, count_frames, open_source, redact
+from engine.sources.demo import DemoSource
+from engine.sources.images import ImageSource
+from engine.sources.video import STREAM_SCHEMES, VideoSource, libav_options
+
+QUICK = SourceOptions(connect_timeout_s=1.0, read_timeout_s=1.0)
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.mark.parametrize("scheme", sorted(STREAM_SCHEMES))
+def test_streams_are_live_and_endless(scheme):
+    source = open_source(f"{scheme}://camera.invalid/1")
+    assert isinstance(source, VideoSource)
+    assert source.live
+    assert source.endless
+
+
+def test_a_device_is_a_live_camera():
+    source = open_source("/dev/video7")
+    assert source.live
+    assert source.endless
+    with pytest.raises(SourceError, match="/dev/video7"):
+        next(iter(source.frames(never)))
+
+
+def test_unknown_schemes_are_refused_with_what_there_is():
+    with pytest.raises(SourceUnsupportedError) as refused:
+        open_source("gopher://me:secret@host/x")
+    assert "rtsp" in str(refused.value)
+    assert "demo" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(SourceError, match=r"nowhere\.mp4: no such file"):
+        open_source("/nowhere.mp4")
+
+
+def test_a_file_that_is_no_video_says_so(tmp_path):
+    (tmp_path / "notes.mp4").write_text("these are words")
+    source = open_source(str(tmp_path / "notes.mp4"))
+    with pytest.raises(SourceError, match=r"notes\.mp4"):
+        next(iter(source.frames(never)))
+
+
+def test_relative_paths_start_at_base_dir(tmp_path):
+    cv2.imwrite(str(tmp_path / "car.png"), np.zeros((4, 6), np.uint8))
+    options = SourceOptions(play="fast", base_dir=str(tmp_path))
+    assert [f.width_px for f in open_source("car.png", options).frames(never)] == [6]
+    assert count_frames("car.png", options) == 1
+
+
+def test_file_urls_with_blanks(tmp_path):
+    cv2.imwrite(str(tmp_path / "my car.png"), np.zeros((4, 6), np.uint8))
+    assert isinstance(open_source((tmp_path / "my car.png").as_uri()), ImageSource)
+
+
+def test_demo_urls():
+    source = open_source("demo://?seed=3&width=320&height=180&fps=5&density=2")
+    assert isinstance(source, DemoSource)
+    assert (source.settings.seed, source.settings.width, source.settings.fps) == (3, 320, 5.0)
+    assert source.live
+
+
+@pytest.mark.parametrize(
+    "query", ["speed=9", "seed=x", "width=10", "fps=0", "density=99", "seed", "width=12.5"]
+)
+def test_demo_urls_with_mistakes_are_refused(query):
+    with pytest.raises(SourceError, match="demo://"):
+        open_source(f"demo://?{query}")
+
+
+def test_nothing_counts_the_frames_of_a_stream():
+    assert count_frames("rtsp://camera.invalid/1") is None
+    assert count_frames("demo://") is None
+    assert count_frames("/dev/video0") is None
+
+
+# --- passwords ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://admin:s3cret@10.0.0.9:554/ch1", "rtsp://admin:***@10.0.0.9:554/ch1"),
+        ("rtsp://admin:s3/c?r#e@t@10.0.0.9/ch1", "rtsp://admin:***@10.0.0.9/ch1"),
+        ("rtsp://admin@10.0.0.9/ch1", "rtsp://admin@10.0.0.9/ch1"),
+        ("rtsp://10.0.0.9:554/ch1", "rtsp://10.0.0.9:554/ch1"),
+        ("http://cam/v?user=a&password=x&res=2", "http://cam/v?user=a&password=***&res=2"),
+        ("srt://cam:9?passphrase=abc", "srt://cam:9?passphrase=***"),
+        ("http://cam/v?TOKEN=abc#here", "http://cam/v?TOKEN=***#here"),
+        ("/videos/a@b:c.mp4", "/videos/a@b:c.mp4"),
+    ],
+)
+def test_redact(url, shown):
+    assert redact(url) == shown
+
+
+@given(st.text(min_size=1).map(lambda s: f"<{s}>"), st.sampled_from(["", "u", "me.too"]))
+def test_no_password_survives_redaction(password, user):
+    assert password not in redact(f"rtsp://{user}:{password}@host:554/path?x=1")
+
+
+# --- dead and malicious hosts ------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A TCP port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http", "rtmp"])
+def test_a_host_that_never_answers_fails_in_time(silent_port, scheme):
+    source = open_source(f"{scheme}://me:topsecret@127.0.0.1:{silent_port}/live", QUICK)
+    began = time.monotonic()
+    with pytest.raises(SourceError) as failed:
+        next(iter(source.frames(never)))
+    assert time.monotonic() - began < 3.0
+    assert "topsecret" not in str(failed.value)
+    assert failed.value.__cause__ is None
+
+
+def test_a_refused_connection_keeps_the_password(capfd, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(SourceError, match="refused") as failed:
+        next(iter(open_source(f"rtsp://me:topsecret@127.0.0.1:{port}/x", QUICK).frames(never)))
+    printed = capfd.readouterr()
+    assert "topsecret" not in f"{failed.value}{printed.out}{printed.err}{caplog.text}"
+
+
+class _Playlist(BaseHTTPRequestHandler):
+    target = ""
+
+    def do_GET(self):
+        body = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{self.target}\n#EXT-X-ENDLIST\n"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.apple.mpegurl")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
+def test_a_playlist_from_the_net_cannot_open_local_files(tmp_path: Path):
+    clip = h264_clip(tmp_path / "private.ts", frames=10)
+    _Playlist.target = clip.as_uri()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Playlist) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/live.m3u8"
+            with pytest.raises(SourceError):
+                next(iter(open_source(url, QUICK).frames(never)))
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_transport_is_passed_on():
+    for transport, expected in (("tcp", "tcp"), ("udp", "udp"), ("auto", None)):
+        options = SourceOptions(transport=transport)
+        assert libav_options("rtsp://cam/1", options).get("rtsp_transport") == expected
