@@ -10,12 +10,14 @@ ends, and it closes its log in order. Start it from the supervisor's main thread
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.util
 import logging
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -207,3 +209,18 @@ class EmbeddedRedis:
         except OSError:
             return "it wrote no log"
         return " | ".join(lines[-3:])
+
+
+def _short_folder(directory: Path) -> Path:
+    """Return a private folder with a short path, the same one at every start of this data."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    named = hashlib.blake2b(os.fsencode(directory.absolute()), digest_size=6).hexdigest()
+    folder = base / f"platering-{named}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PreflightError(
+            f"{folder} is not ours alone, the socket of Redis cannot be there — remove it, or give "
+            "data_dir a path of fewer than 95 characters"
+        )
+    return folder

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 
+import msgspec
 import pytest
 from polling import wait_until
 from publisher_rig import EPOCH_NS, Worker, frame, plate_read, running, settle
@@ -35,8 +36,6 @@ def all_events(store):
 
 
 def store_decode(raw):
-    import msgspec  # noqa: PLC0415  # only here
-
     return msgspec.json.decode(raw, type=Sighting)
 
 
@@ -67,7 +66,7 @@ def test_a_passage_becomes_one_sighting_with_its_pictures(tmp_path, redis_server
         assert sighting.direction_deg == 0.0
         assert store.evidence(sighting.id) == Evidence(b"crop of AB12CDE", b"frame")
         assert store.by_plate("AB12CDE", 5) == store.by_camera("gate", 5) == [sighting]
-        said = [message for message in iter(lambda: subscriber.get_message(timeout=0.2), None)]
+        said = list(iter(lambda: subscriber.get_message(timeout=0.2), None))
         assert [m["data"] for m in said if m["type"] == "message"] == [b"AB12CDE"]
         subscriber.close()
         assert rig.row.fate_so_far(0, Fate.SIGHTINGS) == 1
