@@ -276,6 +276,10 @@ class Row:
         self._cells.release()
 
 
+def _board_bytes(rows: int, cameras: int) -> int:
+    return 8 * (HEADER_WORDS + rows * (ROW_WORDS + cameras * CELL_WORDS))
+
+
 class Board:
     """The whole board, mapped: the supervisor hands out rows, ``/metrics`` reads them all."""
 
@@ -288,8 +292,7 @@ class Board:
     @classmethod
     def create(cls, name: str, rows: int, cameras: int) -> "Board":
         """Create a board with this many rows and camera cells per row (supervisor only)."""
-        size = 8 * (HEADER_WORDS + rows * (ROW_WORDS + cameras * CELL_WORDS))
-        segment = Segment.create(name, size)
+        segment = Segment.create(name, _board_bytes(rows, cameras))
         header = segment.buffer[: 8 * HEADER_WORDS].cast("Q")
         for index, word in enumerate(
             (MAGIC, LAYOUT_VERSION, rows, cameras, ROW_WORDS, CELL_WORDS, 0, 0)
@@ -310,7 +313,9 @@ class Board:
         if header[:2] != [MAGIC, LAYOUT_VERSION] or header[4:6] != [ROW_WORDS, CELL_WORDS]:
             segment.close()
             raise RingError(f"the segment {name} is no stats board of this version")
-        return cls(segment, int(header[2]), int(header[3]))
+        rows, cameras = int(header[2]), int(header[3])
+        segment.close()
+        return cls(Segment.attach(name, _board_bytes(rows, cameras)), rows, cameras)
 
     def row(self, index: int) -> Row:
         """Return one row's words; writing them is its owner's right alone."""
