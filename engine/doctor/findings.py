@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 from rich.console import Console
 from rich.padding import Padding
+from rich.text import Text
 
 from engine.errors import EXIT_FAILED
 
@@ -57,7 +58,7 @@ def _print_for_people(report: Report) -> None:
         out.print(f"{signs[finding.verdict]} {finding.check:<{width}}", end="  ")
         out.print(finding.found, markup=False, soft_wrap=True)
         if finding.remedy:
-            out.print(Padding(f"→ {finding.remedy}", (0, 0, 0, width + 4), expand=False))
+            out.print(Padding(Text(f"→ {finding.remedy}"), (0, 0, 0, width + 4), expand=False))
     problems = sum(finding.verdict is Verdict.PROBLEM for finding in report.findings)
     out.print(
         "[green]It can run.[/]" if report.can_run else f"[red]{count(problems, 'problem')}.[/]"

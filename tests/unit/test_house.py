@@ -12,22 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors
-    types
-    config plates shm logs
-    board
-    messages sections
-    process
-    ring_memory
-    ring
-    motion sources recognizers voting evidence quarantine
-    track
-    tracker store
-    store_writer sinks watchlists
-    reads_channel
-    decoder worker publisher
-    children reaper control
-    plane
+    errors types plates logs console
+    config shm voting embedded_redis store evidence motion sources
+    board sections recognizers track
+    messages tracker store_writer
+    process ring_memory spool reads_channel ingest_channel
+    ring reaper children quarantine control sinks watchlists
+    decoder worker publisher plane resources
+    roster
+    watch
     supervisor
     read doctor status
     cli
