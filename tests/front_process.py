@@ -4,6 +4,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,20 @@ from engine.config import ApiSettings, LogSettings
 from engine.messages import DECODE, Ready, Start, Stop, encode
 from engine.process import log_section
 from engine.sections import ApiSection
+from engine.types import Candidate, Phase, Sighting
+
+
+def sighting(number: int, revision: int = 1, **changes: object) -> Sighting:
+    """Return a sighting of now; revision 1 is provisional, 2 revised, later ones final."""
+    phase = {1: Phase.PROVISIONAL, 2: Phase.REVISED}.get(revision, Phase.FINAL)
+    now = time.time_ns() // 1_000_000
+    fields = {
+        "id": f"s{number}", "revision": revision, "phase": phase, "camera": "gate", "node": "n",
+        "plate": f"AB{number:04d}", "confidence": 91.5,
+        "candidates": (Candidate(f"AB{number:04d}", 91.5),),
+        "first_unix_ms": now, "last_unix_ms": now, "best_unix_ms": now,
+    }  # fmt: skip
+    return Sighting(**(fields | changes))
 
 
 class FrontProcess(msgspec.Struct):
@@ -51,12 +66,11 @@ def front_process(
     control_path: str = "",
     ingest_path: str = "",
     settings: ApiSettings | None = None,
-    listener: socket.socket | None = None,
+    port: int = 0,
 ) -> Iterator[FrontProcess]:
     """Start an API process, wait until it is ready, end it however the test ended."""
     settings = settings or ApiSettings()
-    own = listener is None
-    listener = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
+    listener = socket.create_server(("127.0.0.1", port), backlog=512)
     board = Board.create(f"platering.test{secrets.token_hex(4)}.board", 1, max(1, len(cameras)))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     section = ApiSection(
@@ -83,7 +97,6 @@ def front_process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if own:
-            listener.close()
+        listener.close()
         board.close()
         board.unlink()

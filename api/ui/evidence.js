@@ -6,9 +6,12 @@ import { TEXTS } from "/ui/texts.js";
 
 const dialog = document.getElementById("evidence");
 const MOST_CANDIDATES = 5;
+const WORTH_PERCENT = 1;
 
 function facts(sighting) {
-  const others = sighting.candidates.filter((each) => each.plate !== sighting.plate).slice(0, MOST_CANDIDATES);
+  const others = sighting.candidates
+    .filter((each) => each.plate !== sighting.plate && each.confidence >= WORTH_PERCENT)
+    .slice(0, MOST_CANDIDATES);
   return {
     camera: sighting.camera,
     seen: longTime(sighting.first_unix_ms),

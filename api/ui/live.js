@@ -62,7 +62,7 @@ const feed = new Feed("/api/v1/events", {
 const cameras = new Cameras(byId("cameras"), (found) => {
   setText(byId("empty-hint"), TEXTS.emptyHint(found.cameras.length));
   const live = found.cameras.filter((camera) => camera.state === "live").length;
-  const note = !found.engine ? TEXTS.noEngine : found.cameras.length ? `${live} / ${found.cameras.length}` : TEXTS.noCameras;
+  const note = !found.engine ? TEXTS.noEngine : found.cameras.length ? TEXTS.camerasLive(live, found.cameras.length) : TEXTS.noCameras;
   setText(byId("cameras-note"), note);
 });
 

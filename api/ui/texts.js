@@ -28,8 +28,10 @@ export const TEXTS = {
     cameras === 0
       ? "No camera is configured: add one to config.toml."
       : `Watching ${cameras} ${cameras === 1 ? "camera" : "cameras"}. A plate appears here as soon as one is read.`,
+  camerasLive: (live, all) => `${live} of ${all} live`,
   shown: (count) => (count === 0 ? "" : `${count} shown`),
-  missed: (count) => `${count} ${count === 1 ? "event" : "events"} missed while away`,
+  missed: (count) =>
+    count === null ? "Some events were missed while away" : `${count} ${count === 1 ? "event" : "events"} missed while away`,
   rates: (camera) => {
     const parts = [`${camera.fps.toFixed(1)} fps`];
     if (camera.dropped_fps > 0) parts.push(`${camera.dropped_fps.toFixed(1)} dropped/s`);

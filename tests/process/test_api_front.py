@@ -7,29 +7,16 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import RedisServer
-from front_process import FrontProcess, front_process
+from front_process import FrontProcess, front_process, sighting
 from polling import wait_until
 
 from engine.board import Count
 from engine.config import RedisSettings
 from engine.store_writer import StoreWriter
 from engine.track import Event
-from engine.types import Candidate, Evidence, Phase, Sighting
+from engine.types import Candidate, Evidence, Sighting
 
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
-
-
-def sighting(number: int, revision: int = 1, **changes: object) -> Sighting:
-    phase = {1: Phase.PROVISIONAL, 2: Phase.REVISED}.get(revision, Phase.FINAL)
-    now = time.time_ns() // 1_000_000
-    fields = {
-        "id": f"s{number}", "revision": revision, "phase": phase, "camera": "gate", "node": "n",
-        "plate": f"AB{number:04d}", "confidence": 91.5,
-        "candidates": (Candidate(f"AB{number:04d}", 91.5),),
-        "first_unix_ms": now, "last_unix_ms": now, "best_unix_ms": now,
-    }  # fmt: skip
-    return Sighting(**(fields | changes))
 
 
 class Stream:
@@ -70,14 +57,14 @@ class Stream:
 
 
 @pytest.fixture
-def writer(redis_server: RedisServer) -> Iterator[StoreWriter]:
+def writer(redis_server) -> Iterator[StoreWriter]:
     found = StoreWriter(redis_server.url, RedisSettings())
     yield found
     found.close()
 
 
 @pytest.fixture
-def front(redis_server: RedisServer) -> Iterator[FrontProcess]:
+def front(redis_server) -> Iterator[FrontProcess]:
     with front_process(redis_server.url) as running:
         yield running
 
@@ -151,7 +138,7 @@ def test_a_bare_stream_id_resumes_too(front: FrontProcess, writer: StoreWriter) 
 
 
 def test_trimmed_events_are_counted_in_a_gap_event(
-    front: FrontProcess, redis_server: RedisServer, writer: StoreWriter
+    front: FrontProcess, redis_server, writer: StoreWriter
 ) -> None:
     commit(writer, *(sighting(number) for number in range(10)))
     everything = Stream(front, "/api/v1/events?since=0")
@@ -199,7 +186,7 @@ def test_a_wrong_wish_is_refused(front: FrontProcess, query: str, field: str) ->
 
 
 def test_streams_survive_an_outage_of_redis(
-    front: FrontProcess, redis_server: RedisServer, writer: StoreWriter
+    front: FrontProcess, redis_server, writer: StoreWriter
 ) -> None:
     stream = Stream(front, "/api/v1/events")
     joined(front, 1)
@@ -272,7 +259,7 @@ def test_stop_ends_streams_gently_and_within_three_seconds(
         stream.close()
 
 
-def test_the_front_ends_with_its_supervisor(redis_server: RedisServer) -> None:
+def test_the_front_ends_with_its_supervisor(redis_server) -> None:
     with front_process(redis_server.url) as front:
         front.link.close()
         assert front.process.wait(3.0) == 0

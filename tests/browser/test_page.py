@@ -1,0 +1,138 @@
+"""The live page in a real browser, before a real API process and a real Redis."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+from front_process import FrontProcess, front_process, sighting
+from playwright.sync_api import Browser, Page, expect
+
+from engine.config import RedisSettings
+from engine.store_writer import StoreWriter
+from engine.track import Event
+from engine.types import Evidence, Sighting
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def writer(redis_server) -> Iterator[StoreWriter]:
+    found = StoreWriter(redis_server.url, RedisSettings())
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def front(redis_server) -> Iterator[FrontProcess]:
+    with front_process(redis_server.url) as running:
+        yield running
+
+
+def crop(plate: str) -> bytes:
+    picture = np.full((48, 160), 225, np.uint8)
+    cv2.putText(picture, plate, (6, 33), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 20, 2)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def commit(writer: StoreWriter, *sightings: Sighting) -> None:
+    events = [
+        Event(each, Evidence(crop_jpeg=crop(each.plate)) if each.has_crop else None)
+        for each in sightings
+    ]
+    writer.commit(events)
+
+
+def open_page(page: Page, front: FrontProcess) -> None:
+    page.goto(front.url)
+    expect(page.locator("#link")).to_have_attribute("data-state", "live")
+
+
+def no_complaints(watched: object, front: FrontProcess) -> None:
+    assert watched.complaints == []
+    assert watched.hosts == {front.url.removeprefix("http://")}
+
+
+def test_an_empty_page_explains_itself(watched, front) -> None:
+    open_page(watched.page, front)
+    expect(watched.page.locator("#empty")).to_be_visible()
+    expect(watched.page.locator("#empty-command")).to_contain_text(f"{front.url}/alpr_data")
+    no_complaints(watched, front)
+
+
+def test_plates_appear_live_and_revisions_rewrite_their_card(watched, front, writer) -> None:
+    commit(writer, sighting(1, plate="OLD1", camera="gate"))
+    open_page(watched.page, front)
+    cards = watched.page.locator("#sightings li")
+    expect(cards).to_have_count(1)
+    commit(writer, sighting(2, plate="NEW2X", camera="yard", region="gb", has_crop=True))
+    expect(cards).to_have_count(2)
+    newest = cards.first
+    expect(newest.locator(".plate")).to_have_text("NEW2X")
+    expect(newest.locator(".where")).to_have_text("yard")
+    expect(newest.locator(".plate")).to_have_attribute("data-country", "GB")
+    expect(newest.locator(".percent")).to_have_text("92 %")
+    expect(newest.locator(".tag")).to_have_text("reading")
+    image = newest.locator(".crop img")
+    assert image.evaluate("each => each.decode().then(() => each.naturalWidth)") == 160
+    commit(writer, sighting(2, 2, plate="NEW2Y", camera="yard"), sighting(2, 3, plate="NEW2Z"))
+    expect(cards).to_have_count(2)
+    expect(newest.locator(".plate")).to_have_text("NEW2Z")
+    expect(newest.locator(".tag")).to_have_text("")
+    no_complaints(watched, front)
+
+
+def test_the_page_reconnects_and_shows_what_it_missed_once(watched, redis_server, writer) -> None:
+    with front_process(redis_server.url) as front:
+        listener_port = front.port
+        open_page(watched.page, front)
+        commit(writer, sighting(1))
+        cards = watched.page.locator("#sightings li")
+        expect(cards).to_have_count(1)
+        front.stop()
+        expect(watched.page.locator("#link")).to_have_attribute("data-state", "reconnecting")
+        commit(writer, sighting(2), sighting(1, 3, plate="FINAL1"))
+    with front_process(redis_server.url, port=listener_port):
+        expect(cards).to_have_count(2)
+        expect(watched.page.locator("#link")).to_have_attribute("data-state", "live")
+        expect(cards.nth(1).locator(".plate")).to_have_text("FINAL1")
+
+
+def test_keyboard_opens_and_closes_the_evidence(watched, front, writer) -> None:
+    commit(writer, sighting(1, plate="KEY1", has_crop=True))
+    page = watched.page
+    open_page(page, front)
+    expect(page.locator("#sightings li")).to_have_count(1)
+    page.locator("#sightings li button").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#evidence")).to_be_visible()
+    expect(page.locator("#evidence-plate")).to_have_text("KEY1")
+    expect(page.locator("#evidence-facts")).to_contain_text("Confidence")
+    page.keyboard.press("Escape")
+    expect(page.locator("#evidence")).to_be_hidden()
+    no_complaints(watched, front)
+
+
+def test_markup_in_a_name_stays_text(watched, front, writer) -> None:
+    commit(writer, sighting(1, camera="<img src=x onerror=alert(1)>", plate="MARK1"))
+    open_page(watched.page, front)
+    where = watched.page.locator("#sightings .where")
+    expect(where).to_have_text("<img src=x onerror=alert(1)>")
+    no_complaints(watched, front)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_everything_without_scrolling_sideways(
+    browser: Browser, front: FrontProcess, writer: StoreWriter, scheme
+) -> None:
+    commit(writer, *(sighting(n, plate=f"WIDE{n:04d}", has_crop=True) for n in range(12)))
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, is_mobile=True, color_scheme=scheme
+    )
+    page = context.new_page()
+    open_page(page, front)
+    expect(page.locator("#sightings li")).to_have_count(12)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(245, 246, 248)", "dark": "rgb(15, 18, 23)"}[scheme]
+    context.close()
