@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from engine.types import Luma
 
-_BLOCK_PX = 8
-_FLOOR_LEVELS = 0.75
-_NOISE_FACTOR = 2.0
+_BLOCK_PX = 4
+_FLOOR_LEVELS = 0.5
+_NOISE_FACTOR = 1.75
 _NOISE_QUANTILE = 0.25
 _NOISE_CEILING_LEVELS = 5.0
-_NOISE_RISE, _NOISE_FALL = 0.05, 0.3
+_NOISE_RISE, _NOISE_FALL = 0.1, 0.3
 
 
 class MotionGate:
