@@ -5,7 +5,6 @@ the 36 characters. A text is spelled by every path of classes that becomes it on
 nothings are dropped (connectionist temporal classification), and its probability is their sum.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,45 +33,47 @@ def greedy(probabilities: Probabilities) -> str:
     return "".join(ALPHABET[index - 1] for index in starts if index)
 
 
-def inked_columns(probabilities: Probabilities) -> tuple[int, int]:
-    """Return the first and last column of (columns, 37) in which a character is likelier than not.
-
-    Where there is none: the number of columns, and -1.
-    """
-    inked = np.flatnonzero(probabilities[:, 0] < 0.5)
-    return (int(inked[0]), int(inked[-1])) if len(inked) else (len(probabilities), -1)
-
-
 def likely_texts(probabilities: Probabilities, width: int) -> list[str]:
     """Return at most ``width`` texts of (columns, 37), about in the order of their likelihood.
 
     A prefix beam search: ``width`` prefixes survive each column. Each carries the probability of
     the paths that end in "nothing" and of those that end in its last character.
     """
+    branches: list[list[tuple[str, float]]] = [[] for _ in probabilities]
+    for column, index in zip(*np.nonzero(probabilities[:, 1:] > _NEGLIGIBLE), strict=True):
+        branches[column].append((ALPHABET[index], float(probabilities[column, index + 1])))
     beam: dict[str, tuple[float, float]] = {"": (1.0, 0.0)}
-    for column in probabilities:
-        nothing = float(column[0])
-        likely = [
-            (ALPHABET[index - 1], float(column[index]))
-            for index in np.flatnonzero(column > _NEGLIGIBLE)
-            if index
-        ]
-        if not likely:
-            beam = {text: ((a + b) * nothing, 0.0) for text, (a, b) in beam.items()}
-            continue
-        grown: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for nothing, branch in zip(probabilities[:, 0].tolist(), branches, strict=True):
+        beam = _advance(beam, nothing, branch)
+        if len(beam) > width:
+            beam = dict(sorted(beam.items(), key=_total, reverse=True)[:width])
+    return [text for text, _ in sorted(beam.items(), key=_total, reverse=True)]
+
+
+def _total(entry: tuple[str, tuple[float, float]]) -> float:
+    """Return the probability of a prefix, however its paths end."""
+    return entry[1][0] + entry[1][1]
+
+
+def _advance(
+    beam: dict[str, tuple[float, float]], nothing: float, branch: list[tuple[str, float]]
+) -> dict[str, tuple[float, float]]:
+    """Let every prefix of the beam go on by one column: with nothing, or with a character."""
+    grown = {
+        text: ((after_nothing + after_last) * nothing, 0.0)
+        for text, (after_nothing, after_last) in beam.items()
+    }
+    for character, probability in branch:
         for text, (after_nothing, after_last) in beam.items():
-            either = after_nothing + after_last
-            grown[text][0] += either * nothing
-            for character, probability in likely:
-                if text.endswith(character):
-                    grown[text][1] += after_last * probability
-                    grown[text + character][1] += after_nothing * probability
-                else:
-                    grown[text + character][1] += either * probability
-        best = sorted(grown.items(), key=lambda entry: -sum(entry[1]))[:width]
-        beam = {text: (a, b) for text, (a, b) in best}
-    return list(beam)
+            entering = after_nothing + after_last
+            if text.endswith(character):  # once more the same: a new one only after nothing
+                ended, last = grown[text]
+                grown[text] = ended, last + after_last * probability
+                entering = after_nothing
+            longer = text + character
+            ended, last = grown.get(longer, (0.0, 0.0))
+            grown[longer] = ended, last + entering * probability
+    return grown
 
 
 def likelihoods(probabilities: Probabilities, texts: Sequence[str]) -> npt.NDArray[np.float64]:

@@ -36,7 +36,9 @@ _WINDOW_WIDTHS: Final = (1.9, 2.4)
 _LEAST_ASPECT: Final = 1.5
 _OFF_CENTER: Final = 0.35
 """In widths of the plate: what lies further from the middle is another plate."""
-_LEAST_FOCUSED: Final = 0.1
+_LEAST_FOCUSED: Final = 0.25
+"""From near, legible plates are likelier than this; overlays, signs and grilles are not."""
+_NO_WEIGHT: Final = np.float32(0.1)
 _CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
 
 Floats = npt.NDArray[np.float32]
@@ -79,20 +81,23 @@ class PlateDetector:
         enough = found >= least
         return _without_overlaps(found[enough], np.concatenate(quads)[enough], limit)
 
-    def focus(self, frame: Luma, detection: Detection) -> Detection:
+    def focus(self, frame: Luma, detection: Detection) -> Detection | None:
         """Look again at one detection from near, and return it with better corners.
 
         The plate is enlarged or reduced to the size at which the network sees corners best, in
-        two windows; the corners are averaged, each weighted with how sure the network was. Where
-        it finds no plate any more, the detection comes back as it was, with probability 0.
+        two windows; the corners are averaged, each weighted with how sure the network was. What
+        is hardly a plate from near is none: nothing is returned.
         """
-        nearer = [self._focus_once(frame, detection.quad, wide) for wide in _WINDOW_WIDTHS]
-        weights = [max(0.0, near.probability - _LEAST_FOCUSED) for near in nearer]
-        if not any(weights):
-            return Detection(0.0, detection.quad)
-        quads = np.stack([near.quad for near in nearer])
+        nearer: list[Detection] = []
+        for wide in _WINDOW_WIDTHS:
+            near = self._focus_once(frame, detection.quad, wide)
+            if near.probability < _LEAST_FOCUSED:
+                return None
+            nearer.append(near)
+        weights = np.array([near.probability for near in nearer], np.float32) - _NO_WEIGHT
+        quad = np.average(np.stack([near.quad for near in nearer]), axis=0, weights=weights)
         probability = sum(near.probability for near in nearer) / len(nearer)
-        return Detection(probability, np.average(quads, axis=0, weights=weights).astype(np.float32))
+        return Detection(probability, np.asarray(quad, np.float32))
 
     def _focus_once(self, frame: Luma, quad: Quad, wide: float) -> Detection:
         """Detect in a window ``wide`` times as wide as the plate; nearest the middle counts."""

@@ -5,18 +5,25 @@ fonts. How plates are written decides: the patterns of the camera's regions wher
 else, more weakly, those of all known regions. Texts of unknown form are still read.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import combinations
 
-from engine.plates import matching_regions, shape
+import numpy as np
+
+from engine.plates import matches_any_region, matching_regions, shape
 
 _PLAUSIBLE_LENGTH = {1: 0.001, 2: 0.02, 3: 0.15, 4: 0.5, 9: 0.5, 10: 0.4, 11: 0.05}
 _TOO_LONG = 0.01
 _NO_DIGIT = 0.35
 _STRANGER_TO_HINTS = 0.05
-_STRANGER_TO_ALL = 0.2
-_NO_PLATE = 0.2
-_SURELY_PLATE = 0.5
+_STRANGER_TO_ALL = 0.1
+_TWIN_OF = {"0": "O", "O": "0", "1": "I", "I": "1"}
+_TWIN_SHARE = 0.3
+_MOST_TWINS = 3
+_CALIBRATION = (0.0, 0.1, 0.3, 0.5, 0.65, 0.8, 1.0), (0.0, 8.0, 40.0, 60.0, 80.0, 94.0, 99.0)
+_PLATE_LIKE = (0.2, 0.4), (0.0, 1.0)
 _UNSEEN = 0.5
 """Weight of whatever the pixels allow beyond the texts that were looked at."""
 
@@ -32,21 +39,44 @@ def prior(text: str, regions: tuple[str, ...]) -> float:
     weight = _PLAUSIBLE_LENGTH.get(len(text), 1.0 if len(text) < 12 else _TOO_LONG)
     if "#" not in shape(text):
         weight *= _NO_DIGIT
-    if not matching_regions(text, regions):
+    if not matches_any_region(text, regions):
         weight *= _STRANGER_TO_HINTS if regions else _STRANGER_TO_ALL
     return weight
+
+
+def twins(text: str) -> list[tuple[str, float]]:
+    """Return the texts that differ from this one in O for 0 or I for 1 only, with their shares.
+
+    On the plates of many countries these are the same glyph; which of both it is, the network
+    guesses and patterns decide. The text itself is the first and has the largest share.
+    """
+    found = [(text, 1.0)]
+    spots = [spot for spot, character in enumerate(text) if character in _TWIN_OF]
+    for count in range(1, min(len(spots), _MOST_TWINS) + 1):
+        for chosen in combinations(spots, count):
+            swapped = list(text)
+            for spot in chosen:
+                swapped[spot] = _TWIN_OF[text[spot]]
+            found.append(("".join(swapped), _TWIN_SHARE**count))
+    return found
 
 
 def rank(evidence: Mapping[str, float], regions: tuple[str, ...]) -> list[tuple[str, float]]:
     """Return the texts with their probabilities given pixels and patterns, likeliest first.
 
-    evidence: texts and how likely the pixels make them; they sum to 1 at most.
+    evidence: texts and how likely the pixels make them; they sum to 1 at most. A text and its
+    twins are as plausible together as the most plausible of them, and share that by pattern.
     """
-    weights = {text: likely * prior(text, regions) for text, likely in evidence.items()}
+    weights: defaultdict[str, float] = defaultdict(float)
+    for text, likely in evidence.items():
+        shares = [(twin, share, prior(twin, regions)) for twin, share in twins(text)]
+        whole = sum(share * plausible for _, share, plausible in shares)
+        most = max(plausible for _, _, plausible in shares)
+        for twin, share, plausible in shares:
+            if plausible > 0:
+                weights[twin] += likely * most * share * plausible / whole
     unseen = max(0.0, 1.0 - sum(evidence.values())) * _UNSEEN
     everything = sum(weights.values()) + unseen
-    if everything <= 0.0:
-        return []
     ranked = [(text, weight / everything) for text, weight in weights.items() if weight > 0]
     return sorted(ranked, key=lambda entry: -entry[1])
 
@@ -63,8 +93,10 @@ def guess_region(text: str, regions: tuple[str, ...]) -> str:
 def confidence(posterior: float, probability: float) -> float:
     """Return the confidence, 0 to 100, of a text read from a detected plate.
 
-    posterior: the text's probability, from ``rank``; probability: the detector's. Rises with both;
-    places that hardly look like plates stay low however legible their text is.
+    posterior: the text's probability, from ``rank``; probability: the detector's, from near. Rises
+    with both: what hardly looks like a plate stays low however legible it is. Fitted so that of
+    the reads of about 70 about 70 in 100 are right, see the model card.
     """
-    plate_like = min(1.0, max(0.0, (probability - _NO_PLATE) / (_SURELY_PLATE - _NO_PLATE)))
-    return 100.0 * posterior * plate_like
+    likely_right = float(np.interp(posterior, *_CALIBRATION))
+    plate_like = float(np.interp(probability, *_PLATE_LIKE))
+    return likely_right * plate_like

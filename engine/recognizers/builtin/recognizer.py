@@ -8,7 +8,7 @@ from engine.recognizers.builtin.detector import Detection, PlateDetector
 from engine.recognizers.builtin.geometry import Quad
 from engine.recognizers.builtin.network import Network
 from engine.recognizers.builtin.ranking import confidence, guess_region, rank
-from engine.recognizers.builtin.reader import PlateReader, legible
+from engine.recognizers.builtin.reader import PlateReader
 from engine.types import Box, Candidate, Luma, PlateRead
 
 VERSION: Final = "study-1"
@@ -60,13 +60,9 @@ class BuiltinRecognizer:
             for detection in self._detector.detect(frame, _LEAST_PROBABILITY, _MOST_PLATES)
             if _wanted(detection.quad, hints.areas)
         ]
-        if not found:
-            return []
-        glances = self._reader.glance(frame, [detection.quad for detection in found])
         drafts = [
             draft
-            for detection, glance in zip(found, glances, strict=True)
-            if legible(glance, detection.quad)
+            for detection in found
             if (draft := self._read(frame, detection, hints)) is not None
         ]
         drafts.sort(key=lambda draft: -draft.candidates[0].confidence)
@@ -85,9 +81,11 @@ class BuiltinRecognizer:
     ) -> _Draft | None:
         """Read one plate; nothing where no text is likely enough."""
         focused = self._detector.focus(frame, detection)
+        if focused is None:
+            return None
         evidence = self._reader.read(frame, focused.quad)
         candidates = tuple(
-            Candidate(text, round(confidence(posterior, detection.probability), 2))
+            Candidate(text, round(confidence(posterior, focused.probability), 2))
             for text, posterior in rank(evidence, hints.regions)[: max(1, hints.topn)]
         )
         if not candidates or candidates[0].confidence < _LEAST_CONFIDENCE:
