@@ -17,7 +17,7 @@ import re
 import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
@@ -45,6 +45,15 @@ class FoundLibrary(msgspec.Struct, frozen=True):
     runtime_data: str
 
 
+class Area(NamedTuple):
+    """Part of a picture in pixels, ``right`` and ``bottom`` no longer in it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
 def find_library(settings: OpenAlprSettings) -> FoundLibrary | None:
     """Return where OpenALPR, its configuration file and its runtime data are, or None.
 
@@ -68,6 +77,30 @@ def find_library(settings: OpenAlprSettings) -> FoundLibrary | None:
     )
     flavour: Flavour = "openalprpy" if path.name.startswith("libopenalprpy") else "openalpr.2"
     return FoundLibrary(str(path), flavour, str(config or ""), str(runtime or ""))
+
+
+def that_takes_areas(found: FoundLibrary) -> FoundLibrary:
+    """Return the ``libopenalpr.so.2`` to use where areas must be told: itself, or the one beside.
+
+    ``libopenalprpy.so`` cannot be told an area, but the library that it is made of can.
+
+    Raises:
+        RecognizerError: there is none beside it.
+    """
+    if found.flavour == "openalpr.2":
+        return found
+    beside = _beside(Path(found.path))
+    if beside is None:
+        raise RecognizerError(
+            f'openalpr.detector: "builtin" needs the library libopenalpr.so.2 beside {found.path}.'
+        )
+    return msgspec.structs.replace(found, path=str(beside), flavour="openalpr.2")
+
+
+def _beside(path: Path) -> Path | None:
+    """Return the ``libopenalpr.so.2`` in the folder of another library, if there is one."""
+    beside = path.with_name("libopenalpr.so.2")
+    return beside if beside != path and beside.exists() else None
 
 
 def _named(key: str, value: str) -> Path | None:
@@ -120,7 +153,7 @@ def _runtime_places(config: Path | None, prefixes: Iterable[Path]) -> Iterator[P
         yield prefix / "share/openalpr/runtime_data"
 
 
-class _Area(ctypes.Structure):
+class _CArea(ctypes.Structure):
     """``struct AlprCRegionOfInterest``: four ints, passed by value."""
 
     _fields_ = (
@@ -164,7 +197,7 @@ _FUNCTIONS: Final[dict[Flavour, dict[str, _Function]]] = {
         "open": _Function("openalpr_init", _HANDLE, (_TEXT, _TEXT, _TEXT)),
         "is_loaded": _Function("openalpr_is_loaded", _INT, (_HANDLE,)),
         "close": _Function("openalpr_cleanup", None, (_HANDLE,)),
-        "recognize": _Function("openalpr_recognize_rawimage", _OWNED_TEXT, (*_RAW, _Area)),
+        "recognize": _Function("openalpr_recognize_rawimage", _OWNED_TEXT, (*_RAW, _CArea)),
         "free": _Function("openalpr_free_response_string", None, (_OWNED_TEXT,)),
         "topn": _Function("openalpr_set_topn", None, (_HANDLE, _INT)),
         "default_region": _Function("openalpr_set_default_region", None, (_HANDLE, _TEXT)),
@@ -250,8 +283,7 @@ class Library:
 def _load(path: Path) -> ctypes.CDLL:
     """Load a library together with the one beside it that it may need."""
     try:
-        beside = path.with_name("libopenalpr.so.2")
-        if beside != path and beside.exists():
+        if beside := _beside(path):
             ctypes.CDLL(str(beside))  # libopenalprpy.so needs it, and has no run path to find it
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -264,8 +296,10 @@ class Instance:
     Owned by the thread that made it; the library crashes when two threads are in one instance.
     """
 
-    def __init__(self, library: Library, country: str, settings: OpenAlprSettings) -> None:
-        """Open an instance and hand the settings to it.
+    def __init__(
+        self, library: Library, country: str, settings: OpenAlprSettings, config: str = ""
+    ) -> None:
+        """Open an instance, perhaps with another configuration file, and hand it the settings.
 
         Raises:
             RecognizerError: it did not load; says what is missing.
@@ -273,7 +307,7 @@ class Instance:
         self._library = library
         self.country = country
         found = library.found
-        texts = [country, found.config, found.runtime_data]
+        texts = [country, config or found.config, found.runtime_data]
         if library.commercial:
             texts.append(settings.license_key)
         self._handle: int | None = library.function("open")(*(text.encode() for text in texts))
@@ -302,24 +336,26 @@ class Instance:
         address = self._library.function("version")(self._handle)
         return self._library.take_text(address).decode(errors="replace")
 
-    def recognize(self, rows: Luma, left: int, right: int) -> bytes:
+    def recognize(self, rows: Luma, area: Area) -> bytes:
         """Return the library's JSON about whole rows of a frame; the pixels are not copied.
 
         rows: (H, W) uint8 luma whose rows follow each other without a gap; only read, during the
-        call. Columns ``left`` up to ``right`` are searched where the library can be told so
-        (``libopenalpr.so.2``), all columns otherwise. Coordinates in the JSON are those of
-        ``rows``.
+        call. ``area`` is what to search, in pixels of ``rows``; ``libopenalprpy.so`` cannot be
+        told and searches all. Coordinates in the JSON are those of ``rows``.
 
         Raises:
-            ValueError: the rows have gaps; the library would read them askew.
+            ValueError: the rows have gaps and would be read askew, or the area is not in them.
             RecognizerError: the library returned nothing.
         """
         height, width = rows.shape
         if rows.strides != (width, 1):
             raise ValueError(f"rows of {width} bytes with strides {rows.strides} have gaps")
+        left, top, right, bottom = area
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise ValueError(f"{area} is no part of {width}x{height} pixels")
         call = [self._handle, rows.ctypes.data, 1, width, height]
         if self._library.found.flavour == "openalpr.2":
-            call.append(_Area(left, 0, right - left, height))  # 0x0 would find nothing
+            call.append(_CArea(left, top, right - left, bottom - top))
         return self._library.take_text(self._library.function("recognize")(*call))
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ struct record {
     int32_t calls, live_texts, live_instances, violations;
     int32_t topn, detect_region;
     char country[64], default_region[64], prewarp[64], license_key[64];
+    char config[256], config_text[256];
 };
 
 struct instance {
@@ -76,9 +77,18 @@ static bool country_loads(const char *runtime_data, const char *country)
     return sound;
 }
 
-static struct instance *open_instance(const char *countries, const char *runtime_data)
+static struct instance *open_instance(const char *countries, const char *config,
+                                      const char *runtime_data)
 {
     char list[64];
+    FILE *file = fopen(config, "r");
+    memset(record.config_text, 0, sizeof record.config_text);
+    if (file) {
+        if (!fread(record.config_text, 1, sizeof record.config_text - 1, file))
+            record.config_text[0] = 0;
+        fclose(file);
+    }
+    snprintf(record.config, sizeof record.config, "%s", config);
     struct instance *instance = malloc(sizeof *instance);
     instance->owner = pthread_self();
     instance->loaded = true;
@@ -159,8 +169,7 @@ static char *recognize(struct instance *instance, const uint8_t *pixels, int byt
 
 void *initialize(char *country, char *config, char *runtime_data)
 {
-    (void)config;
-    return open_instance(country, runtime_data);
+    return open_instance(country, config, runtime_data);
 }
 void dispose(void *instance) { close_instance(instance); }
 bool isLoaded(void *instance) { return ((struct instance *)instance)->loaded; }
@@ -202,16 +211,14 @@ struct area { int x, y, width, height; };
 void *openalpr_init(const char *country, const char *config, const char *runtime_data,
                     const char *license_key)
 {
-    (void)config;
     snprintf(record.license_key, sizeof record.license_key, "%s", license_key);
-    return open_instance(country, runtime_data);
+    return open_instance(country, config, runtime_data);
 }
 char *openalpr_get_version(void *instance) { use(instance); return give_text("4.1.1"); }
 #else
 void *openalpr_init(const char *country, const char *config, const char *runtime_data)
 {
-    (void)config;
-    return open_instance(country, runtime_data);
+    return open_instance(country, config, runtime_data);
 }
 #endif
 int openalpr_is_loaded(void *instance) { return ((struct instance *)instance)->loaded; }

@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from engine.errors import RecognizerError
 from engine.recognizers import openalpr_library
 from engine.recognizers.base import RecognizeHints
 from engine.recognizers.openalpr import OpenAlprRecognizer
-from engine.recognizers.openalpr_library import Instance, Library, find_library
+from engine.recognizers.openalpr_library import Area, Instance, Library, find_library
 from engine.types import Box
 
 SOURCE = Path(__file__).with_name("openalpr_stand_in.c")
@@ -43,6 +44,7 @@ class Record(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("violations", "topn", "detect_region")),
         *((name, ctypes.c_char * 64) for name in ("country", "default_region")),
         *((name, ctypes.c_char * 64) for name in ("prewarp", "license_key")),
+        *((name, ctypes.c_char * 256) for name in ("config", "config_text")),
     )
 
 
@@ -140,16 +142,19 @@ def test_rows_with_gaps_are_compacted_and_counted(stand_in, recognizer):
     wide[:, :320] = frame
     (expected,) = recognizer.recognize(frame)
     (read,) = recognizer.recognize(wide[:, :320])
-    assert read == expected
+    assert (read.plate, read.corners) == (expected.plate, expected.corners)
     assert recognizer.compacted == 1
     assert stand_in.record.width == 320
 
 
-def test_an_instance_refuses_rows_that_it_would_read_askew(stand_in):
+def test_an_instance_refuses_rows_with_gaps_and_areas_of_nothing(stand_in):
     settings = stand_in.settings()
     instance = Instance(Library(find_library(settings)), "eu", settings)
     with pytest.raises(ValueError, match="gaps"):
-        instance.recognize(picture()[:, :100], 0, 100)
+        instance.recognize(picture()[:, :100], Area(0, 0, 100, 200))
+    for area in (Area(0, 0, 0, 0), Area(5, 5, 321, 9), Area(-1, 0, 9, 9), Area(5, 9, 7, 9)):
+        with pytest.raises(ValueError, match="no part of 320x200"):
+            instance.recognize(picture(), area)
     instance.close()
     instance.close()
     assert stand_in.record.calls == 0
@@ -219,6 +224,41 @@ def test_a_plate_whose_middle_is_in_no_area_does_not_count(recognizer):
 def test_an_area_outside_the_frame_is_no_reason_to_ask(stand_in, recognizer):
     assert recognizer.recognize(picture(), RecognizeHints(areas=(Box(900, 10, 50, 50),))) == []
     assert stand_in.record.calls == 0
+
+
+@pytest.mark.shared
+def test_behind_our_detector_each_plate_is_read_in_place_as_an_area(stand_in, shared_data):
+    settings = stand_in.settings(detector="builtin")
+    if stand_in.kind == "openalprpy":
+        with pytest.raises(RecognizerError, match=r"needs the library libopenalpr\.so\.2 beside"):
+            OpenAlprRecognizer(settings)
+        return
+    frame = cv2.imread(str(shared_data / "images_eu/eu1.jpg"), cv2.IMREAD_GRAYSCALE)
+    recognizer = OpenAlprRecognizer(settings)
+    reads = recognizer.recognize(frame)
+    record = stand_in.record
+    left, top, width, height = record.area
+    assert record.pixels == frame.ctypes.data
+    assert (record.width, record.height) == frame.shape[::-1]
+    assert Box(left, top, width, height).iou(Box(396, 340, 203, 46)) > 0.5  # as labelled
+    assert len(reads) == record.calls == 1
+    away = RecognizeHints(areas=(Box(0, 0, 100, 100),))
+    assert recognizer.recognize(frame, away) == []
+    assert stand_in.record.calls == 1
+    recognizer.close()
+
+
+def test_behind_our_detector_the_library_is_told_to_skip_its_own(stand_in):
+    if stand_in.kind == "openalprpy":
+        return
+    (stand_in.folder / "openalpr.conf").write_text("skip_detection = 0\nprewarp = x\n")
+    recognizer = OpenAlprRecognizer(stand_in.settings(detector="builtin"))
+    config = stand_in.record.config.decode()
+    assert stand_in.record.config_text.decode() == "skip_detection = 1\nprewarp = x\n"
+    assert not Path(config).exists()
+    assert recognizer.recognize(np.zeros((72, 128), np.uint8)) == []
+    assert stand_in.record.calls == 0
+    recognizer.close()
 
 
 def test_another_thread_is_refused_before_the_library_crashes(stand_in, recognizer):

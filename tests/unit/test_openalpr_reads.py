@@ -6,7 +6,7 @@ import pytest
 
 from engine.errors import RecognizerError
 from engine.recognizers.base import RecognizeHints
-from engine.recognizers.openalpr import openalpr_countries, plate_reads
+from engine.recognizers.openalpr_reads import openalpr_countries, plate_reads
 from engine.types import Candidate
 
 SHAPE = (720, 1280)
