@@ -31,8 +31,9 @@ token in, unless one is there; the kernel wakes one worker, and a worker that ta
 others wait puts a token in for the next. No herd wakes, no wake-up is lost: a token follows every
 announcement, and whoever consumes it looks at all rings afterwards.
 
-``taken`` is only a hint: two workers may write it in the wrong order, which makes a ring look
-ready that is not (one read that finds an empty pipe), never the other way round.
+``offered`` and ``taken`` are only hints: two workers may write theirs in the wrong order, and a
+decoder may die before its announcement. Then a ring looks ready that is not (a read finds an empty
+pipe), never the other way round.
 """
 
 import os
@@ -174,15 +175,19 @@ class RingWriter:
         header = memory.header
         if header[TAKEN] >= header[OFFERED]:
             header[SINCE_NS] = now_ns
+        header[OFFERED] = generation  # before the announcement: dead in between, it only looks so
         os.write(self._ready_write, DESCRIPTOR.pack(slot, generation))
-        header[OFFERED] = generation
         self._tokens.put()
 
-    def drain(self) -> bool:
-        """Take back what nobody read, counted as ended; return True when every slot is free."""
-        while self._take_back(Fate.DROPPED_ENDED):
+    def drain(self, *, take_back: bool) -> bool:
+        """Empty a ring that is left behind; return True when every slot is free.
+
+        What nobody has read yet is taken back and counted as ended, or left to its readers.
+        """
+        while take_back and self._take_back(Fate.DROPPED_ENDED):
             pass
-        self.memory.header[OFFERED] = 0
+        if take_back:
+            self.memory.header[OFFERED] = 0
         self._collect()
         return len(self._free) == self.handle.slots
 
