@@ -1,0 +1,163 @@
+"""What is committed is there after a crash, in order, and within its bound."""
+
+import sqlite3
+
+import pytest
+
+from engine import spool as spool_module
+from engine.spool import Spool, SpoolReader, Turn
+from engine.track import Event
+from engine.tracker import Changes
+from engine.types import Evidence, Phase, Sighting
+
+NOTHING = Changes([], {}, [])
+
+
+def event(number, crop_bytes=0):
+    sighting = Sighting(
+        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera="gate", node="node",
+        plate=f"P{number}", confidence=90, first_unix_ms=number, last_unix_ms=number,
+        best_unix_ms=number,
+    )  # fmt: skip
+    return Event(sighting, Evidence(b"x" * crop_bytes) if crop_bytes else None)
+
+
+def turn(*events, **parts):
+    return Turn(NOTHING, list(events), **parts)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "engine" / "spool.sqlite"
+
+
+@pytest.fixture
+def spool(path):
+    one = Spool(path, 8 << 20, "run-1")
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def reader(spool):
+    one = SpoolReader(spool.path)
+    yield one
+    one.close()
+
+
+def plates(spooled):
+    return [one.event.sighting.plate for one in spooled]
+
+
+def test_events_come_out_as_they_went_in(spool, reader):
+    given = [event(1, crop_bytes=10), event(2), event(3)]
+    assert spool.commit(turn(*given)) == 0
+    read = reader.read(0, 10)
+    assert [one.event for one in read] == given
+    assert reader.read(read[0].seq, 1) == [read[1]]
+    assert reader.read(read[-1].seq, 10) == []
+    assert spool.depth("redis") == 3
+
+
+def test_all_of_a_turn_survives_and_none_of_one_that_failed(spool, path, monkeypatch):
+    spool.commit(turn(event(1), cursors={("w", 1): 5}, uuids={"u": "id-1"}))
+    monkeypatch.setattr(spool, "_trim", fails)
+    with pytest.raises(RuntimeError):
+        spool.commit(turn(event(2), cursors={("w", 1): 6}, uuids={"v": "id-2"}))
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.cursors() == {("w", 1): 5}
+    assert (again.sighting_of("u"), again.sighting_of("v")) == ("id-1", None)
+    assert again.depth("redis") == 1
+    again.close()
+
+
+def fails(_positions):
+    raise RuntimeError("in the middle of it")
+
+
+def test_a_new_run_forgets_the_cursors_of_the_old(spool, path):
+    spool.commit(turn(cursors={("worker-1", 1): 5}))
+    spool.close()
+    again = Spool(path, 8 << 20, "run-2")
+    assert again.cursors() == {}
+    again.close()
+
+
+def test_over_its_bound_the_oldest_go_and_are_counted(path):
+    spool = Spool(path, 8 << 20, "run-1")
+    reader = SpoolReader(path)
+    dropped = 0
+    for number in range(1_200):
+        dropped += spool.commit(turn(event(number, crop_bytes=16_000)))
+    kept = plates(reader.read(0, 5_000))
+    assert dropped > 0
+    assert len(kept) + dropped == 1_200
+    assert kept == [f"P{number}" for number in range(dropped, 1_200)]
+    assert spool.depth("redis") == len(kept)
+    assert path.stat().st_size < 24 << 20
+    spool.close()
+    reader.close()
+
+
+def test_delivered_events_go_after_a_while_and_are_no_loss(spool, reader, monkeypatch):
+    spool.commit(turn(event(1), event(2)))
+    assert spool.commit(turn(event(3), positions={"redis": 2})) == 0
+    assert plates(reader.read(0, 9)) == ["P1", "P2", "P3"]
+    assert spool.depth("redis") == 1
+    monkeypatch.setattr(spool_module, "HELD_S", 0.0)
+    assert spool.commit(turn(event(4), positions={"redis": 3})) == 0
+    assert plates(reader.read(0, 9)) == ["P4"]
+    assert reader.oldest() == 4
+
+
+def test_places_are_never_given_twice(spool, path, reader, monkeypatch):
+    monkeypatch.setattr(spool_module, "HELD_S", 0.0)
+    spool.commit(turn(event(1)))
+    spool.commit(turn(positions={"redis": 1}))
+    assert reader.oldest() == 0
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.positions == {"redis": 1}
+    again.commit(turn(event(2)))
+    assert [one.seq for one in reader.read(0, 9)] == [2]
+    assert again.depth("redis") == 1
+    again.close()
+
+
+def test_a_slow_sink_keeps_what_a_fast_one_has_had(spool, reader, monkeypatch):
+    monkeypatch.setattr(spool_module, "HELD_S", 0.0)
+    spool.commit(turn(event(1), event(2), positions={"slow": 0}))
+    spool.commit(turn(positions={"redis": 2, "slow": 1}))
+    assert plates(reader.read(0, 9)) == ["P2"]
+
+
+def test_a_full_disk_refuses_and_room_can_be_made(spool, reader):
+    pages = spool._db.execute("PRAGMA page_count").fetchone()[0]
+    spool._db.execute(f"PRAGMA max_page_count = {pages + 40}")
+    taken = 0
+    while spool.commit(turn(event(taken, crop_bytes=10_000), cursors={("w", 1): taken})) == 0:
+        taken += 1
+    assert 0 < taken < 40
+    assert spool.cursors() == {("w", 1): taken - 1}
+    assert spool.drop_oldest(0.25) > 0
+    assert spool.commit(turn(event(taken, crop_bytes=10_000))) == 0
+    assert plates(reader.read(0, 99))[-1] == f"P{taken}"
+
+
+def test_a_damaged_file_is_put_aside(path):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database at all" * 1_000)
+    spool = Spool(path, 8 << 20, "run-1")
+    assert spool.commit(turn(event(1))) == 0
+    spool.close()
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes().startswith(b"no database")
+
+
+def test_promised_turns_are_synchronised(spool):
+    spool.commit(turn(event(1), durable=True))
+    assert spool._db.execute("PRAGMA synchronous").fetchone() == (1,)
+    with sqlite3.connect(spool.path) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()

@@ -1,0 +1,204 @@
+"""The Redis schema against a real server: each event once, whatever is repeated."""
+
+import threading
+
+import msgspec
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine import store_writer
+from engine.config import RedisSettings
+from engine.errors import SinkError
+from engine.store import (
+    LATEST,
+    PLATES_CHANNEL,
+    SIGHTINGS_CHANNEL,
+    STREAM,
+    Store,
+    camera_key,
+    connect,
+    evidence_key,
+    marker_key,
+    plate_key,
+    sighting_key,
+)
+from engine.store_writer import StoreWriter
+from engine.track import Event
+from engine.types import Evidence, Phase, Sighting
+
+
+def event(number, revision=1, plate="", evidence=None):
+    sighting = Sighting(
+        id=f"id-{number}", revision=revision, phase=Phase.PROVISIONAL, camera="gate", node="node",
+        plate=plate or f"P{number}", confidence=90.5, first_unix_ms=1_790_000_000_000 + number,
+        last_unix_ms=1_790_000_000_000 + number, best_unix_ms=1_790_000_000_000 + number,
+    )  # fmt: skip
+    return Event(sighting, evidence)
+
+
+@pytest.fixture
+def client(redis_server):
+    with connect(redis_server.url) as one:
+        yield one
+
+
+@pytest.fixture
+def store(client):
+    return Store(client)
+
+
+@pytest.fixture
+def writer(redis_server):
+    one = StoreWriter(redis_server.url, RedisSettings(stream_length=100, latest_length=5))
+    yield one
+    one.close()
+
+
+def keys_of(entries):
+    decoded = [msgspec.json.decode(entry.json, type=Sighting) for entry in entries]
+    return [(one.id, one.revision) for one in decoded]
+
+
+def test_what_is_committed_can_be_read_every_way(writer, store, client):
+    pictures = Evidence(b"\xff\xd8crop\x00", b"\xff\xd8frame\xfe")
+    first, second = event(1, evidence=pictures), event(2)
+    assert writer.commit([first, second]) == 2
+    assert store.latest(10) == [second.sighting, first.sighting]
+    assert store.get("id-1") == first.sighting
+    assert store.get("nobody") is None
+    assert store.evidence("id-1") == pictures
+    assert store.evidence("id-2") == Evidence()
+    assert store.by_plate("P1", 5) == [first.sighting]
+    assert store.by_camera("gate", 5) == [second.sighting, first.sighting]
+    assert client.hget(sighting_key("id-1"), "plate") == b"P1"
+    entries = store.read_stream("0-0")
+    assert [entry.seq for entry in entries] == [1, 2]
+    assert keys_of(entries) == [("id-1", 1), ("id-2", 1)]
+    assert store.stream_end() == entries[-1].id
+    assert store.read_stream(entries[-1].id, block_ms=10) == []
+
+
+def test_a_repeat_changes_nothing_and_publishes_nothing(writer, store, redis_server, client):
+    subscriber = redis_server.connect().pubsub()
+    subscriber.subscribe(PLATES_CHANNEL, SIGHTINGS_CHANNEL)
+    batch = [event(1), event(1, 2, plate="P9"), event(2)]
+    assert writer.commit(batch) == 3
+    assert writer.commit(batch) == 0
+    assert writer.commit([batch[0]]) == 0
+    heard = list(iter(lambda: subscriber.get_message(timeout=0.2), None))
+    heard = [message for message in heard if message["type"] == "message"]
+    subscriber.close()
+    by_channel = [m["data"] for m in heard if m["channel"] == PLATES_CHANNEL.encode()]
+    assert by_channel == [b"P1", b"P2"]
+    assert len(heard) - len(by_channel) == 3
+    assert len(store.read_stream("0-0")) == 3
+    assert client.lrange(LATEST, 0, -1) == [b"id-2", b"id-1"]
+
+
+def test_a_revision_replaces_the_text_and_the_old_text_finds_it_no_more(writer, store):
+    writer.commit([event(1, plate="A812CDE")])
+    writer.commit([event(1, 2, plate="AB12CDE")])
+    assert store.by_plate("A812CDE", 5) == []
+    assert [one.revision for one in store.by_plate("AB12CDE", 5)] == [2]
+    assert [one.plate for one in store.latest(5)] == ["AB12CDE"]
+
+
+def test_lists_and_streams_stay_within_their_bounds(writer, client):
+    for number in range(0, 1_000, 10):
+        writer.commit([event(number + one) for one in range(10)])
+    assert client.llen(LATEST) == 5
+    assert client.xlen(STREAM) < 300
+
+
+def test_every_key_but_the_log_has_an_end(writer, client):
+    writer.commit([event(1, evidence=Evidence(b"crop"))])
+    for key in (sighting_key("id-1"), evidence_key("id-1"), plate_key("P1"), camera_key("gate")):
+        assert client.ttl(key) > 0, key
+    assert client.ttl(marker_key("id-1")) == pytest.approx(store_writer.MARKER_LIFE_S, abs=5)
+    assert client.ttl(STREAM) == -1
+
+
+def test_what_is_older_than_the_index_keeps_leaves_it(writer, client):
+    writer.commit([event(1)])
+    month_ms = 31 * 86_400_000
+    writer.commit([event(month_ms)])
+    assert client.zrange(camera_key("gate"), 0, -1) == [f"id-{month_ms}".encode()]
+
+
+def test_a_script_flushed_from_the_server_is_brought_again(writer, client):
+    writer.commit([event(1)])
+    client.script_flush()
+    assert writer.commit([event(2)]) == 1
+
+
+def test_a_refusal_is_told_and_the_connection_stays_in_step(writer, client, store):
+    client.set(sighting_key("id-1"), "in the way")
+    with pytest.raises(SinkError, match="WRONGTYPE"):
+        writer.commit([event(1), event(2)])
+    assert store.read_stream("0-0") == []
+    client.delete(sighting_key("id-1"))
+    assert writer.commit([event(1), event(2)]) == 2
+
+
+def test_a_server_that_is_away_is_told_and_found_again(writer, redis_server, store):
+    writer.commit([event(1)])
+    redis_server.stop()
+    with pytest.raises(SinkError, match="Redis"):
+        writer.commit([event(2)])
+    with pytest.raises(SinkError):
+        store.latest(1)
+    assert not writer.connected
+    redis_server.start()
+    assert writer.commit([event(1), event(2)]) == 1
+
+
+def test_a_stored_form_nobody_knows_is_left_out(writer, client, store):
+    writer.commit([event(1), event(2)])
+    client.hset(sighting_key("id-1"), "json", b'{"id": 7}')
+    client.hset(sighting_key("id-2"), "json", b"\xff\xfe")
+    assert store.latest(5) == []
+    assert store.get("id-1") is None
+
+
+def test_the_epoch_names_the_log(writer, client, store):
+    writer.commit([event(1)])
+    before = store.epoch()
+    writer.close()
+    writer.commit([event(2)])
+    assert store.epoch() == before
+    client.flushall()
+    writer.close()
+    writer.commit([event(3)])
+    assert store.epoch() not in {"", before}
+
+
+def test_a_waiting_reader_hears_of_it_at_once(writer, store):
+    timer = threading.Timer(0.1, writer.commit, [[event(1)]])
+    timer.start()
+    assert keys_of(store.read_stream("0-0", block_ms=5_000)) == [("id-1", 1)]
+    timer.join()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), max_size=30))
+def test_any_repeats_leave_each_event_once(writer, store, client, drawn):
+    client.flushall()
+    newest = {}
+    expected = []
+    for number, revision in drawn:
+        if revision > newest.get(number, 0):
+            newest[number] = revision
+            expected.append((f"id-{number}", revision))
+    for start in range(0, len(drawn), 7):
+        writer.commit([event(*one) for one in drawn[start : start + 7]])
+    assert keys_of(store.read_stream("0-0")) == expected
+
+
+def test_a_client_of_the_old_protocol_reads_the_same(redis_server):
+    with redis.Redis(unix_socket_path=str(redis_server.socket), protocol=2) as old:
+        writer = StoreWriter(redis_server.url, RedisSettings())
+        writer.commit([event(1)])
+        writer.close()
+        assert keys_of(Store(old).read_stream("0-0")) == [("id-1", 1)]
