@@ -85,6 +85,13 @@ class RingMachine(RuleBasedStateMachine):
         self._look_at_the_pipe()
 
     @rule(step=STEPS)
+    def skip(self, step: int | None) -> None:
+        row = self.rig.rows[0]
+        _none, died = run_until(step, lambda: row.pass_by(0, Fate.SKIPPED_STATIC))
+        if died:
+            self._replace_decoder()
+
+    @rule(step=STEPS)
     def drain(self, step: int | None) -> None:
         empty, died = run_until(step, self.writer.drain)
         if died:
@@ -235,6 +242,7 @@ def _machine(*, lossless: bool, unread: int) -> RingMachine:
 ACTIONS = {
     "capture": lambda machine, step: machine.capture(step),
     "abandon": lambda machine, step: machine.abandon(step),
+    "skip": lambda machine, step: machine.skip(step),
     "drain": lambda machine, step: machine.drain(step),
     "take stock": lambda machine, step: machine.take_stock(step),
     "take": lambda machine, step: machine.take(1, 2, step),
