@@ -48,6 +48,9 @@ class ChildProcess:
         self.is_wanted = True
         self.was_wanted = True
         """Whether its last incarnation was meant to run when it ended."""
+        self.is_dismissed = False
+        """Told to end for good while the run goes on."""
+        self.ends_by = 0.0
         self.is_link_ended = False
         self.is_ready = False
         self.start_at = 0.0

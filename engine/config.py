@@ -287,6 +287,15 @@ _WORDS: Final = {
 """Pydantic's types of mistakes in words of the file."""
 
 
+def parse_camera(table: dict[str, Any]) -> CameraSettings:
+    """Validate one table of the shape of a ``[[cameras]]`` entry.
+
+    Raises:
+        ConfigError: names the key path of the first mistake.
+    """
+    return parse_settings({"cameras": [table]}).cameras[0]
+
+
 def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
     """Put the first mistake in words of the file; every arm of a union counts as one."""
     first = mistakes[0]

@@ -32,6 +32,7 @@ from engine.messages import (
     Pause,
     Ready,
     Reclaim,
+    RenewRing,
     RingDrained,
     Stop,
     TakeStock,
@@ -149,15 +150,15 @@ class Decoder:
         if self._gate is not None and not self._gate.changed(
             frame.preview(), frame.captured_monotonic_ns / 1e9
         ):
-            self._row.pass_by(self._index, Fate.SKIPPED_STATIC)
+            self._pass_by(Fate.SKIPPED_STATIC)
             return
         writer = self._ring_for(frame, lossless=lossless)
         if writer is None:
-            self._row.pass_by(self._index, Fate.DROPPED_NO_RING)
+            self._pass_by(Fate.DROPPED_NO_RING)
             return
         slot = self._acquire(writer)
         if slot is None:
-            self._row.pass_by(self._index, Fate.DROPPED_LEASED)
+            self._pass_by(Fate.DROPPED_LEASED)
             return
         target = writer.memory.frame(slot)
         if writer.handle.format == "i420":
@@ -170,11 +171,16 @@ class Decoder:
         self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
         self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
 
+    def _pass_by(self, fate: Fate) -> None:
+        """Count a frame that gets no slot; under the lock, for the journal has one writer."""
+        with self._changed:
+            self._row.pass_by(self._index, fate)
+
     def _count_capped(self, source: Source) -> None:
         """Account for the frames that the ``fps`` cap left out since the last one."""
         capped = source.capped
         for _ in range(capped - self._capped if capped >= self._capped else capped):
-            self._row.pass_by(self._index, Fate.SKIPPED_RATE)
+            self._pass_by(Fate.SKIPPED_RATE)
         self._capped = capped
 
     def _acquire(self, writer: RingWriter) -> int | None:
@@ -248,7 +254,7 @@ class Decoder:
         """Empty the rings that are left behind; return True while one is not empty."""
         with self._changed:
             for writer in list(self._draining):
-                if writer.drain():
+                if writer.drain(take_back=not writer.handle.lossless or self._is_stopping()):
                     self._draining.remove(writer)
                     writer.close()
                     self._link.send(RingDrained(ring=writer.handle.ring))
@@ -280,26 +286,40 @@ class Decoder:
     def _obey(self, message: ToChild, fds: list[int]) -> None:
         """Do what one message says; called with the lock held."""
         match message:
-            case GrantRing(handle=handle, draining=draining):
-                memory = RingMemory.attach(handle)
-                writer = RingWriter(memory, self._row, fds, self._section.max_unread)
-                writer.adopt(self._journal)
-                if draining:
-                    self._draining.append(writer)
-                else:
-                    self._ring = writer
-            case TakeStock(ring=ring):
+            case GrantRing():
+                self._adopt(message, fds)
+            case TakeStock(ring=ring) | Reclaim(ring=ring) | RenewRing(ring=ring):
                 for writer in self._writers(ring):
-                    self._link.send(Outstanding(ring=ring, slots=tuple(writer.outstanding())))
-            case Reclaim(ring=ring, slots=slots):
-                for writer in self._writers(ring):
-                    writer.reclaim(slots)
+                    self._mend(writer, message)
             case Pause(paused=paused):
                 self._paused = paused
             case Stop():
                 self._stopped = True
             case _:
                 log.warning("ignored %s", type(message).__name__)
+
+    def _adopt(self, grant: GrantRing, fds: list[int]) -> None:
+        """Take a ring, new or of a dead predecessor."""
+        memory = RingMemory.attach(grant.handle)
+        writer = RingWriter(memory, self._row, fds, self._section.max_unread)
+        writer.adopt(self._journal)
+        if grant.draining:
+            self._draining.append(writer)
+        else:
+            self._ring = writer
+
+    def _mend(self, writer: RingWriter, message: TakeStock | Reclaim | RenewRing) -> None:
+        """Account for, free, or leave a ring."""
+        match message:
+            case TakeStock(ring=ring):
+                self._link.send(Outstanding(ring=ring, slots=tuple(writer.outstanding())))
+            case Reclaim(slots=slots):
+                writer.reclaim(slots)
+            case RenewRing() if writer is self._ring:
+                self._draining.append(writer)
+                self._ring = None
+            case _:
+                log.debug("ring %d is being left already", writer.handle.ring)
 
     def _writers(self, ring: int) -> list[RingWriter]:
         """Return the writer of a ring, if this decoder holds it."""

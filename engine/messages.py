@@ -97,10 +97,25 @@ class Reclaim(Message, frozen=True, kw_only=True):
     slots: tuple[tuple[int, int], ...]
 
 
+class RenewRing(Message, frozen=True, kw_only=True):
+    """To a decoder: leave this ring and ask for another; the pool has grown."""
+
+    ring: int
+
+
 class Pause(Message, frozen=True, kw_only=True):
     """To a decoder: stop or go on capturing."""
 
     paused: bool
+
+
+class UseCamera(Message, frozen=True, kw_only=True):
+    """To the publisher: a camera was added or changed while running; its cell and its rules."""
+
+    name: str
+    index: int
+    min_confidence: float
+    min_reads: int
 
 
 class Stop(Message, frozen=True, kw_only=True):
@@ -252,7 +267,17 @@ class IngestDone(Message, frozen=True, kw_only=True):
 
 
 ToChild: TypeAlias = (
-    Start | GrantRing | AttachRing | DetachRing | AttachReads | TakeStock | Reclaim | Pause | Stop
+    Start
+    | GrantRing
+    | AttachRing
+    | DetachRing
+    | AttachReads
+    | TakeStock
+    | Reclaim
+    | RenewRing
+    | UseCamera
+    | Pause
+    | Stop
 )
 ToSupervisor: TypeAlias = Ready | WantRing | Outstanding | RingDrained | CameraTurned | Failed
 ToPublisher: TypeAlias = ReadsRecord | IngestReads | IngestSighting

@@ -6,6 +6,8 @@ The supervisor's part of the hand-off; all methods are called from its one loop.
 import logging
 from collections.abc import Iterable
 
+import msgspec
+
 from engine.board import Count, Fate, Row
 from engine.children import ChildProcess
 from engine.config import CameraSettings
@@ -16,7 +18,9 @@ from engine.messages import (
     DetachRing,
     GrantRing,
     Outstanding,
+    Pause,
     Reclaim,
+    RenewRing,
     RingDrained,
     RingHandle,
     TakeStock,
@@ -40,6 +44,7 @@ class CameraPlace:
         self.ring: OwnedRing | None = None
         self.state = CameraState.CONNECTING
         self.reason = ""
+        self.is_paused = False
 
     def decoder_ended(self, why: str) -> None:
         """Note that nobody captures this camera now."""
@@ -58,19 +63,32 @@ class CameraPlace:
         )
 
 
+class Pool(msgspec.Struct, frozen=True):
+    """The recognizers that the plane serves."""
+
+    workers: list[ChildProcess]
+    """The roster's own list: it grows and shrinks."""
+    tokens_write: int
+    batch: int
+
+
 class FramePlane:
     """Creates, attaches, reaps, sweeps and removes rings."""
 
     def __init__(
-        self, lock: RunLock, row: Row, quarantine: Quarantine, tokens_write: int, batch: int
+        self,
+        lock: RunLock,
+        row: Row,
+        pool: Pool,
+        quarantine: Quarantine,
     ) -> None:
-        """Take the supervisor's own row (fates counted here) and the pool's token pipe."""
-        self.workers: list[ChildProcess] = []
+        """Take the supervisor's own row (fates are counted here) and the pool it serves."""
+        self._workers = pool.workers
         self._lock = lock
         self._row = row
         self._quarantine = quarantine
-        self._tokens_write = tokens_write
-        self._batch = batch
+        self._tokens_write = pool.tokens_write
+        self._batch = pool.batch
         self._rings: dict[int, OwnedRing] = {}
         self._places: dict[int, CameraPlace] = {}
         self._sweeps: list[Sweep] = []
@@ -89,7 +107,7 @@ class FramePlane:
         self._rings[handle.ring] = ring
         self._places[handle.ring] = place
         place.ring = ring
-        for worker in self.workers:
+        for worker in self._workers:
             self._attach(worker, ring)
         self._grant(place, ring)
         return ""
@@ -97,8 +115,6 @@ class FramePlane:
     def _handle(self, place: CameraPlace, wanted: WantRing) -> RingHandle:
         self._newest += 1
         camera = place.settings
-        leases = max(1, len(self.workers)) * self._batch
-        slots = leases + self._batch + 1 if camera.slots == "auto" else camera.slots
         return RingHandle(
             ring=self._newest,
             segment=self._lock.name(f"ring{self._newest}"),
@@ -107,13 +123,27 @@ class FramePlane:
             width_px=wanted.width_px,
             height_px=wanted.height_px,
             format="i420" if camera.format == "i420" else "gray",
-            slots=slots,
+            slots=self._slots(camera),
             lossless=wanted.lossless,
         )
+
+    def _slots(self, camera: CameraSettings) -> int:
+        """Enough for every worker's leases, the unread frames and the one being written."""
+        if camera.slots != "auto":
+            return camera.slots
+        return max(1, len(self._workers)) * self._batch + self._batch + 1
 
     def _grant(self, place: CameraPlace, ring: OwnedRing) -> None:
         grant = GrantRing(handle=ring.handle, draining=ring is not place.ring)
         place.decoder.send(grant, [*ring.writer_fds, self._tokens_write])
+
+    def renew_small(self) -> None:
+        """Have rings re-made that have too few slots for the pool as it is now."""
+        for ring in self._rings.values():
+            place = self._places[ring.handle.ring]
+            wanted = self._slots(place.settings)
+            if ring is place.ring and ring.handle.slots < wanted:
+                place.decoder.send(RenewRing(ring=ring.handle.ring))
 
     def drained(self, drained: RingDrained) -> None:
         """Remove a ring that its decoder has left and emptied."""
@@ -132,7 +162,7 @@ class FramePlane:
         if place.ring is ring:
             place.ring = None
         self._sweeps = [sweep for sweep in self._sweeps if sweep.ring != number]
-        for worker in self.workers:
+        for worker in self._workers:
             worker.send(DetachRing(ring=number))
         open_frames = ring.remove()
         if open_frames:
@@ -173,6 +203,8 @@ class FramePlane:
 
     def decoder_started(self, place: CameraPlace) -> None:
         """Hand a new decoder incarnation the rings of its dead predecessor."""
+        if place.is_paused:
+            place.decoder.send(Pause(paused=True))
         for ring in self._rings_of(place):
             self._grant(place, ring)
             self._take_stock(ring)
@@ -201,7 +233,7 @@ class FramePlane:
         return bool(waiting)
 
     def _living(self) -> list[Row]:
-        return [worker.row for worker in self.workers if worker.is_up]
+        return [worker.row for worker in self._workers if worker.is_up]
 
     def _rings_of(self, place: CameraPlace) -> list[OwnedRing]:
         return [ring for number, ring in self._rings.items() if self._places[number] is place]

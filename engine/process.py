@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -106,6 +107,12 @@ def run_child(kind: Kind, main: Callable[[Child], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which says Stop
     signal.signal(signal.SIGTERM, lambda number, _frame: stop_asked.append(number))
     link = Link(socket.socket(fileno=int(sys.argv[1])))
+
+    def end_with_thread(hook: threading.ExceptHookArgs) -> None:
+        log.critical("unexpected error in thread %s", hook.thread, exc_info=hook.exc_value)
+        os._exit(_say_last(link, EXIT_FAILED, f"{hook.exc_type.__name__}: {hook.exc_value}"))
+
+    threading.excepthook = end_with_thread  # half a process is worse than none
     code = 0
     try:
         start, fds = _receive_start(link)

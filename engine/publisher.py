@@ -28,6 +28,7 @@ from engine.messages import (
     ReadsRecord,
     Ready,
     Stop,
+    UseCamera,
     encode,
 )
 from engine.process import Child, Link, LinkEndedError, run_child
@@ -112,6 +113,11 @@ class Publisher:
     def resumed(self) -> int:
         """How many tracks were open when the last run ended."""
         return self._tracker.open_tracks
+
+    def use_camera(self, camera: UseCamera) -> None:
+        """Go by the rules of a camera that was added or changed while running."""
+        self._indexes[camera.name] = camera.index
+        self._tracker.use_rules(camera.name, Rules(camera.min_confidence, camera.min_reads))
 
     def attach(self, channel: AttachReads, fd: int) -> None:
         """Take reads from one more worker."""
@@ -397,6 +403,8 @@ def _told_to_stop(link: Link, publisher: Publisher) -> bool:
             return True
         if isinstance(message, AttachReads):
             publisher.attach(message, fds[0])
+        elif isinstance(message, UseCamera):
+            publisher.use_camera(message)
         else:
             log.warning("a %s is nothing for a publisher", type(message).__name__)
     return False

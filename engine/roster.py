@@ -1,11 +1,13 @@
 """Who runs: every child of a run, its row, its section of the configuration, its descriptors."""
 
+import itertools
 import os
 from collections.abc import Set as AbstractSet
 
 from engine.board import Board, Kind
 from engine.children import ChildProcess
 from engine.config import CameraSettings, Settings
+from engine.errors import ControlError
 from engine.plane import CameraPlace
 from engine.resources import Resources
 from engine.sections import (
@@ -17,48 +19,88 @@ from engine.sections import (
 )
 
 
-def automatic_workers(cores: int, cameras: int) -> int:
-    """Return how many recognizers ``count = "auto"`` means: one a core, none without cameras."""
-    return max(1, cores) if cameras else 0
+def automatic_workers(cores: int) -> int:
+    """Return how many recognizers ``count = "auto"`` means: one a core."""
+    return max(1, cores)
 
 
 class Roster:
-    """The children of a run, in the order in which they start."""
+    """The children of a run, in the order in which they start; they come and go."""
 
     def __init__(self, settings: Settings, halves: AbstractSet[str]) -> None:
         self._settings = settings
         self._halves = halves
         self.children: list[ChildProcess] = []
         self.places: list[CameraPlace] = []
+        self.workers: list[ChildProcess] = []
         self._cores = sorted(os.sched_getaffinity(0))
-        cameras = self.cameras()
+        self._indexes: dict[str, int] = {}
+        """A camera's cell; a name keeps its cell for the whole run, so that sums stay true."""
         count = settings.recognizers.count
-        automatic = automatic_workers(len(self._cores), len(cameras))
-        self.worker_count = (automatic if count == "auto" else count) if cameras else 0
+        wanted = automatic_workers(len(self._cores)) if count == "auto" else count
+        self.worker_count = wanted if self.cameras() else 0
 
     def cameras(self) -> list[CameraSettings]:
-        """Return the cameras that this run captures."""
+        """Return the cameras that this run captures from its start."""
         if "engine" not in self._halves:
             return []
         return [camera for camera in self._settings.cameras if camera.enabled]
 
     def fill(self, board: Board) -> None:
         """Give every role a row: the publisher, the front, the recognizers, the decoders."""
-
-        def add(kind: Kind, name: str) -> ChildProcess:
-            child = ChildProcess(kind, name, board, len(self.children) + 1)
-            self.children.append(child)
-            return child
-
-        add(Kind.PUBLISHER, "publisher")
+        self._board = board
+        self._free_rows = list(range(board.rows - 1, 0, -1))
+        self._add(Kind.PUBLISHER, "publisher")
         if "api" in self._halves:
             for number in range(self._settings.api.processes):
-                add(Kind.API, f"api-{number}")
-        for number in range(self.worker_count):
-            add(Kind.WORKER, f"worker-{number}")
-        for index, camera in enumerate(self.cameras()):
-            decoder = add(Kind.DECODER, f"decoder-{camera.name}")
-            self.places.append(CameraPlace(camera, index, decoder))
+                self._add(Kind.API, f"api-{number}")
+        for _ in range(self.worker_count):
+            self.add_worker()
+        for camera in self.cameras():
+            self.add_camera(camera)
+
+    def _add(self, kind: Kind, name: str) -> ChildProcess:
+        if not self._free_rows:
+            raise ControlError("the stats board has no row left — restart to make it larger")
+        child = ChildProcess(kind, name, self._board, self._free_rows.pop())
+        self.children.append(child)
+        return child
+
+    def add_worker(self) -> ChildProcess:
+        """Give one more recognizer a row, under the lowest number that is free."""
+        taken = {worker.name for worker in self.workers}
+        names = (f"worker-{number}" for number in itertools.count())
+        worker = self._add(Kind.WORKER, next(name for name in names if name not in taken))
+        self.workers.append(worker)
+        return worker
+
+    def add_camera(self, settings: CameraSettings) -> CameraPlace:
+        """Give a camera a cell and its decoder a row.
+
+        Raises:
+            ControlError: the board has no cell left.
+        """
+        index = self._indexes.setdefault(settings.name, len(self._indexes))
+        if index >= self._board.cameras:
+            del self._indexes[settings.name]
+            raise ControlError("the stats board has no cell left — restart to make it larger")
+        decoder = self._add(Kind.DECODER, f"decoder-{settings.name}")
+        place = CameraPlace(settings, index, decoder)
+        self.places.append(place)
+        return place
+
+    def wanted_workers(self) -> list[ChildProcess]:
+        """Return the recognizers that are not on their way out."""
+        return [worker for worker in self.workers if not worker.is_dismissed]
+
+    def remove(self, child: ChildProcess) -> None:
+        """Take an ended child off the roster; its row is free for another."""
+        self.children.remove(child)
+        if child.kind is Kind.WORKER:
+            self.workers.remove(child)
+        self.places = [place for place in self.places if place.decoder is not child]
+        child.release()
+        self._free_rows.append(child.row_index)
 
     def of(self, kind: Kind) -> list[ChildProcess]:
         """Return the children of a kind."""
@@ -100,7 +142,7 @@ class Roster:
 
     def _worker_section(self, child: ChildProcess) -> WorkerSection:
         pool = self._settings.recognizers
-        number = self.of(Kind.WORKER).index(child)
+        number = self.workers.index(child)
         return WorkerSection(
             recognizer=self._settings.recognizer,
             openalpr=self._settings.openalpr.model_dump_json(),

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-import msgspec
-
+from engine.amendments import Amendments
 from engine.board import KIND, Count, Kind
 from engine.children import ChildProcess
-from engine.config import Settings
+from engine.config import CameraSettings, Settings
 from engine.console import StatusLine
 from engine.control import ControlServer
 from engine.errors import EXIT_CONFIG, ControlError
@@ -27,28 +26,33 @@ from engine.logs import set_up_logging
 from engine.messages import (
     AttachReads,
     CameraTurned,
+    EngineStatus,
     Failed,
     Outstanding,
+    Pause,
     Ready,
     Reply,
-    Request,
     RingDrained,
     Stop,
     ToSupervisor,
+    UseCamera,
     WantRing,
 )
-from engine.plane import FramePlane
+from engine.orders import Orders
+from engine.plane import FramePlane, Pool
 from engine.process import log_section
 from engine.quarantine import Quarantine
 from engine.reaper import oldest_lease_ns
 from engine.resources import Resources
-from engine.roster import Roster
+from engine.roster import Roster, automatic_workers
 from engine.watch import Watch
 
 TICK_S: Final = 0.25
 SWEEP_TICK_S: Final = 0.01
 SILENT_S: Final = 15.0
 """A child without a heartbeat for this long is killed and started again."""
+DISMISS_S: Final = 4.0
+"""A child that was dismissed must have ended after this long."""
 BOOT_S: Final = 60.0
 """A child that is not ready after this long is killed and started again."""
 STOP_PHASES: Final = (
@@ -80,6 +84,8 @@ class Supervisor:
     """All processes of one run, from the first spawn to the last reap."""
 
     def __init__(self, settings: Settings, halves: AbstractSet[str]) -> None:
+        amendments = Amendments(settings.data_dir / "engine" / "amendments.json")
+        settings = amendments.applied(settings)
         self._settings = settings
         self._roster = Roster(settings, halves)
         self._resources = Resources(settings, halves, self._roster.worker_count)
@@ -91,11 +97,12 @@ class Supervisor:
         self._plane = FramePlane(
             self._resources.lock,
             self._row,
+            Pool(self._roster.workers, self._resources.tokens_write, pool.batch),
             Quarantine(self._resources.state_dir / "quarantine", pool.quarantine),
-            self._resources.tokens_write,
-            pool.batch,
         )
-        self._plane.workers = self._roster.of(Kind.WORKER)
+        self._orders = Orders(self._roster, amendments, self)
+        for place in self._roster.places:
+            place.is_paused = place.settings.name in amendments.changes.paused
         self._watch = Watch(self._roster, board, self._plane, self._resources)
         self._line = StatusLine()
         self._selector = selectors.DefaultSelector()
@@ -184,7 +191,7 @@ class Supervisor:
                 self._plane.worker_started(child)
                 self._connect_reads([child])
             case Kind.PUBLISHER:
-                self._connect_reads(self._roster.of(Kind.WORKER))
+                self._connect_reads(self._roster.workers)
             case Kind.DECODER:
                 self._plane.decoder_started(self._roster.place_of(child))
             case _:
@@ -245,6 +252,8 @@ class Supervisor:
             self._plane.worker_died(child, why, stuck=stuck)
         if child.kind is Kind.DECODER:
             self._roster.place_of(child).decoder_ended(child.failure or why)
+        if child.is_dismissed and self._phase < 0:
+            self._take_off(child)
         if self._phase >= 0 or not child.was_wanted:
             return
         child.restarts += 1
@@ -267,6 +276,8 @@ class Supervisor:
             silent_s = (now_ns - child.row.heartbeat_ns) / 1e9
             if leased_ns and now_ns - leased_ns > deadline_ns:
                 log.error("%s holds a frame beyond recognizers.deadline_s: killing it", child.name)
+            elif child.is_dismissed and now_ns / 1e9 > child.ends_by:
+                log.warning("%s did not end in time: killing it", child.name)
             elif not leased_ns and silent_s > (SILENT_S if child.is_ready else BOOT_S):
                 log.error("%s has been silent for %.0f s: killing it", child.name, silent_s)
             else:
@@ -349,25 +360,69 @@ class Supervisor:
             client.close()
             return
         try:
-            reply = Reply(result=msgspec.to_builtins(self._obey(request)))
+            reply = Reply(result=self._orders.obey(request))
         except ControlError as error:
             reply = Reply(error=str(error))
         ControlServer.reply(client, reply)
 
-    def _obey(self, request: Request) -> object:
-        """Carry out one request.
+    # --- orders, see engine.orders.Crew -------------------------------------------------------
 
-        Raises:
-            ControlError: there is no such verb, or it cannot be done.
-        """
-        match request.verb:
-            case "status":
-                return self._watch.status()
-            case "stop":
-                self._begin_end(0)
-                return None
-            case verb:
-                raise ControlError(f"no verb {verb!r}; there are status, stop")
+    def status(self) -> EngineStatus:
+        """Return the state of everything."""
+        return self._watch.status()
+
+    def stop(self) -> None:
+        """End the run in order."""
+        if self._phase < 0:
+            self._begin_end(0)
+
+    def admit_camera(self, camera: CameraSettings) -> None:
+        """Start to capture a camera, and to recognize where there was none before."""
+        place = self._roster.add_camera(camera)
+        (publisher,) = self._roster.of(Kind.PUBLISHER)
+        publisher.send(
+            UseCamera(
+                name=camera.name,
+                index=place.index,
+                min_confidence=camera.min_confidence,
+                min_reads=camera.min_reads,
+            )
+        )
+        if not self._roster.workers:
+            count = self._settings.recognizers.count
+            self.resize_pool(automatic_workers(os.cpu_count() or 1) if count == "auto" else count)
+
+    def dismiss_camera(self, name: str) -> None:
+        """Stop capturing a camera; its rings go with its decoder."""
+        place = next(place for place in self._roster.places if place.settings.name == name)
+        self._dismiss(place.decoder)
+
+    def pause_camera(self, name: str, *, paused: bool) -> None:
+        """Stop or go on capturing."""
+        place = next(place for place in self._roster.places if place.settings.name == name)
+        place.is_paused = paused
+        place.decoder.send(Pause(paused=paused))
+
+    def resize_pool(self, count: int) -> None:
+        """Start or end recognizers; rings that are too small for the new pool are re-made."""
+        while len(self._roster.wanted_workers()) < count:
+            self._roster.add_worker()
+        for worker in self._roster.wanted_workers()[count:]:
+            self._dismiss(worker)
+        self._plane.renew_small()
+
+    def _dismiss(self, child: ChildProcess) -> None:
+        """End a child for good; ``_reap`` takes it off the roster."""
+        child.is_wanted, child.is_dismissed = False, True
+        child.ends_by = time.monotonic() + DISMISS_S
+        child.send(Stop())
+        if not child.is_up:
+            self._take_off(child)
+
+    def _take_off(self, child: ChildProcess) -> None:
+        if child.kind is Kind.DECODER:
+            self._plane.forget_camera(self._roster.place_of(child))
+        self._roster.remove(child)
 
 
 def _named(code: int) -> str:

@@ -143,6 +143,10 @@ class Tracker:
         self._new_evidence: set[str] = set()
         self._gone: dict[str, None] = {}
 
+    def use_rules(self, camera: str, rules: Rules) -> None:
+        """Go by other rules for a camera from now on."""
+        self._rules[camera] = rules
+
     def feed(self, frame: FrameReads, clock_ns: int, origin: str = "camera") -> Fed:
         """Take what was read in one frame (maybe nothing) and return what there is to tell.
 
@@ -186,10 +190,6 @@ class Tracker:
             if not lane.open and not lane.closed and clock_ns - lane.heard_ns > _TIME_JUMP_NS:
                 del self._lanes[camera]
         return events
-
-    def set_rules(self, rules: Mapping[str, Rules]) -> None:
-        """Replace the cameras' rules; open tracks go on."""
-        self._rules = dict(rules)
 
     @property
     def open_tracks(self) -> int:

@@ -1,0 +1,88 @@
+"""Changes made while running: kept in ``data_dir`` and laid over ``config.toml`` at the next start.
+
+The file holds cameras added or changed (whole tables, by name), removed and paused cameras, and
+the number of recognizers. A camera that ``config.toml`` itself no longer has, or has under another
+table, is what the later of both says: the amendment, until ``forget`` takes it back.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from engine.config import CameraSettings, Section, Settings
+from engine.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+class Changes(Section):
+    """The content of the file."""
+
+    cameras: dict[str, CameraSettings] = Field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    recognizers: int | None = None
+
+
+class Amendments:
+    """The changes of one ``data_dir``, saved as they are made."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what earlier runs left.
+
+        Raises:
+            ConfigError: the file is damaged; says which key, and to move it away.
+        """
+        self._path = path
+        self.changes = Changes()
+        try:
+            self.changes = Changes.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValidationError) as error:
+            raise ConfigError(
+                str(path), f"is damaged: {error}", "move it away to start from config.toml alone"
+            ) from error
+
+    def applied(self, settings: Settings) -> Settings:
+        """Return the settings with the changes laid over them."""
+        changes = self.changes
+        cameras = {camera.name: camera for camera in settings.cameras} | changes.cameras
+        kept = tuple(camera for name, camera in cameras.items() if name not in changes.removed)
+        pool = settings.recognizers
+        if changes.recognizers is not None:
+            pool = pool.model_copy(update={"count": changes.recognizers})
+        return settings.model_copy(update={"cameras": kept, "recognizers": pool})
+
+    def add_camera(self, camera: CameraSettings) -> None:
+        """Remember an added or changed camera."""
+        removed = tuple(name for name in self.changes.removed if name != camera.name)
+        self._save(cameras=self.changes.cameras | {camera.name: camera}, removed=removed)
+
+    def remove_camera(self, name: str) -> None:
+        """Remember that a camera was removed."""
+        cameras = {key: camera for key, camera in self.changes.cameras.items() if key != name}
+        paused = tuple(other for other in self.changes.paused if other != name)
+        removed = (*(other for other in self.changes.removed if other != name), name)
+        self._save(cameras=cameras, removed=removed, paused=paused)
+
+    def pause_camera(self, name: str, *, paused: bool) -> None:
+        """Remember whether a camera is paused."""
+        others = tuple(other for other in self.changes.paused if other != name)
+        self._save(paused=(*others, name) if paused else others)
+
+    def set_recognizers(self, count: int) -> None:
+        """Remember the number of recognizers."""
+        self._save(recognizers=count)
+
+    def _save(self, **changed: Any) -> None:
+        """Write the file anew, so that a crash leaves the old or the new one."""
+        self.changes = self.changes.model_copy(update=changed)
+        text = json.dumps(self.changes.model_dump(mode="json"), indent=2)
+        beside = self._path.with_suffix(".new")
+        beside.write_text(text, encoding="utf-8")
+        beside.chmod(0o600)  # URLs may hold passwords
+        beside.replace(self._path)

@@ -1,0 +1,114 @@
+"""What people and programs may order while the engine runs, verb by verb (``engine.control``)."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from engine.amendments import Amendments
+from engine.board import Kind
+from engine.config import CameraSettings, parse_camera
+from engine.errors import ConfigError, ControlError
+from engine.messages import Request
+from engine.roster import Roster
+
+MAX_RECOGNIZERS = 256
+
+
+class Crew(Protocol):
+    """What the supervisor does when it is ordered to."""
+
+    def admit_camera(self, camera: CameraSettings) -> None:
+        """Start to capture a camera."""
+
+    def dismiss_camera(self, name: str) -> None:
+        """Stop capturing a camera and remove its rings."""
+
+    def pause_camera(self, name: str, *, paused: bool) -> None:
+        """Stop or go on capturing, keeping the camera."""
+
+    def resize_pool(self, count: int) -> None:
+        """Start or end recognizers until there are this many."""
+
+    def status(self) -> object:
+        """Return the state of everything."""
+
+    def stop(self) -> None:
+        """End the run."""
+
+
+class Orders:
+    """Checks an order, has it carried out, and writes down what must survive a restart."""
+
+    def __init__(self, roster: Roster, amendments: Amendments, crew: Crew) -> None:
+        self._roster = roster
+        self._amendments = amendments
+        self._crew = crew
+        self._verbs: dict[str, Callable[..., object]] = {
+            "status": self._status,
+            "stop": self._stop,
+            "camera.add": self._add_camera,
+            "camera.remove": self._remove_camera,
+            "camera.pause": self._pause_camera,
+            "camera.resume": self._resume_camera,
+            "recognizers": self._set_recognizers,
+        }
+
+    def obey(self, request: Request) -> Any:
+        """Carry out one request and return its result as builtins.
+
+        Raises:
+            ControlError: there is no such verb, an argument is wrong, or it cannot be done.
+        """
+        verb = self._verbs.get(request.verb)
+        if verb is None:
+            raise ControlError(f"no verb {request.verb!r}; there are {', '.join(self._verbs)}")
+        try:
+            result = verb(**request.arguments)
+        except TypeError as error:
+            raise ControlError(f"{request.verb}: {error}") from error
+        except ConfigError as error:
+            raise ControlError(str(error)) from error
+        return msgspec.to_builtins(result)
+
+    def _status(self) -> object:
+        return self._crew.status()
+
+    def _stop(self) -> None:
+        self._crew.stop()
+
+    def _add_camera(self, camera: dict[str, Any]) -> None:
+        """Add a camera, or put another one in the place of the one with its name."""
+        settings = parse_camera(camera)
+        if any(place.settings.name == settings.name for place in self._roster.places):
+            self._crew.dismiss_camera(settings.name)
+        self._crew.admit_camera(settings)
+        self._amendments.add_camera(settings)
+
+    def _remove_camera(self, name: str) -> None:
+        self._known(name)
+        self._crew.dismiss_camera(name)
+        self._amendments.remove_camera(name)
+
+    def _pause_camera(self, name: str) -> None:
+        self._known(name)
+        self._crew.pause_camera(name, paused=True)
+        self._amendments.pause_camera(name, paused=True)
+
+    def _resume_camera(self, name: str) -> None:
+        self._known(name)
+        self._crew.pause_camera(name, paused=False)
+        self._amendments.pause_camera(name, paused=False)
+
+    def _set_recognizers(self, count: int) -> None:
+        if not isinstance(count, int) or not 1 <= count <= MAX_RECOGNIZERS:
+            raise ControlError(f"recognizers: a count from 1 to {MAX_RECOGNIZERS}, not {count!r}")
+        if not self._roster.of(Kind.DECODER):
+            raise ControlError("recognizers: no camera is configured, so there is nothing to read")
+        self._crew.resize_pool(count)
+        self._amendments.set_recognizers(count)
+
+    def _known(self, name: str) -> None:
+        names = [place.settings.name for place in self._roster.places]
+        if name not in names:
+            raise ControlError(f"no camera {name!r}; there are {', '.join(names) or 'none'}")
