@@ -18,10 +18,12 @@ NEAR_Z_M: Final = 2.0
 SPEED_M_S: Final = 6.5
 LANE_X_M: Final = 1.45
 
-_GAP_S = (4.4, 7.6)
-"""Time between two vehicles of a lane at density 1; below 2.6 s one would hide the next."""
-
 _MIN_GAP_S = 2.6
+"""Time between two vehicles of a lane, at least: nearer, one would hide the next one's plate."""
+
+_SPARE_S = (1.8, 5.0)
+"""Time on top of that at density 1."""
+
 _LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 _CONSONANTS = "BCDFGHJKLMNPRSTVWXYZ"
 
@@ -99,7 +101,7 @@ class Traffic:
         vehicles, rng = self._lanes[lane], self._rngs[lane]
         while not vehicles or vehicles[-1].appears_s <= to_s:
             number = len(vehicles)
-            gap_s = max(_MIN_GAP_S, rng.uniform(*_GAP_S) / self._density)
+            gap_s = _MIN_GAP_S + rng.uniform(*_SPARE_S) / self._density
             # The first of each lane is already under way, so that a newcomer need not wait.
             first_s = (-10.0, 1.5)[lane]
             appears_s = vehicles[-1].appears_s + gap_s if vehicles else first_s + rng.random()
