@@ -93,7 +93,7 @@ class IngestRoom:
     def _publish(self, body: bytes) -> Accepted:
         """Hand over what a body holds and wait until it is durable."""
         envelope = payloads.decode(body, Envelope)
-        kind = envelope.data_type or ("alpr_results" if envelope.results is not None else "")
+        kind = envelope.data_type or ("alpr_results" if envelope.results else "")
         if kind in WITHOUT_PLATES:
             return Accepted()
         if kind == "alpr_results":

@@ -47,7 +47,7 @@ class Envelope(msgspec.Struct, frozen=True):
     """The first look: which kind of payload is it?"""
 
     data_type: str = ""
-    results: msgspec.Raw | None = None
+    results: msgspec.Raw = msgspec.Raw()
 
 
 class BarePlate(msgspec.Struct, frozen=True, kw_only=True):
