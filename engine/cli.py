@@ -177,6 +177,12 @@ def _add_read(commands: _Commands) -> None:
         metavar="CODES",
         help="where the plates are from, likeliest first, like gb,de,us-ca; default: anywhere",
     )
+    read.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a configuration file whose [openalpr] section says where OpenALPR is",
+    )
     read.set_defaults(command=_read)
 
 
@@ -217,14 +223,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> int:
-    from engine.read import ReadOptions, read_files  # noqa: PLC0415  # lazy, see above
+    from engine.config import Settings, load_settings  # noqa: PLC0415  # lazy, see above
+    from engine.read import ReadOptions, read_files  # noqa: PLC0415  # same
 
-    return read_files(
-        options.files,
-        ReadOptions(
-            recognizer=options.recognizer, regions=options.regions, as_json=bool(options.json)
-        ),
+    settings = load_settings(options.config) if options.config else Settings()
+    read_options = ReadOptions(
+        recognizer=options.recognizer, regions=options.regions, as_json=bool(options.json)
     )
+    return read_files(options.files, read_options, settings.openalpr)
 
 
 def _doctor(options: argparse.Namespace) -> int:

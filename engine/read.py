@@ -79,13 +79,13 @@ class VideoPlate(msgspec.Struct, frozen=True, kw_only=True):
 Plate: TypeAlias = PicturePlate | VideoPlate
 
 
-def read_files(arguments: Iterable[str], options: ReadOptions) -> int:
+def read_files(arguments: Iterable[str], options: ReadOptions, openalpr: OpenAlprSettings) -> int:
     """Read every file and print its plates; return the exit code, 1 when one was not readable.
 
     Raises:
         RecognizerError: the recognizer cannot start.
     """
-    recognizer, why = open_recognizer(options.recognizer, OpenAlprSettings())
+    recognizer, why = open_recognizer(options.recognizer, openalpr)
     people = Console(stderr=True)
     report: _Report = _JsonLines() if options.as_json else _Tables()
     if not options.as_json:
@@ -241,6 +241,7 @@ def _progress(people: Console, options: ReadOptions) -> Progress:
         console=people,
         transient=True,
         disable=quiet,
+        redirect_stdout=False,  # plates go where the caller sent them, not above the bar
     )
 
 
