@@ -24,7 +24,10 @@ def write(row: Row, handle: RingHandle, fds: list[int]) -> None:
     while not select.select([sys.stdin], [], [], 0)[0]:
         if offer(writer) is None and handle.lossless:
             writer.wait_for_return(0.1)
-    while not writer.drain() and not select.select([sys.stdin], [], [], 0)[0]:
+    while (
+        not writer.drain(take_back=not handle.lossless)
+        and not select.select([sys.stdin], [], [], 0)[0]
+    ):
         writer.wait_for_return(0.1)
 
 

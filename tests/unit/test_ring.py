@@ -134,7 +134,7 @@ def test_a_frame_travels_with_its_stamp_and_pixels(rig):
     assert rig.rows[1].words[LEASE_BASE + 12] == 0
     assert rig.memory.in_flight() == 0
     assert rig.fates() == {Fate.CAPTURED: 1, Fate.RECOGNIZED: 1}
-    assert writer.drain()
+    assert writer.drain(take_back=True)
 
 
 def test_a_take_from_an_empty_ring_leaves_no_trace(rig):
@@ -222,7 +222,7 @@ def test_an_abandoned_slot_is_free_again_and_shows_nothing(rig):
     assert rig.fates() == {}
     assert reader.snapshot() is None
     reader.close()
-    assert writer.drain()
+    assert writer.drain(take_back=True)
 
 
 def test_drain_takes_back_the_unread_and_waits_for_the_leased():
@@ -231,11 +231,24 @@ def test_drain_takes_back_the_unread_and_waits_for_the_leased():
         for _ in range(3):
             offer(writer)
         lease = taker.take(0)
-        assert not writer.drain()
+        assert not writer.drain(take_back=True)
         assert taker.waited_ns(time.monotonic_ns()) == 0
         taker.give_back(lease, Fate.RECOGNIZED)
-        assert writer.drain()
+        assert writer.drain(take_back=True)
         assert rig.fates() == {Fate.CAPTURED: 3, Fate.DROPPED_ENDED: 2, Fate.RECOGNIZED: 1}
+
+
+def test_a_drain_may_leave_the_unread_to_their_readers():
+    with rigged(lossless=True) as rig:
+        writer, taker = rig.started_writer(), rig.taker()
+        for _ in range(3):
+            offer(writer)
+        for _ in range(3):
+            assert not writer.drain(take_back=False)
+            assert taker.waited_ns(time.monotonic_ns()) > 0
+            taker.give_back(taker.take(0), Fate.RECOGNIZED)
+        assert writer.drain(take_back=False)
+        assert rig.fates() == {Fate.CAPTURED: 3, Fate.RECOGNIZED: 3}
 
 
 def test_a_late_return_of_an_older_generation_is_discarded(rig):
@@ -456,7 +469,7 @@ def test_processes_lose_no_frame_and_see_none_torn():
                 writer.wait_for_return(5.0)
         wait_until(lambda: rig.memory.in_flight() == 0, 10.0, "every frame is settled")
         assert rig.fates() == {Fate.CAPTURED: 1500, Fate.RECOGNIZED: 1500}
-        wait_until(writer.drain, 5.0, "every slot is free")
+        wait_until(lambda: writer.drain(take_back=True), 5.0, "every slot is free")
         shares = [rig.rows[row].fate_so_far(0, Fate.RECOGNIZED) for row in (1, 2)]
         assert min(shares) > 0
 
@@ -478,5 +491,5 @@ def test_a_stopped_worker_keeps_its_frame_and_holds_nobody_up():
         )
         stopped.send_signal(signal.SIGCONT)
         wait_until(lambda: rig.memory.in_flight() == 0, 5.0, "all settled")
-        wait_until(writer.drain, 5.0, "every slot is free")
+        wait_until(lambda: writer.drain(take_back=True), 5.0, "every slot is free")
         assert rig.imbalance() == 0

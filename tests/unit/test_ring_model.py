@@ -91,14 +91,15 @@ class RingMachine(RuleBasedStateMachine):
         if died:
             self._replace_decoder()
 
-    @rule(step=STEPS)
-    def drain(self, step: int | None) -> None:
-        empty, died = run_until(step, self.writer.drain)
+    @rule(step=STEPS, take_back=st.booleans())
+    def drain(self, step: int | None, *, take_back: bool = True) -> None:
+        empty, died = run_until(step, lambda: self.writer.drain(take_back=take_back))
         if died:
             self._replace_decoder()
             return
-        self.waiting.clear()
-        assert empty == (not self.hands)
+        if take_back:
+            self.waiting.clear()
+        assert empty == (not self.hands and not self.waiting)
 
     @rule(step=STEPS)
     def take_stock(self, step: int | None) -> None:
@@ -213,7 +214,7 @@ class RingMachine(RuleBasedStateMachine):
             return
         for (worker, _line), lease in sorted(self.hands.items()):
             self.takers[worker].give_back(lease, Fate.RECOGNIZED)
-        assert self.writer.drain()  # every slot is free: none was lost
+        assert self.writer.drain(take_back=True)  # every slot is free: none was lost
         assert self.rig.imbalance() == 0
         assert self.rig.memory.in_flight() == 0
         self.hands.clear()
