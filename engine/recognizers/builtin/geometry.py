@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.types import Luma
+from engine.types import Box, Corners, Luma
 
 Quad: TypeAlias = npt.NDArray[np.float32]
 """(4, 2) float32 corners in frame pixels."""
@@ -47,17 +47,29 @@ def window(quad: Quad, width: float, height: float) -> Quad:
     return np.asarray(quad.mean(axis=0) + _UNIT_CORNERS * half, np.float32)
 
 
+def inside(quad: Quad, places: npt.NDArray[np.float32]) -> Quad:
+    """Return the frame pixels of four places (4, 2) in the quad, 0 to 1 across and down."""
+    across, down = places[:, :1], places[:, 1:]
+    top = (1 - across) * quad[0] + across * quad[1]
+    bottom = (1 - across) * quad[3] + across * quad[2]
+    return np.asarray((1 - down) * top + down * bottom, np.float32)
+
+
 def band(quad: Quad, upper: float, lower: float) -> Quad:
     """Return the part of the quad between two heights, 0 at its top side and 1 at its bottom."""
-    left, right = quad[3] - quad[0], quad[2] - quad[1]
-    return np.stack(
-        (
-            quad[0] + upper * left,
-            quad[1] + upper * right,
-            quad[1] + lower * right,
-            quad[0] + lower * left,
-        )
-    )
+    places = np.array(((0, upper), (1, upper), (1, lower), (0, lower)), np.float32)
+    return inside(quad, places)
+
+
+def corners_of(quad: Quad) -> Corners:
+    """Return the quad in the words of the engine."""
+    top_left, top_right, bottom_right, bottom_left = ((float(x), float(y)) for x, y in quad)
+    return top_left, top_right, bottom_right, bottom_left
+
+
+def box_around(quad: Quad) -> Box:
+    """Return the smallest upright rectangle that holds the quad."""
+    return Box.around(corners_of(quad))
 
 
 def width_px(quad: Quad) -> float:

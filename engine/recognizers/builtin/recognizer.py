@@ -1,14 +1,15 @@
-"""The built-in recognizer: detect, glance, read, weigh."""
+"""The built-in recognizer: detect, look from near, straighten, read, weigh."""
 
 import time
 from typing import Final, NamedTuple
 
 from engine.recognizers.base import NO_HINTS, RecognizeHints
 from engine.recognizers.builtin.detector import Detection, PlateDetector
-from engine.recognizers.builtin.geometry import Quad
+from engine.recognizers.builtin.geometry import Quad, box_around, corners_of
 from engine.recognizers.builtin.network import Network
 from engine.recognizers.builtin.ranking import confidence, guess_region, rank
 from engine.recognizers.builtin.reader import PlateReader
+from engine.recognizers.builtin.straighten import straighten
 from engine.types import Box, Candidate, Luma, PlateRead
 
 VERSION: Final = "study-1"
@@ -17,6 +18,9 @@ VERSION: Final = "study-1"
 _MOST_PLATES: Final = 10
 _LEAST_PROBABILITY: Final = 0.3
 """Of a place that the detector names; below, not one in 300 legible plates was found."""
+_SETTLED: Final = 50.0
+"""A plate read with this confidence is not read again from another detection of it."""
+_OVERLAP: Final = 0.25
 _LEAST_CONFIDENCE: Final = 5.0
 """Reads less sure than this are noise and not reported."""
 
@@ -25,7 +29,13 @@ class _Draft(NamedTuple):
     """A plate that was read, before the frame is finished."""
 
     quad: Quad
+    box: Box
     candidates: tuple[Candidate, ...]
+
+    @property
+    def confidence(self) -> float:
+        """The confidence of the best candidate."""
+        return self.candidates[0].confidence
 
 
 class BuiltinRecognizer:
@@ -60,14 +70,13 @@ class BuiltinRecognizer:
             for detection in self._detector.detect(frame, _LEAST_PROBABILITY, _MOST_PLATES)
             if _wanted(detection.quad, hints.areas)
         ]
-        drafts = [
-            draft
-            for detection in found
-            if (draft := self._read(frame, detection, hints)) is not None
-        ]
-        drafts.sort(key=lambda draft: -draft.candidates[0].confidence)
+        drafts: list[_Draft] = []
+        for detection in found:
+            draft = self._read(frame, detection, hints, drafts)
+            if draft is not None:
+                drafts.append(draft)
         elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
-        return [_finished(draft, hints, elapsed_ms) for draft in drafts]
+        return [_finished(draft, hints, elapsed_ms) for draft in _distinct(drafts)]
 
     def close(self) -> None:
         """Drop both networks; their memory is freed with the last reference."""
@@ -78,19 +87,38 @@ class BuiltinRecognizer:
         frame: Luma,
         detection: Detection,
         hints: RecognizeHints,
+        drafts: list[_Draft],
     ) -> _Draft | None:
-        """Read one plate; nothing where no text is likely enough."""
+        """Read one plate; nothing where no text is likely enough, or it is one of the drafts."""
         focused = self._detector.focus(frame, detection)
         if focused is None:
             return None
-        evidence = self._reader.read(frame, focused.quad)
+        box = box_around(focused.quad)
+        if any(draft.confidence >= _SETTLED and _same_plate(box, draft.box) for draft in drafts):
+            return None
+        quad = straighten(frame, focused.quad)
+        evidence = self._reader.read(frame, quad)
         candidates = tuple(
             Candidate(text, round(confidence(posterior, focused.probability), 2))
             for text, posterior in rank(evidence, hints.regions)[: max(1, hints.topn)]
         )
         if not candidates or candidates[0].confidence < _LEAST_CONFIDENCE:
             return None
-        return _Draft(focused.quad, candidates)
+        return _Draft(quad, box_around(quad), candidates)
+
+
+def _same_plate(one: Box, other: Box) -> bool:
+    """Tell whether two boxes hold one plate: plates never overlap, looks at one plate do."""
+    return one.iou(other) > _OVERLAP
+
+
+def _distinct(drafts: list[_Draft]) -> list[_Draft]:
+    """Return the drafts, the most confident first, without further reads of the same plate."""
+    kept: list[_Draft] = []
+    for draft in sorted(drafts, key=lambda draft: -draft.confidence):
+        if not any(_same_plate(draft.box, better.box) for better in kept):
+            kept.append(draft)
+    return kept
 
 
 def _wanted(quad: Quad, areas: tuple[Box, ...]) -> bool:
@@ -104,12 +132,11 @@ def _wanted(quad: Quad, areas: tuple[Box, ...]) -> bool:
 def _finished(draft: _Draft, hints: RecognizeHints, elapsed_ms: float) -> PlateRead:
     """Put a plate into the words of the engine."""
     best = draft.candidates[0]
-    top_left, top_right, bottom_right, bottom_left = ((float(x), float(y)) for x, y in draft.quad)
     return PlateRead(
         plate=best.plate,
         confidence=best.confidence,
         candidates=draft.candidates,
-        corners=(top_left, top_right, bottom_right, bottom_left),
+        corners=corners_of(draft.quad),
         region=guess_region(best.plate, hints.regions),
         recognizer=BuiltinRecognizer.name,
         elapsed_ms=elapsed_ms,
