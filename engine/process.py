@@ -20,7 +20,14 @@ import msgspec
 
 from engine.board import INCARNATION, KIND, Board, Kind, Row
 from engine.config import LogSettings
-from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
+from engine.errors import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    ConfigError,
+    PlateringError,
+    PreflightError,
+    SourceUnsupportedError,
+)
 from engine.logs import set_up_logging
 from engine.messages import DECODE, Failed, Start, ToChild, ToSupervisor, encode
 
@@ -135,7 +142,7 @@ def run_child(kind: Kind, main: Callable[[Child], None]) -> None:
         )
     except LinkEndedError as error:
         log.warning("%s: ending", error)
-    except (ConfigError, PreflightError) as error:
+    except (ConfigError, PreflightError, SourceUnsupportedError) as error:
         code = _say_last(link, EXIT_CONFIG, str(error))
     except PlateringError as error:
         code = _say_last(link, EXIT_FAILED, str(error))

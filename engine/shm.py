@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator
 from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from engine.errors import PreflightError, RingError
 
@@ -45,8 +45,13 @@ class Segment:
     ``np.frombuffer`` or ``memoryview.cast`` is alive, so that no view can dangle.
     """
 
+    _mapped: ClassVar[set[shared_memory.SharedMemory]] = set()
+    """Whatever is not closed stays mapped to the end: a finalizer must not pull it from under
+    views that are still alive, nor complain of them."""
+
     def __init__(self, shared: shared_memory.SharedMemory) -> None:
         self._shared = shared
+        self._mapped.add(shared)
         self.name = shared.name
 
     @classmethod
@@ -96,6 +101,7 @@ class Segment:
     def close(self) -> None:
         """Unmap it from this process; raises BufferError while a view is alive."""
         self._shared.close()
+        self._mapped.discard(self._shared)
 
     def unlink(self) -> None:
         """Remove its name; processes that have it mapped keep their mapping."""

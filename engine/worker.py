@@ -16,7 +16,7 @@ import cv2
 import msgspec
 
 from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
-from engine.errors import RecognizerError
+from engine.errors import RecognizerError, RingError
 from engine.evidence import crop_jpeg, frame_jpeg
 from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
 from engine.process import Child, run_child
@@ -185,11 +185,8 @@ class Worker:
             return
         message, fds = received
         match message:
-            case AttachRing(handle=handle, weight=weight):
-                taker = RingTaker(RingMemory.attach(handle), self._row, fds[0], fds[1], weight)
-                self._rings[handle.ring] = taker
-                self._hints[handle.ring] = RecognizeHints(message.regions, message.topn)
-                self._tokens.put()
+            case AttachRing():
+                self._attach(message, fds)
             case DetachRing(ring=ring) if ring in self._rings:
                 self._rings.pop(ring).close()
                 del self._hints[ring]
@@ -201,6 +198,20 @@ class Worker:
                 self._stopping = True
             case _:
                 log.warning("ignored %s", type(message).__name__)
+
+    def _attach(self, attach: AttachRing, fds: list[int]) -> None:
+        """Take frames from one more ring, unless it is gone again already."""
+        handle = attach.handle
+        try:
+            memory = RingMemory.attach(handle)
+        except RingError as error:
+            log.info("not attached: %s", error, extra={"camera": handle.camera_name})
+            for fd in fds:
+                os.close(fd)
+            return
+        self._rings[handle.ring] = RingTaker(memory, self._row, fds[0], fds[1], attach.weight)
+        self._hints[handle.ring] = RecognizeHints(attach.regions, attach.topn)
+        self._tokens.put()
 
     def _settle(self) -> None:
         """Wait a little for the publisher to commit the last reads."""
