@@ -14,13 +14,13 @@ MAX_LINES = 500
 FLOORS = """
     errors types plates logs console
     config shm voting embedded_redis store evidence motion sources
-    board sections recognizers track
+    board sections amendments recognizers track
     messages tracker store_writer
     process ring_memory spool reads_channel ingest_channel
     ring reaper children quarantine control sinks watchlists
     decoder worker publisher plane resources
     roster
-    watch
+    watch orders
     supervisor
     read doctor status
     cli
