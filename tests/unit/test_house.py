@@ -22,7 +22,7 @@ FLOORS = """
     roster
     watch orders
     supervisor
-    read doctor status
+    read doctor status benchmarks
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""
