@@ -26,8 +26,8 @@ SNAPSHOT_FRESH_S: Final = 0.4
 SNAPSHOT_WIDTH_PX: Final = 640
 JPEG_QUALITY: Final = 75
 
-_DROPS = (Fate.DROPPED_REPLACED, Fate.DROPPED_LEASED, Fate.DROPPED_ENDED)
-_SKIPS = (Fate.SKIPPED_STATIC, Fate.SKIPPED_RATE)
+_DROPS = tuple(fate for fate in Fate if fate.name.startswith("DROPPED_"))
+_SKIPS = tuple(fate for fate in Fate if fate.name.startswith("SKIPPED_"))
 
 
 class CameraView(msgspec.Struct, frozen=True, kw_only=True):

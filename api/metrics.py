@@ -32,21 +32,17 @@ from engine.board import (
     Stage,
     Words,
 )
+from engine.messages import EngineStatus
 from engine.types import CameraState
 
+OUTCOMES: Final = ("skipped", "dropped", "recognized", "failed")
 FATES: Final = {
-    Fate.SKIPPED_STATIC: ("skipped", "static"),
-    Fate.SKIPPED_RATE: ("skipped", "rate"),
-    Fate.DROPPED_REPLACED: ("dropped", "replaced"),
-    Fate.DROPPED_LEASED: ("dropped", "leased"),
-    Fate.DROPPED_ENDED: ("dropped", "ended"),
-    Fate.RECOGNIZED: ("recognized", ""),
-    Fate.FAILED_ERROR: ("failed", "error"),
-    Fate.FAILED_KILLED: ("failed", "killed"),
-    Fate.FAILED_STUCK: ("failed", "stuck"),
-    Fate.FAILED_LOST: ("failed", "lost"),
+    fate: (word, reason)
+    for fate in Fate
+    for word, _, reason in [fate.name.lower().partition("_")]
+    if word in OUTCOMES
 }
-"""How a captured frame can end; what is captured and not yet one of these is in flight."""
+"""How a captured frame can end (``DROPPED_LEASED`` is dropped, leased): all else is in flight."""
 
 PER_CAMERA: Final = {
     Fate.CAPTURED: ("frames_captured", "Frames a camera delivered."),
@@ -75,7 +71,7 @@ TOTALS: Final = {
     Count.SSE_DELIVERIES: ("sse_deliveries", "Events delivered to clients of the live stream."),
     Count.SSE_CUT: ("sse_clients_cut", "Clients of the live stream cut for being too slow."),
     Count.REQUESTS: ("http_requests", "HTTP requests answered."),
-    Count.RESTARTS: ("process_restarts", "Children started again after they ended unasked."),
+    Count.RESTARTS: ("restarts", "Children started again after they ended unasked."),
     Count.QUARANTINED: ("frames_quarantined", "Frames set aside: their recognizer died."),
     Count.STALE_DESCRIPTORS: ("stale_descriptors", "Descriptors whose slot had moved on."),
 }
@@ -105,31 +101,41 @@ class BoardCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        names = self._names()
-        ledger = self._board.ledger()
+        status = self._engine.status()
         rows = self._board.processes()
-        yield from _cameras(names, ledger)
-        yield from self._states()
+        if status is not None:
+            names = {camera.index: camera.name for camera in status.cameras}
+            yield from _states(status)
+        else:
+            names = dict(enumerate(self._fallback))
+        yield from _cameras(names, self._board.ledger())
         yield from _totals(rows)
         yield _latencies(rows)
         yield from _processes(rows)
 
-    def _names(self) -> dict[int, str]:
-        """Return the camera whose cells each index names."""
-        status = self._engine.status()
-        if status is not None:
-            return {camera.index: camera.name for camera in status.cameras}
-        return dict(enumerate(self._fallback))
 
-    def _states(self) -> Iterator[Metric]:
-        status = self._engine.status()
-        state = GaugeMetricFamily(
-            "platering_camera_state", "1 for the state a camera is in.", labels=("camera", "state")
-        )
-        for camera in status.cameras if status else ():
-            for each in CameraState:
-                state.add_metric((camera.name, each.value), float(camera.state is each))
-        yield state
+def _states(status: EngineStatus) -> Iterator[Metric]:
+    """Yield what only the supervisor knows."""
+    state = GaugeMetricFamily(
+        "platering_camera_state", "1 for the state a camera is in.", labels=("camera", "state")
+    )
+    flight = GaugeMetricFamily(
+        "platering_frames_in_flight",
+        "Frames captured and not yet settled, counted from the slots.",
+        labels=("camera",),
+    )
+    for camera in status.cameras:
+        flight.add_metric((camera.name,), camera.in_flight)
+        for each in CameraState:
+            state.add_metric((camera.name, each.value), float(camera.state is each))
+    yield state
+    yield flight
+    restarts = CounterMetricFamily(
+        "platering_process_restarts", "Starts after the first one.", labels=("process",)
+    )
+    for process in status.processes:
+        restarts.add_metric((process.name,), process.restarts)
+    yield restarts
 
 
 def _cameras(names: dict[int, str], ledger: Words) -> Iterator[Metric]:
@@ -137,17 +143,11 @@ def _cameras(names: dict[int, str], ledger: Words) -> Iterator[Metric]:
     fates = CounterMetricFamily(
         "platering_frames", "What became of frames.", labels=("camera", "fate", "reason")
     )
-    flight = GaugeMetricFamily(
-        "platering_frames_in_flight", "Frames captured and not yet settled.", labels=("camera",)
-    )
     for index, name in names.items():
         cell = ledger[index].tolist()
         for fate, (word, reason) in FATES.items():
             fates.add_metric((name, word, reason), cell[fate])
-        settled = sum(cell[fate] for fate in FATES)
-        flight.add_metric((name,), max(0, cell[Fate.CAPTURED] - settled))
     yield fates
-    yield flight
     for fate, (word, sentence) in PER_CAMERA.items():
         family = CounterMetricFamily(f"platering_{word}", sentence, labels=("camera",))
         for index, name in names.items():
