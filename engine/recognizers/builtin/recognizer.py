@@ -98,12 +98,16 @@ class BuiltinRecognizer:
             return None
         quad = straighten(frame, focused.quad)
         evidence = self._reader.read(frame, quad)
-        candidates = tuple(
-            Candidate(text, round(confidence(posterior, focused.probability), 2))
-            for text, posterior in rank(evidence, hints.regions)[: max(1, hints.topn)]
-        )
-        if not candidates or candidates[0].confidence < _LEAST_CONFIDENCE:
+        ranked = rank(evidence, hints.regions)[: max(1, hints.topn)]
+        if not ranked:
             return None
+        best = ranked[0][1]
+        sure = confidence(best, focused.probability)
+        if sure < _LEAST_CONFIDENCE:
+            return None
+        candidates = tuple(
+            Candidate(text, round(sure * posterior / best, 2)) for text, posterior in ranked
+        )
         return _Draft(quad, box_around(quad), candidates)
 
 
