@@ -22,7 +22,7 @@ import msgspec
 from engine.config import TrackerSettings
 from engine.plates import distance
 from engine.track import NS_PER_MS, NS_PER_S, Event, Track
-from engine.types import Evidence, FrameReads, FrameStamp, Phase, PlateRead
+from engine.types import Box, Evidence, FrameReads, FrameStamp, Phase, PlateRead
 
 _SAME_TEXT: Final = 0.35
 """Texts this near are one plate, wherever and whenever they were read: one look-alike."""
@@ -37,6 +37,8 @@ _REACH_WIDTHS_PER_S: Final = 6.0
 _REVISE_EVERY_NS: Final = 500 * NS_PER_MS
 _TIME_JUMP_NS: Final = 30 * NS_PER_S
 """A frame this much older than the newest one means that the camera's clock was set back."""
+_EDGE_WIDTHS: Final = 0.02
+"""A plate this near to the frame's edge, in its own widths, is cut by it."""
 _REMEMBERED_FRAMES: Final = 256
 _REMEMBERED_TRACKS: Final = 1_000
 
@@ -169,7 +171,7 @@ class Tracker:
             [
                 i
                 for i, r in enumerate(frame.reads)
-                if r.confidence >= rules.min_confidence and r.plate
+                if r.confidence >= rules.min_confidence and r.plate and not _is_cut(r.box, stamp)
             ],
             frame.reads,
         )
@@ -449,6 +451,16 @@ class Tracker:
         self._evidence.pop(track.id, None)
         self._dirty.pop(track.id, None)
         self._gone[track.id] = None
+
+
+def _is_cut(box: Box, stamp: FrameStamp) -> bool:
+    """Tell whether the edge of the frame cuts a plate off: then its text is only a part of it."""
+    if not (stamp.width_px and stamp.height_px):
+        return False
+    near = _EDGE_WIDTHS * box.width
+    right, bottom = stamp.width_px - near, stamp.height_px - near
+    inside = near <= box.x <= right - box.width and near <= box.y <= bottom - box.height
+    return not inside
 
 
 def _distinct(kept: list[int], reads: tuple[PlateRead, ...]) -> list[int]:

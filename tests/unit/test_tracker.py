@@ -65,7 +65,7 @@ class Bench:
 def test_a_passage_is_announced_once_and_ended_once():
     bench = Bench()
     for step in range(10):
-        bench.see(40 * step, plate_read("AB12CDE", x=10 * step))
+        bench.see(40 * step, plate_read("AB12CDE", x=50 + 10 * step))
     assert bench.told() == [("provisional", "AB12CDE")]
     bench.wait(2_000)
     assert bench.finals == []
@@ -83,7 +83,7 @@ def test_one_wrong_read_of_ten_is_no_second_vehicle():
     for wrong in ("A812CDE", "AB1ZCOE", "AB12", "XYZ999"):
         bench = Bench(min_reads=1)
         for step in range(10):
-            bench.see(40 * step, plate_read(wrong if step == 4 else "AB12CDE", x=5 * step))
+            bench.see(40 * step, plate_read(wrong if step == 4 else "AB12CDE", x=50 + 5 * step))
         bench.wait(10_000)
         assert [one.plate for one in bench.finals] == ["AB12CDE"], wrong
 
@@ -115,8 +115,8 @@ def test_two_vehicles_in_the_same_picture_stay_two_however_alike():
     for step in range(10):
         bench.see(
             40 * step,
-            plate_read("AB12CDE", x=10 * step, y=100),
-            plate_read("AB12CDF", x=10 * step, y=160),
+            plate_read("AB12CDE", x=50 + 10 * step, y=100),
+            plate_read("AB12CDF", x=50 + 10 * step, y=160),
         )
     bench.wait(10_000)
     assert sorted(one.plate for one in bench.finals) == ["AB12CDE", "AB12CDF"]
@@ -156,10 +156,21 @@ def test_it_is_announced_within_the_time_set():
     assert [phase for phase, _ in bench.told()] == ["provisional"]
 
 
+def test_a_plate_cut_by_the_edge_of_the_frame_is_no_sighting_of_its_own():
+    bench = Bench()
+    for step, (text, x) in enumerate([("AB1", 1850), ("AB12", 1840), ("AB12C", 1825)]):
+        assert bench.see(40 * step, plate_read(text, x=x)).rejected == 1
+    for step in range(3, 9):
+        bench.see(40 * step, plate_read("AB12CDE", x=1800 - 10 * step))
+    bench.wait(10_000)
+    assert [one.plate for one in bench.finals] == ["AB12CDE"]
+    assert bench.finals[0].candidates[0].plate == "AB12CDE"
+
+
 def test_a_plate_hidden_for_a_second_goes_on():
     bench = Bench(max_gap_s=2.0)
     for at_ms in (0, 40, 80, 1_080, 1_120):
-        bench.see(at_ms, plate_read("AB12CDE", x=at_ms / 10))
+        bench.see(at_ms, plate_read("AB12CDE", x=50 + at_ms / 10))
     bench.wait(10_000)
     assert [one.reads for one in bench.finals] == [5]
 
@@ -249,7 +260,7 @@ def test_a_restart_anywhere_changes_nothing(stop_after):
         if step == stop_after:
             bench.restart(40 * step)
         for one in (bench, other):
-            one.see(40 * step, plate_read("AB12CDE", x=10 * step))
+            one.see(40 * step, plate_read("AB12CDE", x=50 + 10 * step))
     if stop_after == 6:
         bench.wait(4_000)
         bench.restart(4_000)
@@ -330,7 +341,7 @@ def test_the_order_within_a_passage_does_not_matter(order):
     texts = ["AB12CDE", "A812CDE", "AB12CDE", "AB12CD", "AB12CDE", "AB1ZCDE", "AB12CDE", "AB12CDE"]
     bench = Bench()
     for step in order:
-        bench.see(40 * step, plate_read(texts[step], x=2 * step))
+        bench.see(40 * step, plate_read(texts[step], x=50 + 2 * step))
     bench.wait(10_000)
     (final,) = bench.finals
     assert (final.plate, final.reads) == ("AB12CDE", 8)
