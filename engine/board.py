@@ -44,6 +44,7 @@ ROW_WORDS: Final = 256
 CELL_WORDS: Final = 24
 MAX_BATCH: Final = 16
 LEASE_BASE: Final = 16
+LEASE_WORDS: Final = 4
 COUNT_BASE: Final = 80
 HISTOGRAM_BASE: Final = 128
 BUCKET_BOUNDS_MS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
@@ -191,20 +192,29 @@ class Row:
 
     def pass_by(self, camera: int, which: Fate) -> None:
         """Count a frame that was captured and met its fate without a slot."""
-        self.open_journal(0, 0, camera, Fate.CAPTURED)
+        self._open_journal(0, 0, camera, Fate.CAPTURED)
         self.words[JOURNAL + 2] = which
         self.words[JOURNAL + 4] = self.fate_so_far(camera, which)
         self.fate(camera, Fate.CAPTURED)
         self.fate(camera, which)
         self.close_journal()
 
-    def open_journal(self, ring: int, slot: int, camera: int, which: Fate) -> None:
-        """Note that a slot's frame is about to be counted, so that a death is no double count."""
-        words = self.words
+    def _open_journal(self, ring: int, slot: int, camera: int, which: Fate) -> int:
+        """Note what is about to be counted; return the index of its word in the cells."""
+        words, cell = self.words, camera * CELL_WORDS + which
         words[JOURNAL] = ring
         words[JOURNAL + 2] = which
-        words[JOURNAL + 3] = self.fate_so_far(camera, which)
+        words[JOURNAL + 3] = self._cells[cell]
         words[JOURNAL + 1] = slot + 1
+        return cell
+
+    def count_slot(self, ring: int, slot: int, camera: int, which: Fate) -> None:
+        """Count the fate of a slot's frame so that a death does not count it twice.
+
+        The journal stays open until the caller has marked the slot and calls ``close_journal``.
+        """
+        cell = self._open_journal(ring, slot, camera, which)
+        self._cells[cell] += 1
 
     def close_journal(self) -> None:
         """The step is complete."""

@@ -43,10 +43,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.board import INTENT, LEASE_BASE, Count, Fate, Journal, Row
+from engine.board import INTENT, LEASE_BASE, LEASE_WORDS, Count, Fate, Journal, Row
 from engine.messages import RingHandle
 from engine.ring_memory import (
-    DESCRIPTOR,
+    DESCRIPTOR_BYTES,
     GENERATION,
     MONOTONIC_NS,
     NEXT,
@@ -54,6 +54,7 @@ from engine.ring_memory import (
     OFFERED_NS,
     SETTLED,
     SINCE_NS,
+    SLOT_WORDS,
     STATE,
     TAKEN,
     TAKEN_NS,
@@ -63,8 +64,12 @@ from engine.ring_memory import (
     Tokens,
     bytes_in,
     read_descriptor,
+    read_descriptors,
+    write_descriptor,
 )
 from engine.types import FrameStamp, Luma
+
+_FREE, _WRITING, _READY = int(SlotState.FREE), int(SlotState.WRITING), int(SlotState.READY)
 
 
 class RingWriter:
@@ -80,6 +85,8 @@ class RingWriter:
         """
         self.memory = memory
         self.handle = memory.handle
+        self._ring, self._camera = memory.handle.ring, memory.handle.camera
+        self._is_live = not memory.handle.lossless
         self._row = row
         self._ready_read, self._ready_write, self._return_read, tokens = fds
         self._fds = fds
@@ -114,7 +121,7 @@ class RingWriter:
         while (descriptor := read_descriptor(self._ready_read)) is not None:
             announced.append(descriptor)
         for descriptor in announced:
-            os.write(self._ready_write, DESCRIPTOR.pack(*descriptor))
+            write_descriptor(self._ready_write, *descriptor)
         if announced:
             self._tokens.put()
         self._collect()
@@ -140,16 +147,18 @@ class RingWriter:
         that frame is counted as replaced.
         """
         self._collect()
-        if not self.handle.lossless:
-            unread = bytes_in(self._ready_read) // DESCRIPTOR.size
+        header = self.memory.header
+        if self._is_live and header[TAKEN] < header[OFFERED]:
+            unread = bytes_in(self._ready_read) // DESCRIPTOR_BYTES
             if unread >= self._max_unread or (unread and not self._free):
                 self._take_back(Fate.DROPPED_REPLACED)
         if not self._free:
             return None
-        slot, memory = self._free.pop(), self.memory
-        memory.header[NEXT] += 1
-        memory.put(slot, STATE, SlotState.WRITING)  # before the generation: see RingReader
-        memory.put(slot, GENERATION, memory.header[NEXT])
+        slot, words = self._free.pop(), self.memory.slots
+        generation = header[NEXT] + 1
+        header[NEXT] = generation
+        words[slot * SLOT_WORDS + STATE] = _WRITING  # before the generation: see RingReader
+        words[slot * SLOT_WORDS + GENERATION] = generation
         return slot
 
     def wait_for_return(self, timeout_s: float) -> None:
@@ -163,20 +172,19 @@ class RingWriter:
 
     def publish(self, slot: int, captured_unix_ns: int, captured_monotonic_ns: int) -> None:
         """Announce a written slot; from here on it belongs to whoever reads the descriptor."""
-        memory, camera, now_ns = self.memory, self.handle.camera, time.monotonic_ns()
-        generation = memory.word(slot, GENERATION)
-        memory.put(slot, UNIX_NS, captured_unix_ns)
-        memory.put(slot, MONOTONIC_NS, captured_monotonic_ns)
-        memory.put(slot, OFFERED_NS, now_ns)
-        self._row.open_journal(self.handle.ring, slot, camera, Fate.CAPTURED)
-        self._row.fate(camera, Fate.CAPTURED)
-        memory.put(slot, STATE, SlotState.READY)
+        header, words, now_ns = self.memory.header, self.memory.slots, time.monotonic_ns()
+        base = slot * SLOT_WORDS
+        generation = words[base + GENERATION]
+        words[base + UNIX_NS] = captured_unix_ns
+        words[base + MONOTONIC_NS] = captured_monotonic_ns
+        words[base + OFFERED_NS] = now_ns
+        self._row.count_slot(self._ring, slot, self._camera, Fate.CAPTURED)
+        words[base + STATE] = _READY
         self._row.close_journal()
-        header = memory.header
         if header[TAKEN] >= header[OFFERED]:
             header[SINCE_NS] = now_ns
         header[OFFERED] = generation  # before the announcement: dead in between, it only looks so
-        os.write(self._ready_write, DESCRIPTOR.pack(slot, generation))
+        write_descriptor(self._ready_write, slot, generation)
         self._tokens.put()
 
     def drain(self, *, take_back: bool) -> bool:
@@ -193,14 +201,13 @@ class RingWriter:
 
     def _collect(self) -> None:
         """Take the returned slots into the free list, last one on top: it is hottest in cache."""
-        while (descriptor := read_descriptor(self._return_read)) is not None:
-            if self._is_held(*descriptor):
-                self._release(descriptor[0])
+        for slot, generation in read_descriptors(self._return_read):
+            if self._is_held(slot, generation):
+                self._release(slot)
 
     def _is_held(self, slot: int, generation: int) -> bool:
-        memory = self.memory
-        ready = memory.word(slot, STATE) == SlotState.READY
-        return ready and memory.word(slot, GENERATION) == generation
+        words, base = self.memory.slots, slot * SLOT_WORDS
+        return words[base + STATE] == _READY and words[base + GENERATION] == generation
 
     def _take_back(self, fate: Fate) -> bool:
         """Take the oldest unread frame back, if there is one, and count its fate."""
@@ -211,14 +218,13 @@ class RingWriter:
 
     def _settle(self, slot: int, fate: Fate) -> None:
         """Count a READY slot's fate once, whatever dies, and free it."""
-        self._row.open_journal(self.handle.ring, slot, self.handle.camera, fate)
-        self._row.fate(self.handle.camera, fate)
+        self._row.count_slot(self._ring, slot, self._camera, fate)
         self.memory.put(slot, SETTLED, self.memory.word(slot, GENERATION))
         self._row.close_journal()
         self._release(slot)
 
     def _release(self, slot: int) -> None:
-        self.memory.put(slot, STATE, SlotState.FREE)
+        self.memory.slots[slot * SLOT_WORDS + STATE] = _FREE
         self._free.append(slot)
 
     def close(self) -> None:
@@ -228,7 +234,7 @@ class RingWriter:
         self.memory.close()
 
 
-class Lease(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """A worker's right to one frame, until it is settled and returned."""
 
     ring: "RingTaker"
@@ -260,6 +266,7 @@ class RingTaker:
     ) -> None:
         self.memory = memory
         self.handle = memory.handle
+        self._ring, self._camera = memory.handle.ring, memory.handle.camera
         self._row = row
         self._ready_read = ready_read
         self._return_write = return_write
@@ -274,24 +281,24 @@ class RingTaker:
 
     def take(self, line: int) -> Lease | None:
         """Take the oldest unread frame into a free lease line, or None when another was faster."""
-        words, memory = self._row.words, self.memory
-        words[INTENT] = self.handle.ring
+        words, header, slots = self._row.words, self.memory.header, self.memory.slots
+        words[INTENT] = self._ring
         descriptor = read_descriptor(self._ready_read)
         if descriptor is None:
             words[INTENT] = 0
             return None
         slot, generation = descriptor
         now_ns = time.monotonic_ns()
-        base = LEASE_BASE + 4 * line
-        words[base + 1], words[base + 2], words[base + 3] = slot, generation, now_ns
-        words[base] = self.handle.ring
+        base = LEASE_BASE + LEASE_WORDS * line
+        words[base + 1] = slot
+        words[base + 2] = generation
+        words[base + 3] = now_ns
+        words[base] = self._ring
         words[INTENT] = 0
-        header = memory.header
-        header[TAKEN], header[TAKEN_NS] = generation, now_ns
-        if (
-            memory.word(slot, GENERATION) != generation
-            or memory.word(slot, STATE) != SlotState.READY
-        ):
+        header[TAKEN] = generation
+        header[TAKEN_NS] = now_ns
+        at = slot * SLOT_WORDS
+        if slots[at + GENERATION] != generation or slots[at + STATE] != _READY:
             words[base] = 0
             self._row.count(Count.STALE_DESCRIPTORS)
             return None
@@ -302,13 +309,12 @@ class RingTaker:
 
         Every view of the frame must be gone: from here on a newer one may be written there.
         """
-        row = self._row
-        row.open_journal(self.handle.ring, lease.slot, self.handle.camera, fate)
-        row.fate(self.handle.camera, fate)
-        self.memory.put(lease.slot, SETTLED, lease.generation)
+        row, slot, generation = self._row, lease.slot, lease.generation
+        row.count_slot(self._ring, slot, self._camera, fate)
+        self.memory.slots[slot * SLOT_WORDS + SETTLED] = generation
         row.close_journal()
-        os.write(self._return_write, DESCRIPTOR.pack(lease.slot, lease.generation))
-        row.words[LEASE_BASE + 4 * lease.line] = 0
+        write_descriptor(self._return_write, slot, generation)
+        row.words[LEASE_BASE + LEASE_WORDS * lease.line] = 0
 
     def close(self) -> None:
         """Let go of the ring; no lease may be open."""

@@ -183,18 +183,18 @@ def test_histograms_count_everything_once_and_never_less_than_zero(latencies):
 def test_a_closed_journal_says_nothing(row):
     assert row.peek_journal() is None
     assert row.take_journal(0) is None
-    row.open_journal(5, 3, 2, Fate.RECOGNIZED)
-    row.fate(2, Fate.RECOGNIZED)
+    row.count_slot(5, 3, 2, Fate.RECOGNIZED)
     row.close_journal()
+    assert row.fate_so_far(2, Fate.RECOGNIZED) == 1
     assert row.take_journal(2) is None
 
 
 @pytest.mark.parametrize("counted", [False, True])
 def test_a_journal_tells_whether_the_fate_was_counted_and_is_taken_once(row, counted):
     row.fate(2, Fate.RECOGNIZED, 41)
-    row.open_journal(5, 0, 2, Fate.RECOGNIZED)
-    if counted:
-        row.fate(2, Fate.RECOGNIZED)
+    row.count_slot(5, 0, 2, Fate.RECOGNIZED)
+    if not counted:  # the step before
+        row.fate(2, Fate.RECOGNIZED, -1)
     assert row.peek_journal() == Journal(5, 0, Fate.RECOGNIZED, counted=False)
     assert row.take_journal(2) == Journal(5, 0, Fate.RECOGNIZED, counted)
     assert row.take_journal(2) is None
