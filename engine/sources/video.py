@@ -189,13 +189,17 @@ def open_container(url: str, options: SourceOptions) -> InputContainer:
     Raises:
         SourceError: nobody answers within the time limits, or there is no video in it.
     """
+    read_s = options.read_timeout_s
+    if scheme(url) in RTSP_SCHEMES:
+        # The first time-out only makes libav's parser give what it holds; the second one is told.
+        read_s /= 2
     try:
         return av.open(
             url,
             mode="r",
             format="v4l2" if url.startswith("/dev/video") else None,
             options=libav_options(url, options),
-            timeout=(options.connect_timeout_s, options.read_timeout_s),
+            timeout=(options.connect_timeout_s, read_s),
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """What ``open_source`` makes of URLs, and that no password leaves it."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import h264_clip
+from clips import h264_clip, picture
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,33 +153,82 @@ def test_a_refused_connection_keeps_the_password(capfd, caplog):
 
 
 class _Playlist(BaseHTTPRequestHandler):
+    """Answers with a playlist of one entry, and to ``.ts`` with the clip itself."""
+
     target = ""
+    clip = b""
 
     def do_GET(self):
-        body = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{self.target}\n#EXT-X-ENDLIST\n"
+        lines = ("#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", self.target, "#EXT-X-ENDLIST")
+        body = self.clip if self.path.endswith(".ts") else "\n".join(lines).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/vnd.apple.mpegurl")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body.encode())
+        self.wfile.write(body)
 
     def log_message(self, *_args):
         """Say nothing."""
 
 
-def test_a_playlist_from_the_net_cannot_open_local_files(tmp_path: Path):
-    clip = h264_clip(tmp_path / "private.ts", frames=10)
-    _Playlist.target = clip.as_uri()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Playlist) as server:
-        thread = threading.Thread(target=server.serve_forever)
+class _MotionJpeg(BaseHTTPRequestHandler):
+    """A web camera that shows forty pictures and then freezes until ``thaw`` is set."""
+
+    thaw = threading.Event()
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for index in range(40):
+            jpeg = cv2.imencode(".jpg", picture(index, (320, 240)))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg + b"\r\n")
+            time.sleep(0.01)
+        self.thaw.wait(10.0)
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a web server and yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            url = f"http://127.0.0.1:{server.server_port}/live.m3u8"
-            with pytest.raises(SourceError):
-                next(iter(open_source(url, QUICK).frames(never)))
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_a_web_camera_that_freezes_is_given_up_in_time():
+    shown: list[float] = []
+    with serving(_MotionJpeg) as address:
+        source = open_source(f"{address}/video", QUICK)
+        try:
+            shown.extend(time.monotonic() for _ in source.frames(never))
+        except SourceError as error:
+            assert "in time" in str(error)  # noqa: PT017  # the frames before it count, too
+            assert time.monotonic() - shown[-1] < 2.5
+        else:
+            pytest.fail("it must not end quietly")
+        finally:
+            _MotionJpeg.thaw.set()
+    assert len(shown) >= 38
+
+
+def test_a_playlist_from_the_net_opens_what_is_on_the_net_but_no_local_file(tmp_path: Path):
+    clip = h264_clip(tmp_path / "private.ts", frames=10)
+    _Playlist.clip = clip.read_bytes()
+    with serving(_Playlist) as address:
+        source = open_source(f"{address}/live.m3u8", QUICK)
+        _Playlist.target = "clip.ts"
+        assert next(iter(source.frames(never))).width_px == 160
+        _Playlist.target = clip.as_uri()
+        with pytest.raises(SourceError):
+            next(iter(source.frames(never)))
 
 
 def test_transport_is_passed_on():
