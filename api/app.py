@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import redis
 from flask import Flask, Response, request
 
 from api import cameras, ingest, metrics, plates, problems, stream
@@ -16,7 +15,7 @@ from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.errors import SinkError
 from engine.sections import ApiSection
-from engine.store import Store
+from engine.store import Store, connect
 
 UI: Final = Path(__file__).parent / "ui"
 MIB: Final = 1 << 20
@@ -57,18 +56,18 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     ingest: ingest.IngestRoom
 
 
-def build_front(section: ApiSection, row: Row, board: Board, client: redis.Redis) -> Front:
+def build_front(section: ApiSection, row: Row, board: Board) -> Front:
     """Make everything that the rooms work with; nothing is connected yet."""
-    store = Store(client)
-    feed = Feed(store)
+    store = Store(connect(section.redis_url))
+    tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
     return Front(
         settings=settings,
         row=row,
         store=store,
-        hub=Hub(feed, row),
-        feed=feed,
+        hub=Hub(Feed(tail), row),
+        feed=Feed(store),
         engine=engine,
         cameras=CameraRoom(engine, board, section.cameras),
         collector=metrics.BoardCollector(board, engine, section.cameras),

@@ -30,8 +30,8 @@ MAX_BACKLOG_BYTES: Final = 1 << 18
 
 HEARTBEAT_S: Final = 10.0
 BATCH: Final = 500
-REST_FACTOR: Final = 4.0
-"""A delivery may use one part in five of the time."""
+REST_FACTOR: Final = 6.0
+"""Deliveries use at most one part in seven of the time, until the rest reaches its maximum."""
 MAX_REST_S: Final = 0.1
 TURN: Final = 250
 """Sends between two chances for the other greenlets."""

@@ -21,7 +21,6 @@ from engine.errors import RingError
 from engine.messages import Ready, Stop
 from engine.process import Child, run_child
 from engine.sections import ApiSection
-from engine.store import connect
 
 BEAT_S: Final = 0.5
 BACKLOG: Final = 1_024
@@ -35,7 +34,7 @@ def main(child: Child) -> None:
     section = msgspec.json.decode(child.section, type=ApiSection)
     listener = socket.socket(fileno=child.fds[0])
     board = Board.attach(section.board)
-    front = build_front(section, child.row, board, connect(section.redis_url))
+    front = build_front(section, child.row, board)
     server = _server(listener, front)
     server.start()
     tasks = [gevent.spawn(front.hub.run), gevent.spawn(front.cameras.rates.run)]
