@@ -1,0 +1,123 @@
+"""Marks, gaps, channels and the hub's way with a slow socket."""
+
+import socket
+
+import gevent
+import gevent.socket
+import pytest
+from front_process import sighting
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.channels import Channel
+from api.feed import Event, Mark, Missed, missed
+from api.hub import MAX_BACKLOG_BYTES, Subscriber
+
+words = st.integers(0, (1 << 64) - 1)
+
+
+def event(number: int, **changes: object) -> Event:
+    return Event(Mark(1000 + number, 0, number), b"{}", sighting(number, **changes))
+
+
+@given(words, words, st.integers(0, 10**18 - 1))
+def test_a_mark_survives_its_text(ms: int, number: int, seq: int) -> None:
+    mark = Mark(ms, number, seq)
+    assert Mark.parse(str(mark)) == mark
+    before = mark.before_it()
+    assert before == mark == Mark(0, 0, 0) or mark.is_after(before) or seq == 0 == ms == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "1-", "-1", "1.", "1-2-3", "1-2.3.4", "٣", "1 ", "18446744073709551616", "1" * 30],
+)
+def test_what_is_no_mark_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no id"):
+        Mark.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("seen", "first", "lost"),
+    [(4, 5, None), (4, 9, Missed(4)), (0, 1, None), (4, 4, Missed(None)), (9, 1, Missed(None))],
+)
+def test_gaps_are_counted_by_our_own_sequence(seen: int, first: int, lost: Missed | None) -> None:
+    assert missed(Mark(1, 0, seen), Mark(2, 0, first)) == lost
+
+
+def test_equal_wishes_are_one_channel() -> None:
+    assert len({Channel(camera="a"), Channel(camera="a"), Channel(camera="b")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("channel", "numbers"),
+    [
+        (Channel(), [1, 2, 3]),
+        (Channel(plain=True), [1, 3]),
+        (Channel(plate="AB*2"), [2]),
+        (Channel(plate="AB000?", phase="final"), []),
+        (Channel(min_confidence=95), [3]),
+        (Channel(camera="yard"), [3]),
+    ],
+)
+def test_channels_let_through_what_was_asked_for(channel: Channel, numbers: list[int]) -> None:
+    events = [event(1), event(2, revision=2), event(3, camera="yard", confidence=99.0)]
+    payload, count = channel.encode(events)
+    assert count == len(numbers)
+    shown = b"data: AB%04d\n\n" if channel.plain else b"id: %d-0.%d\ndata: {}\n\n"
+    wanted = [
+        shown % number if channel.plain else shown % (1000 + number, number) for number in numbers
+    ]
+    assert payload == b"".join(wanted)
+
+
+def pair() -> tuple[gevent.socket.socket, socket.socket]:
+    """A gevent socket with a tiny buffer and the client's end of it."""
+    ours, theirs = gevent.socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return ours, theirs
+
+
+def test_a_slow_client_gets_every_byte_in_order_from_its_backlog() -> None:
+    ours, theirs = pair()
+    subscriber = Subscriber(ours, Channel())
+    sent = [bytes([65 + number % 26]) * 3000 for number in range(40)]
+    for payload in sent:
+        assert subscriber.offer(payload)
+    assert subscriber.backlog
+    taken = b""
+    while len(taken) < 120_000:
+        chunk = theirs.recv(1 << 16)
+        assert chunk
+        taken += chunk
+    assert taken == b"".join(sent)
+    gevent.sleep(0)
+    assert subscriber.backlog == b""
+    assert subscriber.offer(b"again")
+    assert theirs.recv(100) == b"again"
+    subscriber.stop_watching()
+    ours.close()
+    theirs.close()
+
+
+def test_a_backlog_is_bounded() -> None:
+    ours, theirs = pair()
+    subscriber = Subscriber(ours, Channel())
+    payload = b"x" * 10_000
+    offers = 0
+    while subscriber.offer(payload):
+        offers += 1
+        assert offers < 200
+    assert len(subscriber.backlog) <= MAX_BACKLOG_BYTES + len(payload)
+    subscriber.end("too slow")
+    subscriber.stop_watching()
+    ours.close()
+    theirs.close()
+
+
+def test_a_client_that_is_gone_is_noticed() -> None:
+    ours, theirs = pair()
+    theirs.close()
+    subscriber = Subscriber(ours, Channel())
+    assert not subscriber.offer(b"x")
+    ours.close()
