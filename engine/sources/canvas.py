@@ -3,7 +3,7 @@
 All sizes are metres; a sprite has ``SCALE`` pixels per metre at its finest level.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import cv2
@@ -23,6 +23,9 @@ MARGIN_M: Final = 0.25
 
 Colour = tuple[float, float, float]
 """Blue, green, red, 0 to 255."""
+
+Spot = tuple[float, float, float]
+"""A point in space, metres."""
 
 
 class Sprite(msgspec.Struct, frozen=True):
@@ -46,6 +49,13 @@ class Canvas:
         size = (int((top_m + MARGIN_M) * SCALE), int((right_m - left_m) * SCALE))
         self.pixels: npt.NDArray[np.uint8] = np.zeros((*size, 3), np.uint8)
         self.alpha: Luma = np.zeros(size, np.uint8)
+
+    def corners(self, place: Callable[[float, float], Spot]) -> tuple[Spot, Spot, Spot, Spot]:
+        """Return where its corners are, from top left clockwise; ``place`` puts (x, y) in space."""
+        height, width = self.alpha.shape
+        left, right = self.left_m, self.left_m + width / SCALE
+        top, bottom = self.top_m, self.top_m - height / SCALE
+        return place(left, top), place(right, top), place(right, bottom), place(left, bottom)
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         """Fill a polygon given in metres."""

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from engine.sources.canvas import MARGIN_M, Canvas, Colour, Sprite, rounded_corners
+from engine.sources.canvas import MARGIN_M, Canvas, Colour, Spot, Sprite, rounded_corners
 from engine.sources.plate_art import paint_plate, plate_size_m
-from engine.sources.traffic import Vehicle
+from engine.sources.traffic import CAMERA_HEIGHT_M, Vehicle
 
 LENGTH_M: Final = 4.2
 
@@ -17,19 +17,22 @@ _HALF_WIDTH_M = {"hatchback": 0.86, "saloon": 0.9, "suv": 0.94, "van": 0.95}
 _HEIGHT_M = {"hatchback": 1.46, "saloon": 1.42, "suv": 1.66, "van": 1.95}
 
 
-class Side(msgspec.Struct, frozen=True):
-    """A side of a vehicle; at height y it is ``half_m + lean * y`` from the middle."""
+class Panel(msgspec.Struct, frozen=True):
+    """A flat side of a vehicle and where its sprite's corners lie.
+
+    ``corners_m``: top left, top right, bottom right, bottom left of the sprite as (inward, up,
+    back) from the middle of the end that we see; inward is towards the middle of the road.
+    """
 
     sprite: Sprite
-    half_m: float
-    lean: float
+    corners_m: tuple[Spot, Spot, Spot, Spot]
 
 
 class Face(msgspec.Struct, frozen=True):
-    """A vehicle's end that we see, and its sides in the order to draw them."""
+    """A vehicle's end that we see, and its other sides in the order to draw them."""
 
     front: Sprite
-    sides: tuple[Side, Side]
+    panels: tuple[Panel, ...]
 
 
 def plate_rectangle_m(vehicle: Vehicle) -> tuple[float, float, float, float]:
@@ -51,7 +54,7 @@ def paint_vehicle(vehicle: Vehicle) -> Face:
     )
     canvas.picture(plate, paint_plate(vehicle.text, vehicle.region, rear=not vehicle.approaching))
     canvas.shadow(half)
-    return Face(canvas.sprite(), _sides(vehicle, half))
+    return Face(canvas.sprite(), _panels(vehicle, half))
 
 
 def _body(canvas: Canvas, vehicle: Vehicle, half: float) -> None:
@@ -112,32 +115,54 @@ def _rear_details(canvas: Canvas, vehicle: Vehicle, half: float) -> None:
     canvas.ellipse((0.0, 0.86), (0.04, 0.04), (190, 190, 190))
 
 
-def _sides(vehicle: Vehicle, half: float) -> tuple[Side, Side]:
-    """Paint flank and side windows, x from the near end (0) to the far end."""
+def _panels(vehicle: Vehicle, half: float) -> tuple[Panel, ...]:
+    """Paint flank and cabin, and the roof where the camera looks down on it."""
     height, waist = _HEIGHT_M[vehicle.kind], _waist_m(vehicle)
-    paint = _tinted(vehicle.paint_bgr, 0.72)
+    sill, roof = half * 0.94 - 0.05, _roof_m(vehicle, half) - 0.05
+    lean = (roof - sill) / (height - waist)
+    length = 3.9 if vehicle.kind in {"van", "suv"} else 3.2
+    flank, cabin = _paint_flank(vehicle), _paint_cabin(vehicle, length)
+    panels = [
+        Panel(flank.sprite(), flank.corners(lambda x, y: (half - 0.05, y, x))),
+        Panel(cabin.sprite(), cabin.corners(lambda x, y: (sill + lean * (y - waist), y, x))),
+    ]
+    if height < CAMERA_HEIGHT_M:
+        # One plain colour: a small square is stretched over the whole roof.
+        plain = Canvas(-0.1, 0.1, 0.2)
+        plain.polygon([(-0.1, 0), (-0.1, 0.2), (0.1, 0.2), (0.1, 0)], _tinted(vehicle.paint_bgr, 1))
+        back = (length - 0.5) / 0.2
+        spread = (roof + 0.02) / 0.1
+        corners = plain.corners(lambda x, y: (x * spread, height - 0.005, y * back))
+        panels.append(Panel(plain.sprite(), corners))
+    return tuple(panels)
+
+
+def _paint_flank(vehicle: Vehicle) -> Canvas:
+    """Paint the side below the windows, x from the near end (0) to the far end."""
+    waist = _waist_m(vehicle)
     flank = Canvas(-0.02, LENGTH_M + 0.02, waist + 0.04)
-    flank.rounded((0.0, 0.22, LENGTH_M, waist + 0.02), 0.1, paint)
+    flank.rounded((0.0, 0.22, LENGTH_M, waist + 0.02), 0.1, _tinted(vehicle.paint_bgr, 0.72))
     flank.shade(0.25, waist + 0.02, (0.75, 1.08))
     for x in (0.8, 3.4):
         flank.ellipse((x, 0.33), (0.37, 0.37), _tinted(vehicle.paint_bgr, 0.3))
         flank.ellipse((x, 0.31), (0.31, 0.31), (24, 24, 24))
         flank.ellipse((x, 0.31), (0.19, 0.19), (140, 140, 140))
+    return flank
+
+
+def _paint_cabin(vehicle: Vehicle, length: float) -> Canvas:
+    """Paint the side windows and the pillars between them."""
+    height, waist = _HEIGHT_M[vehicle.kind], _waist_m(vehicle)
     cabin = Canvas(-0.02, LENGTH_M, height)
-    length = 3.9 if vehicle.kind in {"van", "suv"} else 3.2
     cabin.polygon(
-        [(0.0, waist - 0.05), (0.0, height), (length - 0.5, height), (length, waist - 0.05)], paint
+        [(0.0, waist - 0.05), (0.0, height), (length - 0.5, height), (length, waist - 0.05)],
+        _tinted(vehicle.paint_bgr, 0.72),
     )
     for x0, x1 in ((0.1, 1.25), (1.35, 2.35)):
         cabin.polygon(
             [(x0, waist), (x0, height - 0.1), (x1, height - 0.1), (x1 + 0.05, waist)], (48, 42, 38)
         )
-    sill, roof = half * 0.94 - 0.05, _roof_m(vehicle, half) - 0.05
-    lean = (roof - sill) / (height - waist)
-    return (
-        Side(flank.sprite(), half - 0.05, 0.0),
-        Side(cabin.sprite(), sill - lean * waist, lean),
-    )
+    return cabin
 
 
 def _waist_m(vehicle: Vehicle) -> float:

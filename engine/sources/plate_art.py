@@ -32,7 +32,7 @@ def paint_plate(text: str, region: str, *, rear: bool) -> Bgr:
     left, top, bottom = round(width * 0.03), 0.16, 0.16
     if region == "us":
         plate[: round(height * 0.2)] = (150, 96, 40)
-        top, bottom = 0.27, 0.13
+        top, bottom = 0.31, 0.18
     elif region != "gb":
         band = round(width * 0.085)
         plate[:, :band] = (150, 60, 16)

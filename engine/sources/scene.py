@@ -17,12 +17,11 @@ import numpy.typing as npt
 
 from engine.sources.canvas import LEVELS, SCALE, Sprite
 from engine.sources.ground import paint_ground
-from engine.sources.paint import Face, Side, paint_vehicle, plate_rectangle_m
+from engine.sources.paint import Face, Panel, paint_vehicle, plate_rectangle_m
 from engine.sources.plate_art import plate_size_m
-from engine.sources.traffic import FAR_Z_M, NEAR_Z_M, Traffic, Vehicle
+from engine.sources.traffic import CAMERA_HEIGHT_M, FAR_Z_M, NEAR_Z_M, Traffic, Vehicle
 from engine.types import Bgr, Corners, Luma, Point
 
-CAMERA_HEIGHT_M: Final = 1.7
 HORIZON: Final = 0.16
 """Height of the horizon, as a share of the frame's height from the top."""
 
@@ -137,8 +136,8 @@ class DemoScene:
             z_m = vehicle.z_m(t_s)
             face = self._face(vehicle)
             fade = min(1.0, (FAR_Z_M - z_m) / (FAR_Z_M - _FADE_FROM_Z_M))
-            for side in face.sides:
-                self._draw_side(picture, plane, vehicle, side, (z_m, fade))
+            for panel in face.panels:
+                self._draw_panel(picture, plane, vehicle, panel, (z_m, fade))
             _draw_front(picture, plane, face.front, self._front_place(vehicle, z_m, zoom), fade)
         return picture
 
@@ -147,37 +146,22 @@ class DemoScene:
         x, y = self.projection.point(vehicle.x_m, 0.0, z_m)
         return x * zoom, y * zoom, self.projection.focal_px / z_m * zoom
 
-    def _draw_side(
-        self,
-        picture: Luma,
-        plane: int,
-        vehicle: Vehicle,
-        side: Side,
-        place: tuple[float, float],
+    def _draw_panel(
+        self, picture: Luma, plane: int, vehicle: Vehicle, panel: Panel, place: tuple[float, float]
     ) -> None:
-        """Warp a side that faces the road's middle onto the picture; place: distance, fade."""
+        """Warp a panel onto the picture; place: distance and fade of the vehicle."""
         z_m, fade = place
         zoom = 1.0 if plane == 0 else 0.5
-        sprite = side.sprite
         level = _level(self.projection.focal_px / z_m * zoom)
-        source = sprite.planes[plane][level]
+        source = panel.sprite.planes[plane][level]
         height, width = source.shape
-        shrunk = SCALE / 2**level
-        left_m, top_m = (at / SCALE for at in sprite.origin_px)
-        far_m, low_m = width / shrunk - left_m, height / shrunk - top_m
         inward = -math.copysign(1.0, vehicle.x_m)
-        target = np.array(
-            [
-                self.projection.point(
-                    vehicle.x_m + inward * (side.half_m + side.lean * y), y, z_m + x
-                )
-                for x, y in ((-left_m, top_m), (far_m, top_m), (far_m, -low_m), (-left_m, -low_m))
-            ],
-            np.float32,
-        ) * np.float32(zoom)
+        at = self.projection.point
+        spots = [at(vehicle.x_m + inward * x, y, z_m + z) for x, y, z in panel.corners_m]
+        target = np.array(spots, np.float32) * np.float32(zoom)
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
         matrix = cv2.getPerspectiveTransform(corners, target)
-        _warp(picture, (source, sprite.keeps[level]), matrix, target, fade)
+        _warp(picture, (source, panel.sprite.keeps[level]), matrix, target, fade)
 
     def _face(self, vehicle: Vehicle) -> Face:
         key = (vehicle.lane, vehicle.number)

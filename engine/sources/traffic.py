@@ -15,6 +15,7 @@ FAR_Z_M: Final = 90.0
 NEAR_Z_M: Final = 2.0
 """Where the camera has lost the whole vehicle."""
 
+CAMERA_HEIGHT_M: Final = 1.7
 SPEED_M_S: Final = 6.5
 LANE_X_M: Final = 1.45
 
