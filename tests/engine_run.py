@@ -150,12 +150,12 @@ class EngineRun:
         self._command = command
         self._outputs = (folder / f"{command}.out", folder / f"{command}.err")
         self.process: subprocess.Popen[bytes] | None = None
-        self.segments: set[Path] = set()
+        self.prefix = ""
+        """How the names of this run's shared memory begin."""
         self.port = 0
 
     def start(self) -> None:
         """Start it in a process group of its own and wait until it says that all is ready."""
-        before = leftovers.segments()
         with self._outputs[0].open("wb") as out, self._outputs[1].open("wb") as err:
             self.process = subprocess.Popen(
                 [PLATERING, self._command, "--config", str(self.config)],
@@ -166,7 +166,9 @@ class EngineRun:
                 cwd=self.folder,
             )
         wait_until(self._is_ready, READY_S, f"ready; it said {self.said()}")
-        self.segments = leftovers.segments() - before
+        links = [str(fd.readlink()) for fd in Path(f"/proc/{self.pid}/fd").iterdir()]
+        (lock,) = [link for link in links if re.search(r"/platering\.\w+\.lock$", link)]
+        self.prefix = lock.removesuffix("lock")
 
     def _is_ready(self) -> bool:
         assert self.process is not None
@@ -258,8 +260,12 @@ class EngineRun:
     def assert_nothing_left(self) -> None:
         """Assert that no process, segment or socket of this run is there any more."""
         assert not self.living(), self.living()
-        assert not {path for path in self.segments if path.exists()}
+        assert not self.segments()
         assert not leftovers.sockets(self.folder)
+
+    def segments(self) -> set[Path]:
+        """Return the files of shared memory that this run has, or left behind."""
+        return {path for path in leftovers.segments() if str(path).startswith(self.prefix)}
 
     def living(self) -> dict[int, str]:
         """Return pid and command line of the processes that belong to this run's folder.

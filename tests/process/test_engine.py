@@ -101,7 +101,7 @@ def _assert_everywhere(run: EngineRun, plates: Plates, last: dict[str, Sighting]
     }
     best = next(iter(last.values()))
     assert run.get(f"/api/v1/sightings/{best.id}/crop.jpg")[:3] == b"\xff\xd8\xff"
-    assert b"EventSource" in run.get("/") + run.get("/ui/live.js")
+    assert b"EventSource" in run.get("/") + run.get("/ui/feed.js")
     assert json.loads(run.get("/healthz")) == {"status": "ok", "redis": True, "engine": True}
     metrics = run.metrics()
     assert metrics["platering_sightings_total{demo}"] == len(last)
