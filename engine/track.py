@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from engine import voting
-from engine.types import Box, Evidence, FrameStamp, PathPoint, Phase, PlateRead, Sighting
+from engine.types import Box, Evidence, PathPoint, Phase, PlateRead, Sighting
 from engine.voting import Ballot
 
 NS_PER_MS: Final = 1_000_000
@@ -39,6 +39,8 @@ class Track(msgspec.Struct, kw_only=True):
     """Reads before it is announced."""
     plate: str
     ballots: dict[str, Ballot]
+    weight: float = 0.0
+    """Of all ballots ever cast."""
     box: Box
     speed: tuple[float, float] = (0.0, 0.0)
     """Pixels a second, to the right and down."""
@@ -80,16 +82,15 @@ class Track(msgspec.Struct, kw_only=True):
         down = to_y - y - self.speed[1] * ahead_s
         return math.hypot(across, down) / max(self.box.width, box.width, 1.0)
 
-    def add(self, read: PlateRead, stamp: FrameStamp, now_ns: int) -> None:
-        """Take a read of the same vehicle."""
-        at_ns = stamp.captured_unix_ns
-        if read.plate != self.plate or not self.reads:
-            voting.cast(self.ballots, read)
-            self.plate = voting.elect(self.ballots)
-        else:
-            voting.cast(self.ballots, read)  # more weight for the winner changes no winner
+    def add(self, read: PlateRead, box: Box, at_ns: int, now_ns: int) -> None:
+        """Take a read of the same vehicle, captured at ``at_ns``."""
+        self.weight += voting.cast(self.ballots, read)
+        if read.plate != self.plate:
+            said = self.ballots.get(self.plate)
+            if said is None or 2 * said.weight <= self.weight:  # else more than half say the same
+                self.plate = voting.elect(self.ballots)
         if self.reads == 0 or at_ns > self.last_ns:
-            self._move(read.box, at_ns)
+            self._move(box, at_ns)
         self.reads += 1
         self.frames += 1
         self.first_ns = min(self.first_ns, at_ns)
@@ -104,6 +105,7 @@ class Track(msgspec.Struct, kw_only=True):
     def absorb(self, other: "Track") -> None:
         """Take over all of another track that proved to be the same passage."""
         voting.merge(self.ballots, other.ballots)
+        self.weight += other.weight
         self.plate = voting.elect(self.ballots)
         self.reads += other.reads
         self.frames += other.frames

@@ -12,7 +12,6 @@ same id. Its final is not repeated then; a revision tells the new times and coun
 
 import hashlib
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Final
@@ -20,26 +19,13 @@ from typing import Final
 import msgspec
 
 from engine.config import TrackerSettings
-from engine.plates import distance
+from engine.lane import Lane, Spot, good_spots, introduce
 from engine.track import NS_PER_MS, NS_PER_S, Event, Track
-from engine.types import Box, Evidence, FrameReads, FrameStamp, Phase, PlateRead
+from engine.types import Evidence, FrameReads, FrameStamp, Phase
 
-_SAME_TEXT: Final = 0.35
-"""Texts this near are one plate, wherever and whenever they were read: one look-alike."""
-_NEAR_TEXT: Final = 1.0
-"""Texts this near are one plate if the vehicle can have moved there: one misreading."""
-_OVERLAID_TEXT: Final = 2.5
-"""Texts this near are one plate if they were read at the same place right after each other."""
-_OVERLAID_WIDTHS: Final = 0.6
-_OVERLAID_NS: Final = 600 * NS_PER_MS
-_REACH_WIDTHS: Final = 1.0
-_REACH_WIDTHS_PER_S: Final = 6.0
 _REVISE_EVERY_NS: Final = 500 * NS_PER_MS
 _TIME_JUMP_NS: Final = 30 * NS_PER_S
 """A frame this much older than the newest one means that the camera's clock was set back."""
-_EDGE_WIDTHS: Final = 0.02
-"""A plate this near to the frame's edge, in its own widths, is cut by it."""
-_REMEMBERED_FRAMES: Final = 256
 _REMEMBERED_TRACKS: Final = 1_000
 
 
@@ -86,42 +72,6 @@ class SightingIds:
         return str(uuid.UUID(int=bits))
 
 
-class _Lane:
-    """One camera's tracks and its clock."""
-
-    def __init__(self) -> None:
-        self.open: dict[str, Track] = {}
-        self.closed: dict[str, Track] = {}
-        self.by_text: dict[str, Track] = {}
-        self.high_ns = 0
-        self.heard_ns = 0
-        self.quiet_until_ns = 0
-        """No open track is due for closing or announcing before this camera time."""
-        self._frames: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_FRAMES)
-        self._known: set[tuple[int, int]] = set()
-
-    def now_ns(self, clock_ns: int) -> int:
-        """Return the camera's time now."""
-        return self.high_ns + max(0, clock_ns - self.heard_ns)
-
-    def is_repeat(self, stamp: FrameStamp) -> bool:
-        """Tell whether this frame was here before, and remember it."""
-        key = (stamp.generation, stamp.captured_unix_ns)
-        if key in self._known:
-            return True
-        if len(self._frames) == _REMEMBERED_FRAMES:
-            self._known.discard(self._frames[0])
-        self._frames.append(key)
-        self._known.add(key)
-        return False
-
-    def drop(self, track: Track) -> None:
-        """Take a track out of the open ones."""
-        self.open.pop(track.id, None)
-        if self.by_text.get(track.plate) is track:
-            del self.by_text[track.plate]
-
-
 class Tracker:
     """Turns reads into events about sightings; one thread."""
 
@@ -139,7 +89,7 @@ class Tracker:
         self._max_gap_ns = int(settings.max_gap_s * NS_PER_S)
         self._announce_ns = int(settings.announce_after_s * NS_PER_S)
         self._reappear_ns = int(settings.reappear_after_s * NS_PER_S)
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._evidence: dict[str, Evidence] = {}
         self._dirty: dict[str, Track] = {}
         self._new_evidence: set[str] = set()
@@ -155,34 +105,32 @@ class Tracker:
         ``clock_ns``: our own clock, nanoseconds UTC that never run backwards.
         """
         stamp = frame.stamp
-        lane = self._lanes.setdefault(stamp.camera, _Lane())
+        lane = self._lanes.setdefault(stamp.camera, Lane(self._max_gap_ns))
         if lane.is_repeat(stamp):
             return Fed(repeated=True)
-        events: list[Event] = []
-        if stamp.captured_unix_ns < lane.high_ns - _TIME_JUMP_NS:
-            for track in list(lane.open.values()):
-                events += self._close(lane, track)
-            lane.closed.clear()
-            lane.high_ns = lane.quiet_until_ns = 0
+        events = self._set_back(lane, stamp)
         lane.high_ns = max(lane.high_ns, stamp.captured_unix_ns)
         lane.heard_ns = clock_ns
         rules = self._rules.get(stamp.camera, Rules())
-        kept = _distinct(
-            [
-                i
-                for i, r in enumerate(frame.reads)
-                if r.confidence >= rules.min_confidence and r.plate and not _is_cut(r.box, stamp)
-            ],
-            frame.reads,
-        )
+        spots = good_spots(frame, rules.min_confidence)
         events += self._sweep(lane, clock_ns)
-        touched = self._associate(lane, frame, kept, origin)
-        for index, track in touched.items():
-            self._add(lane, track, frame, index, clock_ns)
+        touched = lane.associate(spots, stamp.captured_unix_ns)
+        born = [
+            (spot.index, self._bear(lane, frame, spot, origin, rules.min_reads))
+            for spot in spots
+            if spot.index not in touched
+        ]
+        for index, track in born:
+            lane.take_in(track)
+            touched[index] = track
+        if len(touched) > 1:
+            introduce(touched.values())
+        for spot in spots:
+            self._add(lane, touched[spot.index], frame, spot, clock_ns)
         for track in touched.values():
             if track.id in lane.open:
                 events += self._announce(lane, track, clock_ns)
-        return Fed(events, len(kept), len(frame.reads) - len(kept))
+        return Fed(events, len(spots), len(frame.reads) - len(spots))
 
     def tick(self, clock_ns: int) -> list[Event]:
         """Return what time alone has brought: announcements that are due, and finals."""
@@ -215,85 +163,48 @@ class Tracker:
         the reads of the meantime. Longer ago, the next ``tick`` says the finals.
         """
         for track, evidence in tracks:
-            lane = self._lanes.setdefault(track.camera, _Lane())
-            (lane.closed if track.final and not track.changed else lane.open)[track.id] = track
+            lane = self._lanes.setdefault(track.camera, Lane(self._max_gap_ns))
+            if track.final and not track.changed:
+                lane.closed[track.id] = track
+            else:
+                lane.take_in(track)
+                self._evidence[track.id] = evidence
             lane.high_ns = max(lane.high_ns, track.last_ns)
             lane.heard_ns = max(lane.heard_ns, track.seen_ns)
-            if track.id in lane.open:
-                lane.by_text[track.plate] = track
-                self._evidence[track.id] = evidence
         for lane in self._lanes.values():
             if clock_ns - lane.heard_ns < self._reappear_ns:
                 lane.heard_ns = clock_ns
 
-    # --- which track a read belongs to --------------------------------------------------------
+    # --- reads and tracks ---------------------------------------------------------------------
 
-    def _associate(
-        self, lane: _Lane, frame: FrameReads, kept: list[int], origin: str
-    ) -> dict[int, Track]:
-        """Return a track, old or new, for each read; no track twice in one frame."""
-        at_ns = frame.stamp.captured_unix_ns
-        chosen: dict[int, Track] = {}
-        taken: set[str] = set()
-        rest: list[int] = []
-        for index in kept:
-            same = lane.by_text.get(frame.reads[index].plate)
-            if same is None or same.id in taken or same.gap_ns(at_ns) > self._max_gap_ns:
-                rest.append(index)
-            else:
-                chosen[index] = same
-                taken.add(same.id)
-        offers = sorted(
-            (cost, index, track.id)
-            for index in rest
-            for track in lane.open.values()
-            if track.id not in taken
-            and (cost := self._cost(track, frame.reads[index], at_ns)) is not None
-        )
-        for _cost, index, track_id in offers:
-            if index not in chosen and track_id not in taken:
-                chosen[index] = lane.open[track_id]
-                taken.add(track_id)
-        born = {i: self._bear(lane, frame, i, origin) for i in kept if i not in chosen}
-        lane.open |= {track.id: track for track in born.values()}
-        chosen |= born
-        for track in chosen.values() if len(chosen) > 1 else ():
-            for other in chosen.values():
-                if other is not track:
-                    track.meet(other.id)
-        return chosen
+    def _set_back(self, lane: Lane, stamp: FrameStamp) -> list[Event]:
+        """End everything if the camera's clock was set back: its times no longer compare."""
+        if stamp.captured_unix_ns >= lane.high_ns - _TIME_JUMP_NS:
+            return []
+        events: list[Event] = []
+        for track in list(lane.open.values()):
+            events += self._close(lane, track)
+        for track in lane.closed.values():
+            self._forget(track)
+        lane.closed.clear()
+        lane.high_ns = lane.quiet_until_ns = 0
+        return events
 
-    def _cost(self, track: Track, read: PlateRead, at_ns: int) -> float | None:
-        """Return how badly a read fits a track, None where it cannot be the same vehicle."""
-        gap_ns = track.gap_ns(at_ns)
-        if gap_ns > self._max_gap_ns:
-            return None
-        offset = track.offset_widths(read.box, at_ns)
-        if offset > _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S:
-            return None
-        overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
-        limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT
-        apart = distance(track.plate, read.plate, limit)
-        return None if apart > limit else apart + 0.1 * offset
-
-    def _bear(self, lane: _Lane, frame: FrameReads, index: int, origin: str) -> Track:
+    def _bear(
+        self, lane: Lane, frame: FrameReads, spot: Spot, origin: str, min_reads: int
+    ) -> Track:
         """Make a track for a read that fits none."""
-        read, at_ns = frame.reads[index], frame.stamp.captured_unix_ns
-        rules = self._rules.get(frame.stamp.camera, Rules())
-        shadowed = any(
-            track.gap_ns(at_ns) <= self._max_gap_ns
-            and track.offset_widths(read.box, at_ns) <= _REACH_WIDTHS
-            for track in lane.open.values()
-        )
+        read, at_ns = spot.read, frame.stamp.captured_unix_ns
+        shadowed = lane.is_shadowed(spot.box, at_ns)
         return Track(
             id=self._new_id(at_ns),
             camera=frame.stamp.camera,
             origin=origin,
             # a plate read where another one just was may be a misreading: one read is not enough
-            needed=max(rules.min_reads, 2 if shadowed else 1),
+            needed=max(min_reads, 2 if shadowed else 1),
             plate=read.plate,
             ballots={},
-            box=read.box,
+            box=spot.box,
             first_ns=at_ns,
             last_ns=at_ns,
             best_ns=at_ns,
@@ -303,19 +214,19 @@ class Tracker:
             recognizer_version=frame.recognizer_version,
         )
 
-    def _add(self, lane: _Lane, track: Track, frame: FrameReads, index: int, clock_ns: int) -> None:
+    def _add(self, lane: Lane, track: Track, frame: FrameReads, spot: Spot, clock_ns: int) -> None:
         """Give a read to its track; keep its pictures if they are the best so far."""
-        read, text = frame.reads[index], track.plate
-        better = read.confidence > track.best_confidence
-        track.add(read, frame.stamp, clock_ns)
-        if text != track.plate and lane.by_text.get(text) is track:
-            del lane.by_text[text]
-        lane.by_text[track.plate] = track
+        text, better = track.plate, spot.read.confidence > track.best_confidence
+        track.add(spot.read, spot.box, frame.stamp.captured_unix_ns, clock_ns)
+        if text != track.plate:
+            lane.renamed(track, text)
         self._dirty[track.id] = track
-        due_ns = track.first_ns + self._announce_ns if track.revision == 0 else track.last_ns
+        due_ns = track.last_ns + self._max_gap_ns
+        if track.revision == 0:
+            due_ns = min(due_ns, track.first_ns + self._announce_ns)
         lane.quiet_until_ns = min(lane.quiet_until_ns, due_ns)
         if better or not track.has_crop:
-            crop = frame.crops[index] if index < len(frame.crops) else b""
+            crop = frame.crops[spot.index] if spot.index < len(frame.crops) else b""
             self._keep_evidence(track, Evidence(crop, frame.frame_jpeg))
 
     def _keep_evidence(self, track: Track, new: Evidence) -> None:
@@ -332,7 +243,7 @@ class Tracker:
 
     # --- what there is to tell ---------------------------------------------------------------
 
-    def _sweep(self, lane: _Lane, clock_ns: int) -> list[Event]:
+    def _sweep(self, lane: Lane, clock_ns: int) -> list[Event]:
         """Close what has passed, announce what is due, forget what is long gone."""
         now_ns = lane.now_ns(clock_ns)
         if now_ns < lane.quiet_until_ns:
@@ -350,7 +261,7 @@ class Tracker:
         lane.quiet_until_ns = self._next_due_ns(lane, now_ns)
         return events
 
-    def _next_due_ns(self, lane: _Lane, now_ns: int) -> int:
+    def _next_due_ns(self, lane: Lane, now_ns: int) -> int:
         """Return the camera time before which nothing can be due."""
         due = [now_ns + self._max_gap_ns]
         due += [track.last_ns + self._max_gap_ns for track in lane.open.values()]
@@ -361,7 +272,7 @@ class Tracker:
         ]
         return min(due)
 
-    def _announce(self, lane: _Lane, track: Track, clock_ns: int) -> list[Event]:
+    def _announce(self, lane: Lane, track: Track, clock_ns: int) -> list[Event]:
         """Say that a plate is there, or that its text changed, when it is time."""
         if track.revision:
             if track.plate == track.announced or track.last_ns - track.told_ns < _REVISE_EVERY_NS:
@@ -374,7 +285,7 @@ class Tracker:
             return []
         return self._confirm(lane, track, Phase.PROVISIONAL)
 
-    def _close(self, lane: _Lane, track: Track) -> list[Event]:
+    def _close(self, lane: Lane, track: Track) -> list[Event]:
         """End a track: its final, or nothing where it never had reads enough."""
         if track.id not in lane.open:
             return []
@@ -392,45 +303,24 @@ class Tracker:
         self._put_aside(lane, track)
         return events
 
-    def _confirm(self, lane: _Lane, track: Track, phase: Phase) -> list[Event]:
+    def _confirm(self, lane: Lane, track: Track, phase: Phase) -> list[Event]:
         """Announce a track for the first time, unless it continues one that is known."""
-        known = self._twin(lane, track)
+        known = lane.twin(track, self._reappear_ns)
         if known is None:
             events = [self._tell(track, phase)]
             if phase is Phase.FINAL:
                 self._put_aside(lane, track)
             return events
         lane.drop(track)
-        if known.id in lane.closed:
-            lane.open[known.id] = lane.closed.pop(known.id)
-        elif lane.by_text.get(known.plate) is known:
-            del lane.by_text[known.plate]
+        text = known.plate
         known.absorb(track)
-        lane.by_text[known.plate] = known
+        lane.take_in(known)
+        lane.renamed(known, text)
         self._dirty[known.id] = known
         if track.best_confidence >= known.best_confidence and track.id in self._evidence:
             self._keep_evidence(known, self._evidence[track.id])
         self._forget(track)
         return self._close(lane, known) if phase is Phase.FINAL else []
-
-    def _twin(self, lane: _Lane, track: Track) -> Track | None:
-        """Return the announced track that this one continues, None where it is a new vehicle."""
-        best: tuple[float, Track] | None = None
-        for known in (*lane.open.values(), *lane.closed.values()):
-            if known is track or not known.revision or known.id in track.met:
-                continue
-            gap_ns = max(0, track.first_ns - known.last_ns, known.first_ns - track.last_ns)
-            if gap_ns > self._reappear_ns:
-                continue
-            overlaid = (
-                gap_ns <= _OVERLAID_NS
-                and known.offset_widths(track.box, track.last_ns) <= _OVERLAID_WIDTHS
-            )
-            limit = _OVERLAID_TEXT if overlaid else _SAME_TEXT
-            apart = distance(known.plate, track.plate, limit)
-            if apart <= limit and (best is None or apart < best[0]):
-                best = apart, known
-        return best[1] if best else None
 
     def _tell(self, track: Track, phase: Phase) -> Event:
         """Make the next event of a track."""
@@ -439,7 +329,7 @@ class Tracker:
         track.evidence_told = True
         return Event(track.tell(phase, self._node), evidence)
 
-    def _put_aside(self, lane: _Lane, track: Track) -> None:
+    def _put_aside(self, lane: Lane, track: Track) -> None:
         """Keep a closed track for the time in which it may reappear; its pictures are told."""
         lane.drop(track)
         lane.closed[track.id] = track
@@ -451,28 +341,3 @@ class Tracker:
         self._evidence.pop(track.id, None)
         self._dirty.pop(track.id, None)
         self._gone[track.id] = None
-
-
-def _is_cut(box: Box, stamp: FrameStamp) -> bool:
-    """Tell whether the edge of the frame cuts a plate off: then its text is only a part of it."""
-    if not (stamp.width_px and stamp.height_px):
-        return False
-    near = _EDGE_WIDTHS * box.width
-    right, bottom = stamp.width_px - near, stamp.height_px - near
-    inside = near <= box.x <= right - box.width and near <= box.y <= bottom - box.height
-    return not inside
-
-
-def _distinct(kept: list[int], reads: tuple[PlateRead, ...]) -> list[int]:
-    """Drop reads that overlap a surer one of the same frame: one plate found twice."""
-    if len(kept) < 2:
-        return kept
-    chosen: list[int] = []
-    for index in sorted(kept, key=lambda index: -reads[index].confidence):
-        read = reads[index]
-        if all(
-            read.plate != reads[other].plate and read.box.iou(reads[other].box) < 0.5
-            for other in chosen
-        ):
-            chosen.append(index)
-    return sorted(chosen)

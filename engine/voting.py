@@ -34,18 +34,22 @@ def weight_of(confidence: float) -> float:
     return -math.log1p(-min(max(confidence / 100.0, 0.01), _SUREST))
 
 
-def cast(ballots: dict[str, Ballot], read: PlateRead) -> None:
-    """Count a read's text and, for little, its next candidates."""
+def cast(ballots: dict[str, Ballot], read: PlateRead) -> float:
+    """Count a read's text and, for little, its next candidates; return the weight added."""
     ballot = _ballot(ballots, read.plate)
-    ballot.weight += weight_of(read.confidence)
+    added = weight_of(read.confidence)
+    ballot.weight += added
     ballot.reads += 1
     ballot.confidence = max(ballot.confidence, read.confidence)
     for other in read.candidates[1 : 1 + _OTHERS]:
         if other.plate != read.plate:
-            _ballot(ballots, other.plate).weight += _OTHERS_SHARE * weight_of(other.confidence)
+            little = _OTHERS_SHARE * weight_of(other.confidence)
+            _ballot(ballots, other.plate).weight += little
+            added += little
     if len(ballots) > MAX_TEXTS:
         for text in sorted(ballots, key=lambda text: ballots[text].weight)[:-MAX_TEXTS]:
             del ballots[text]
+    return added
 
 
 def merge(ballots: dict[str, Ballot], others: dict[str, Ballot]) -> None:

@@ -15,7 +15,8 @@ FLOORS = """
     errors types plates logs console
     config shm voting embedded_redis store evidence motion sources
     board sections amendments recognizers track
-    messages tracker store_writer
+    messages lane store_writer
+    tracker
     process ring_memory spool reads_channel ingest_channel
     ring reaper children quarantine control sinks watchlists
     decoder worker publisher plane resources

@@ -1,0 +1,220 @@
+"""One camera's tracks: its clock, and which track a read belongs to."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from operator import attrgetter, ne
+from typing import Final
+
+import msgspec
+
+from engine.plates import distance
+from engine.track import NS_PER_MS, NS_PER_S, Track
+from engine.types import Box, FrameReads, FrameStamp, PlateRead
+
+_SAME_TEXT: Final = 0.35
+"""Texts this near are one plate, wherever and whenever they were read: one look-alike."""
+_NEAR_TEXT: Final = 1.0
+"""Texts this near are one plate if the vehicle can have moved there: one misreading."""
+_OVERLAID_TEXT: Final = 2.5
+"""Texts this near are one plate if they were read at the same place right after each other."""
+_OVERLAID_WIDTHS: Final = 0.6
+_OVERLAID_NS: Final = 600 * NS_PER_MS
+_REACH_WIDTHS: Final = 1.0
+_REACH_WIDTHS_PER_S: Final = 6.0
+_NEIGHBOUR_WIDTHS: Final = 3.0
+_EDGE_WIDTHS: Final = 0.02
+"""A plate this near to the frame's edge, in its own widths, is cut by it."""
+_SAME_PLACE_IOU: Final = 0.5
+_REMEMBERED_FRAMES: Final = 256
+
+
+class Spot(msgspec.Struct, frozen=True):
+    """A read that is good enough, where it is, and its place among the frame's reads."""
+
+    index: int
+    read: PlateRead
+    box: Box
+
+
+def good_spots(frame: FrameReads, min_confidence: float) -> list[Spot]:
+    """Return the reads that are sure enough, whole, and each plate only once."""
+    spots = [
+        Spot(index, read, box)
+        for index, read in enumerate(frame.reads)
+        if read.plate
+        and read.confidence >= min_confidence
+        and not _is_cut(box := read.box, frame.stamp)
+    ]
+    return _distinct(spots) if len(spots) > 1 else spots
+
+
+class Lane:
+    """One camera's tracks and its clock."""
+
+    def __init__(self, max_gap_ns: int) -> None:
+        self.open: dict[str, Track] = {}
+        self.closed: dict[str, Track] = {}
+        self.high_ns = 0
+        """The newest capture time."""
+        self.heard_ns = 0
+        """Our own clock when the camera was last heard."""
+        self.quiet_until_ns = 0
+        """No open track is due for closing or announcing before this camera time."""
+        self._max_gap_ns = max_gap_ns
+        self._by_text: dict[str, Track] = {}
+        self._frames: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_FRAMES)
+        self._known: set[tuple[int, int]] = set()
+
+    def now_ns(self, clock_ns: int) -> int:
+        """Return the camera's time now."""
+        return self.high_ns + max(0, clock_ns - self.heard_ns)
+
+    def is_repeat(self, stamp: FrameStamp) -> bool:
+        """Tell whether this frame was here before, and remember it."""
+        key = (stamp.generation, stamp.captured_unix_ns)
+        if key in self._known:
+            return True
+        if len(self._frames) == _REMEMBERED_FRAMES:
+            self._known.discard(self._frames[0])
+        self._frames.append(key)
+        self._known.add(key)
+        return False
+
+    def take_in(self, track: Track) -> None:
+        """Make a track one of the open ones."""
+        self.closed.pop(track.id, None)
+        self.open[track.id] = track
+        self._by_text[track.plate] = track
+
+    def renamed(self, track: Track, text: str) -> None:
+        """Note that a track's text is no longer ``text``."""
+        if self._by_text.get(text) is track:
+            del self._by_text[text]
+        self._by_text[track.plate] = track
+
+    def drop(self, track: Track) -> None:
+        """Take a track out of the open ones."""
+        self.open.pop(track.id, None)
+        if self._by_text.get(track.plate) is track:
+            del self._by_text[track.plate]
+
+    def associate(self, spots: list[Spot], at_ns: int) -> dict[int, Track]:
+        """Return the open track of each spot that has one, by index; no track twice."""
+        chosen: dict[int, Track] = {}
+        taken: set[str] = set()
+        rest: list[Spot] = []
+        for spot in spots:
+            same = self._by_text.get(spot.read.plate)
+            if same is None or same.id in taken or same.gap_ns(at_ns) > self._max_gap_ns:
+                rest.append(spot)
+            else:
+                chosen[spot.index] = same
+                taken.add(same.id)
+        offers = sorted(
+            (cost, spot.index, track.id)
+            for spot in rest
+            for track in self._within_reach(spot.box, at_ns)
+            if track.id not in taken
+            and (cost := self._cost(track, spot.read.plate, spot.box, at_ns)) is not None
+        )
+        for _cost, index, track_id in offers:
+            if index not in chosen and track_id not in taken:
+                chosen[index] = self.open[track_id]
+                taken.add(track_id)
+        return chosen
+
+    def is_shadowed(self, box: Box, at_ns: int) -> bool:
+        """Tell whether an open track is at this place now."""
+        return any(
+            track.offset_widths(box, at_ns) <= _REACH_WIDTHS
+            for track in self._within_reach(box, at_ns)
+        )
+
+    def twin(self, track: Track, reappear_ns: int) -> Track | None:
+        """Return the announced track that this one continues, None where it is a new vehicle."""
+        best: tuple[float, str, Track] | None = None
+        for known in (*self.open.values(), *self.closed.values()):
+            if known is track or not known.revision or known.id in track.met:
+                continue
+            gap_ns = max(0, track.first_ns - known.last_ns, known.first_ns - track.last_ns)
+            if gap_ns > reappear_ns:
+                continue
+            overlaid = (
+                gap_ns <= _OVERLAID_NS
+                and known.offset_widths(track.box, track.last_ns) <= _OVERLAID_WIDTHS
+            )
+            if not overlaid and not _one_look_alike_at_most(known.plate, track.plate):
+                continue
+            limit = _OVERLAID_TEXT if overlaid else _SAME_TEXT
+            apart = distance(known.plate, track.plate, limit)
+            if apart <= limit and (best is None or (apart, known.id) < best[:2]):
+                best = apart, known.id, known
+        return best[2] if best else None
+
+    def _within_reach(self, box: Box, at_ns: int) -> Iterator[Track]:
+        """Yield the open tracks whose plate can be near this box, roughly: this must be fast."""
+        middle, width = box.x + box.width / 2, max(box.width, 1.0)
+        for track in self.open.values():
+            gap_ns = at_ns - track.last_ns
+            if gap_ns < 0:
+                gap_ns = max(0, track.first_ns - at_ns)
+            if gap_ns > self._max_gap_ns:
+                continue
+            gap_s = gap_ns / NS_PER_S
+            there = track.box
+            reach = (_REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_s) * max(there.width, width)
+            if abs(there.x + there.width / 2 - middle) <= reach + abs(track.speed[0]) * gap_s:
+                yield track
+
+    def _cost(self, track: Track, plate: str, box: Box, at_ns: int) -> float | None:
+        """Return how badly a read fits a track, None where it cannot be the same vehicle."""
+        gap_ns = track.gap_ns(at_ns)
+        offset = track.offset_widths(box, at_ns)
+        if offset > _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S:
+            return None
+        overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
+        limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT
+        apart = distance(track.plate, plate, limit)
+        return None if apart > limit else apart + 0.1 * offset
+
+
+def introduce(tracks: Iterable[Track]) -> None:
+    """Let neighbours that were in one frame know of each other: they are different vehicles."""
+    row = sorted(tracks, key=attrgetter("box.x"))
+    for place, track in enumerate(row):
+        for other in row[place + 1 :]:
+            if other.box.x - track.box.x > _NEIGHBOUR_WIDTHS * track.box.width:
+                break
+            track.meet(other.id)
+            other.meet(track.id)
+
+
+def _one_look_alike_at_most(one: str, other: str) -> bool:
+    """Tell quickly whether two texts may be within ``_SAME_TEXT``: two look-alikes are beyond."""
+    return len(one) == len(other) and sum(map(ne, one, other)) <= 1
+
+
+def _is_cut(box: Box, stamp: FrameStamp) -> bool:
+    """Tell whether the edge of the frame cuts a plate off: then its text is only a part of it."""
+    if not (stamp.width_px and stamp.height_px):
+        return False
+    near = _EDGE_WIDTHS * box.width
+    right, bottom = stamp.width_px - near, stamp.height_px - near
+    inside = near <= box.x <= right - box.width and near <= box.y <= bottom - box.height
+    return not inside
+
+
+def _distinct(spots: list[Spot]) -> list[Spot]:
+    """Drop reads that overlap a surer one of the same frame: one plate found twice."""
+    chosen: list[Spot] = []
+    texts: set[str] = set()
+    for spot in sorted(spots, key=lambda spot: -spot.read.confidence):
+        box = spot.box
+        if spot.read.plate not in texts and not any(
+            abs(box.x - other.box.x) < other.box.width + box.width
+            and box.iou(other.box) >= _SAME_PLACE_IOU
+            for other in chosen
+        ):
+            chosen.append(spot)
+            texts.add(spot.read.plate)
+    return sorted(chosen, key=lambda spot: spot.index)
