@@ -11,6 +11,7 @@ from api.cameras import CameraRoom
 from api.engine_link import EngineLink
 from api.feed import Feed
 from api.hub import Hub
+from api.problems import ProblemError
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.errors import SinkError
@@ -102,6 +103,13 @@ def create_app(front: Front) -> Flask:
         """This process answers; says whether Redis and the engine do, too."""
         found = _health(front)
         return Response(msgspec.json.encode(found), mimetype="application/json")
+
+    @app.before_request
+    def refuse_strangers() -> None:
+        """Refuse what another site's page makes a browser send."""
+        strange = request.headers.get("Sec-Fetch-Site", "") in {"cross-site", "same-site"}
+        if strange and request.method not in {"GET", "HEAD", "OPTIONS"}:
+            raise ProblemError(403, "pages of other sites may not post here")
 
     @app.after_request
     def finish(response: Response) -> Response:

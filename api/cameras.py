@@ -23,6 +23,7 @@ WINDOW_S: Final = 5.0
 SAMPLE_S: Final = 1.0
 SNAPSHOT_FRESH_S: Final = 0.4
 """Pages that ask within this time share one picture."""
+UNWATCHED_S: Final = 5.0
 SNAPSHOT_WIDTH_PX: Final = 640
 JPEG_QUALITY: Final = 75
 
@@ -56,20 +57,15 @@ class CameraList(msgspec.Struct, frozen=True):
 
 
 class Rates:
-    """The ledger's last few seconds, sampled by one greenlet."""
+    """The ledger's last few seconds."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self._samples: deque[tuple[float, Words]] = deque(maxlen=1 + int(WINDOW_S / SAMPLE_S))
-        self._sample()
+        self.sample()
 
-    def run(self) -> None:
-        """Sample for ever."""
-        while True:
-            gevent.sleep(SAMPLE_S)
-            self._sample()
-
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Remember the ledger of now."""
         self._samples.append((time.monotonic(), self._board.ledger()))
 
     @property
@@ -92,11 +88,13 @@ class Snapshots:
     def __init__(self) -> None:
         self._readers: dict[str, tuple[RingHandle, RingReader]] = {}
         self._pictures: dict[str, tuple[float, bytes]] = {}
+        self._asked: dict[str, float] = {}
 
     def take(self, camera: str, handle: RingHandle) -> bytes:
         """Return a JPEG at most ``SNAPSHOT_WIDTH_PX`` wide, or nothing while there is no frame."""
+        now = self._asked[camera] = time.monotonic()
         taken, picture = self._pictures.get(camera, (0.0, b""))
-        if time.monotonic() - taken < SNAPSHOT_FRESH_S:
+        if now - taken < SNAPSHOT_FRESH_S:
             return picture
         reader = self._reader(camera, handle)
         found = reader.snapshot() if reader is not None else None
@@ -112,15 +110,26 @@ class Snapshots:
         known = self._readers.get(camera)
         if known is not None and known[0] == handle:
             return known[1]
-        if known is not None:
-            del self._readers[camera]
-            known[1].close()
+        self._detach(camera)
         try:
             reader = RingReader(handle)
         except RingError:  # removed between the supervisor's answer and now
             return None
         self._readers[camera] = (handle, reader)
         return reader
+
+    def let_go(self) -> None:
+        """Unmap the rings that nobody looks at: a ring that was removed must not stay mapped."""
+        oldest = time.monotonic() - UNWATCHED_S
+        for camera in [name for name, asked in self._asked.items() if asked < oldest]:
+            del self._asked[camera]
+            self._pictures.pop(camera, None)
+            self._detach(camera)
+
+    def _detach(self, camera: str) -> None:
+        known = self._readers.pop(camera, None)
+        if known is not None:
+            known[1].close()
 
 
 def _encode(luma: Luma) -> bytes:
@@ -140,8 +149,15 @@ class CameraRoom:
         """Take the configured names for the time in which the supervisor does not answer."""
         self._engine = engine
         self._names = names
-        self.rates = Rates(board)
+        self._rates = Rates(board)
         self._snapshots = Snapshots()
+
+    def run(self) -> None:
+        """Sample the ledger and let go of unwatched rings, for ever."""
+        while True:
+            gevent.sleep(SAMPLE_S)
+            self._rates.sample()
+            self._snapshots.let_go()
 
     def all(self) -> CameraList:
         """Return every camera."""
@@ -157,7 +173,7 @@ class CameraRoom:
         )
 
     def _view(self, camera: CameraStatus) -> CameraView:
-        rates, index, ring = self.rates, camera.index, camera.ring
+        rates, index, ring = self._rates, camera.index, camera.ring
         cell = rates.newest[index]
         return CameraView(
             name=camera.name,

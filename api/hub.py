@@ -107,6 +107,8 @@ class Hub:
         self._feed = feed
         self._row = row
         self._channels: dict[Channel, set[Subscriber]] = {}
+        self._ahead: dict[Subscriber, Mark] = {}
+        """Who has read events from Redis that this hub has yet to deliver to the others."""
         self._clients = 0
         self._failures = 0
         self._heartbeat_due = time.monotonic() + HEARTBEAT_S
@@ -114,8 +116,10 @@ class Hub:
         self.position: Mark | None = None
         """Where the last event delivered stands; None until Redis was first reached."""
 
-    def join(self, subscriber: Subscriber) -> None:
-        """Deliver to this client from the next event on."""
+    def join(self, subscriber: Subscriber, seen: Mark | None) -> None:
+        """Deliver to this client what comes next and behind ``seen``; it must be ``is_level``."""
+        if seen is not None and seen != self.position:
+            self._ahead[subscriber] = seen
         self._channels.setdefault(subscriber.channel, set()).add(subscriber)
         self._clients += 1
         self._row.gauge(Count.SSE_CLIENTS, self._clients)
@@ -123,6 +127,7 @@ class Hub:
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a client; harmless when it had not joined."""
         subscriber.stop_watching()
+        self._ahead.pop(subscriber, None)
         members = self._channels.get(subscriber.channel, set())
         if subscriber not in members:
             return
@@ -170,7 +175,8 @@ class Hub:
         members = [(channel, list(each)) for channel, each in self._channels.items()]
         lost = missed(self.position, events[0].mark) if self.position else None
         self.position = events[-1].mark
-        for channel, subscribers in members:
+        for channel, listening in members:
+            subscribers = self._deliver_ahead(channel, listening, events)
             payload, count = channel.encode(events)
             if lost is not None:
                 payload = channel.gap(lost, events[0].mark.before_it()) + payload
@@ -178,6 +184,23 @@ class Hub:
                 self._send(subscribers, payload)
                 self.count_delivered(count * len(subscribers))
         self._observe(events)
+
+    def _deliver_ahead(
+        self, channel: Channel, subscribers: list[Subscriber], events: list[Event]
+    ) -> list[Subscriber]:
+        """Send those who are ahead only what they have not seen; return all others."""
+        if not self._ahead:
+            return subscribers
+        ahead = {each for each in subscribers if each in self._ahead}
+        for subscriber in ahead:
+            seen = self._ahead[subscriber]
+            unseen = [event for event in events if event.mark.is_after(seen)]
+            if unseen:
+                del self._ahead[subscriber]
+                payload, count = channel.encode(unseen)
+                self._send([subscriber], payload)
+                self.count_delivered(count)
+        return [each for each in subscribers if each not in ahead]
 
     def _observe(self, events: list[Event]) -> None:
         """Measure from the capture of the newest read to its delivery; finals wait on purpose."""
@@ -220,5 +243,5 @@ class Hub:
                 subscriber.end("closing")
 
     def is_level(self, mark: Mark) -> bool:
-        """Tell whether a client that has seen everything up to ``mark`` may listen from now on."""
+        """Tell whether a client that has seen everything up to ``mark`` may join now."""
         return self.position is not None and not self.position.is_after(mark)

@@ -55,6 +55,9 @@ class IngestRoom:
         except (ProblemError, PayloadError):
             self._row.count(Count.INGEST_REFUSED)
             raise
+        except OSError as error:  # the client hung up, stalled or chunked wrongly
+            self._row.count(Count.INGEST_REFUSED)
+            raise ProblemError(400, "the body ended too early", field="body") from error
         except SinkError as error:
             self._row.count(Count.INGEST_REFUSED)
             raise ProblemError(503, str(error), retry_after_s=1) from error

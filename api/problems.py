@@ -57,7 +57,7 @@ def _of_payload(error: PayloadError) -> Response:
 
 
 def _of_redis(error: SinkError) -> Response:
-    log.warning("a request met %s", error)
+    log.debug("a request met %s", error)
     return respond(ProblemError(503, "Redis does not answer now", retry_after_s=1))
 
 

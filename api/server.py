@@ -37,7 +37,7 @@ def main(child: Child) -> None:
     front = build_front(section, child.row, board)
     server = _server(listener, front)
     server.start()
-    tasks = [gevent.spawn(front.hub.run), gevent.spawn(front.cameras.rates.run)]
+    tasks = [gevent.spawn(front.hub.run), gevent.spawn(front.cameras.run)]
     host, port = listener.getsockname()[:2]
     child.link.send(Ready(detail=f"http://{host}:{port}/"))
     try:

@@ -45,8 +45,9 @@ class Visit:
         try:
             sock.settimeout(SEND_WITHIN_S)
             sock.sendall(self._channel.greeting(self._since or self._hub.position))
-            if self._since is None or self._catch_up(sock, self._since):
-                self._hub.join(subscriber)
+            seen = None if self._since is None else self._catch_up(sock, self._since)
+            if self._since is None or seen is not None:
+                self._hub.join(subscriber, seen)
                 sock.settimeout(None)
                 while sock.recv(4096):  # clients say nothing more; the end of it is their end
                     pass
@@ -55,8 +56,8 @@ class Visit:
         finally:
             self._hub.leave(subscriber)
 
-    def _catch_up(self, sock: Any, seen: Mark) -> bool:
-        """Send what Redis still holds, until the hub is reached; False when the hub closes."""
+    def _catch_up(self, sock: Any, seen: Mark) -> Mark | None:
+        """Send what Redis holds until the hub is reached; return how far, None when it closes."""
         while not self._hub.closing:
             try:
                 events = self._feed.after(seen, REPLAY_BATCH)
@@ -66,7 +67,7 @@ class Visit:
                 sock.sendall(self._channel.heartbeat(seen))
                 continue
             if not events and self._hub.is_level(seen):
-                return True
+                return seen
             if not events:
                 gevent.sleep(LEVEL_AGAIN_S)
                 continue
@@ -76,7 +77,7 @@ class Visit:
             sock.sendall(payload)
             self._hub.count_delivered(count)
             seen = events[-1].mark
-        return False
+        return None
 
 
 def _since() -> Mark | None:

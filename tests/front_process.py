@@ -37,7 +37,12 @@ class FrontProcess(msgspec.Struct):
     process: subprocess.Popen[bytes]
     link: socket.socket
     board: Board
-    port: int
+    listener: socket.socket
+
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1."""
+        return int(self.listener.getsockname()[1])
 
     @property
     def url(self) -> str:
@@ -66,11 +71,15 @@ def front_process(
     control_path: str = "",
     ingest_path: str = "",
     settings: ApiSettings | None = None,
-    port: int = 0,
+    listen: socket.socket | int = 0,
 ) -> Iterator[FrontProcess]:
-    """Start an API process, wait until it is ready, end it however the test ended."""
+    """Start an API process, wait until it is ready, end it however the test ended.
+
+    ``listen`` is a port, or another one's listener to share.
+    """
     settings = settings or ApiSettings()
-    listener = socket.create_server(("127.0.0.1", port), backlog=512)
+    shared = isinstance(listen, socket.socket)
+    listener = listen if shared else socket.create_server(("127.0.0.1", listen), backlog=512)
     board = Board.create(f"platering.test{secrets.token_hex(4)}.board", 1, max(1, len(cameras)))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     section = ApiSection(
@@ -89,7 +98,7 @@ def front_process(
         ours.settimeout(20.0)
         ready = DECODE.to_supervisor.decode(ours.recv(1 << 20))
         assert isinstance(ready, Ready), ready
-        yield FrontProcess(process, ours, board, listener.getsockname()[1])
+        yield FrontProcess(process, ours, board, listener)
     finally:
         ours.close()  # an API process whose supervisor is gone ends by itself
         try:
@@ -97,6 +106,7 @@ def front_process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        listener.close()
+        if not shared:
+            listener.close()
         board.close()
         board.unlink()

@@ -92,7 +92,7 @@ def test_the_page_reconnects_and_shows_what_it_missed_once(watched, redis_server
         front.stop()
         expect(watched.page.locator("#link")).to_have_attribute("data-state", "reconnecting")
         commit(writer, sighting(2), sighting(1, 3, plate="FINAL1"))
-    with front_process(redis_server.url, port=listener_port):
+    with front_process(redis_server.url, listen=listener_port):
         expect(cards).to_have_count(2)
         expect(watched.page.locator("#link")).to_have_attribute("data-state", "live")
         expect(cards.nth(1).locator(".plate")).to_have_text("FINAL1")

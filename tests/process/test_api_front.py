@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import random
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -294,3 +296,61 @@ def test_metrics_speak_prometheus(front: FrontProcess, writer: StoreWriter) -> N
     assert 'platering_stage_seconds_bucket{le="+Inf",stage="capture_to_delivered"} 1.0' in text
     assert "AB0001" not in text
     stream.close()
+
+
+def test_several_processes_share_a_listener_and_each_serves_the_stream(
+    redis_server, writer: StoreWriter
+) -> None:
+    with (
+        front_process(redis_server.url) as one,
+        front_process(redis_server.url, listen=one.listener) as other,
+    ):
+        streams: list[Stream] = []
+
+        def both_serve() -> bool:
+            streams.append(Stream(one, "/stream"))
+            return min(one.total(Count.SSE_CLIENTS), other.total(Count.SSE_CLIENTS)) > 0
+
+        wait_until(both_serve, 10.0, "both processes have clients")
+        commit(writer, sighting(1))
+        assert {stream.take(1)[0]["data"] for stream in streams} == {"AB0001"}
+        for stream in streams:
+            stream.close()
+
+
+def test_clients_that_come_and_go_see_every_event_once_and_in_order(
+    redis_server, writer: StoreWriter, rng: random.Random
+) -> None:
+    total, clients = 600, 12
+    seen: list[list[int]] = [[] for _ in range(clients)]
+    failures: list[BaseException] = []
+
+    def follow(front: FrontProcess, mine: list[int], luck: random.Random) -> None:
+        last = "0"
+        try:
+            while len(mine) < total:
+                stream = Stream(front, "/api/v1/events", last_id=last)
+                for _ in range(luck.randrange(1, 120)):
+                    (block,) = stream.take(1)
+                    assert "event" not in block, block
+                    mine.append(json.loads(block["data"])["revision"])
+                    last = block["id"]
+                    if len(mine) == total:
+                        break
+                stream.close()
+        except BaseException as error:  # noqa: BLE001  # told by the test's own thread
+            failures.append(error)
+
+    with front_process(redis_server.url) as front:
+        threads = [
+            threading.Thread(target=follow, args=(front, mine, random.Random(rng.random())))
+            for mine in seen
+        ]
+        for thread in threads:
+            thread.start()
+        for first in range(1, total + 1, 10):
+            commit(writer, *(sighting(1, number) for number in range(first, first + 10)))
+        for thread in threads:
+            thread.join(30)
+    assert failures == []
+    assert seen == [list(range(1, total + 1))] * clients

@@ -4,6 +4,7 @@ import base64
 import gzip
 import http.client
 import json
+import socket
 import time
 
 import pytest
@@ -182,6 +183,19 @@ def test_types_and_encodings(front, store) -> None:
     assert post(front, b"no gzip", Content_Encoding="gzip")[1]["field"] == "body"
     assert post(front, b"x", Content_Encoding="br")[0] == 415
     assert post(front, b"plate=A1", Content_Type="application/x-www-form-urlencoded")[0] == 415
+
+
+def test_a_body_that_ends_early_and_a_strange_page_are_refused(front) -> None:
+    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
+        client.sendall(
+            b"POST /alpr_data HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n" + b'{"plate"'
+        )
+        client.shutdown(socket.SHUT_WR)
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"field":"body"' in answer.replace(b" ", b"")
+    assert post(front, {"plate": "A1"}, Sec_Fetch_Site="cross-site")[0] == 403
+    assert post(front, {"plate": "A1"}, Sec_Fetch_Site="same-origin")[0] == 200
 
 
 def test_without_a_publisher_nothing_is_taken_and_the_client_told_to_come_back(
