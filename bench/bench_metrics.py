@@ -1,0 +1,93 @@
+"""Group ``metrics``: what counting costs the hot path, and what a scrape costs, with 64 cameras.
+
+Ours is a word of shared memory read by a custom collector; the other way is prometheus_client's
+multiprocess mode (a memory-mapped file per process). Run: ``pytest bench/bench_metrics.py -s``.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from prometheus_client import CollectorRegistry, exposition
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from api.engine_link import EngineLink
+from api.metrics import BoardCollector
+from engine.board import Board, Count, Fate, Row, Stage
+
+CAMERAS: Final = 64
+ROWS: Final = CAMERAS + 12
+TIMES: Final = 100_000
+
+MULTIPROCESS: Final = f"""
+import time
+from prometheus_client import Counter
+frames = Counter("frames", "Frames.", ["camera"]).labels("gate")
+began = time.perf_counter_ns()
+for _ in range({TIMES}):
+    frames.inc()
+print((time.perf_counter_ns() - began) / {TIMES} / 1e3)
+"""
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    """A board as large as that of an engine with 64 cameras."""
+    found = Board.create(f"platering.bench{secrets.token_hex(4)}.board", ROWS, CAMERAS)
+    yield found
+    found.close()
+    found.unlink()
+
+
+def _count(row: Row) -> float:
+    """Return the microseconds of one increment."""
+    began = time.perf_counter_ns()
+    for _ in range(TIMES):
+        row.count(Count.REQUESTS)
+    return (time.perf_counter_ns() - began) / TIMES / 1e3
+
+
+@pytest.mark.benchmark(group="metrics")
+def test_counting(benchmark: BenchmarkFixture, board: Board, tmp_path: Path) -> None:
+    """One increment, ours against a file of the multiprocess mode, in the same run."""
+    row = board.row(0)
+    ours_us: float = benchmark.pedantic(_count, args=(row,), rounds=5)  # type: ignore[no-untyped-call]
+    row.release()
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", MULTIPROCESS]
+    said = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+    theirs_us = float(said.stdout)
+    benchmark.extra_info.update(
+        metrics_count_us=round(ours_us, 3),
+        metrics_multiprocess_count_us=round(theirs_us, 3),
+        metrics_count_vs_multiprocess=round(ours_us / theirs_us, 3),
+    )
+    print(benchmark.extra_info)
+    assert ours_us < theirs_us
+
+
+@pytest.mark.benchmark(group="metrics")
+def test_scrape(benchmark: BenchmarkFixture, board: Board) -> None:
+    """One answer of ``/metrics`` for 64 cameras and all their processes."""
+    for index in range(ROWS):
+        row = board.row(index)
+        row.words[0] = 1 + index % 5
+        row.beat(time.monotonic_ns())
+        row.count(Count.REQUESTS, index)
+        row.observe(Stage.RECOGNIZE, index * 1_000_000)
+        for camera in range(CAMERAS):
+            row.fate(camera, Fate.CAPTURED, index)
+        row.release()
+    registry = CollectorRegistry()
+    names = tuple(f"camera-{number}" for number in range(CAMERAS))
+    registry.register(BoardCollector(board, EngineLink(""), names))
+    text = benchmark(exposition.generate_latest, registry)
+    captured = sum(range(ROWS))
+    assert f'platering_frames_captured_total{{camera="camera-63"}} {captured}.0' in text.decode()
+    benchmark.extra_info.update(metrics_scrape_kib=round(len(text) / 1024, 1))
