@@ -154,10 +154,17 @@ class Spool:
         return self.last_seq - max(self.positions.get(sink, 0), self._first_seq - 1)
 
     def drop_oldest(self, share: float) -> int:
-        """Give up this share of the events to free the disk; return how many were undelivered."""
+        """Give up this share of the events to free the disk; return how many were undelivered.
+
+        Their pages are used again by the next commit. Where even that cannot be written, 0.
+        """
         up_to = self._first_seq + max(1, int((self.last_seq - self._first_seq + 1) * share))
-        with self._transaction():
-            dropped, freed = self._delete(up_to, self._slowest({}))
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with self._transaction():
+                dropped, freed = self._delete(up_to, self._slowest({}))
+        except sqlite3.OperationalError:
+            return 0
         self._bytes -= freed
         return dropped
 

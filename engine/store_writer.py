@@ -28,7 +28,7 @@ from engine.store import (
     sighting_key,
 )
 from engine.track import Event
-from engine.types import Evidence, Sighting
+from engine.types import Evidence, Phase, Sighting
 
 MARKER_LIFE_S: Final = 7 * 86_400
 _DAY_S: Final = 86_400
@@ -127,19 +127,27 @@ class StoreWriter:
         keep_s = int(self._settings.keep_days * _DAY_S)
         evidence_s = int(self._settings.evidence_days * _DAY_S)
         commands: list[tuple[Any, ...]] = []
-        oldest: dict[str, int] = {}
+        aged: dict[str, int] = {}
         for event in events:
             sighting, evidence = event.sighting, event.evidence
-            key = sighting_key(sighting.id)
-            commands += [("HSET", key, *_fields(sighting)), ("EXPIRE", key, keep_s)]
-            for index in (plate_key(sighting.plate), camera_key(sighting.camera)):
-                commands.append(("ZADD", index, sighting.first_unix_ms, sighting.id))
-                oldest[index] = sighting.first_unix_ms - keep_s * 1_000
+            key, plate = sighting_key(sighting.id), plate_key(sighting.plate)
+            camera = camera_key(sighting.camera)
+            since_ms = sighting.first_unix_ms
+            commands += [
+                ("HSET", key, *_fields(sighting)),
+                ("EXPIRE", key, keep_s),
+                ("ZADD", plate, since_ms, sighting.id),
+                ("EXPIRE", plate, keep_s),
+                ("ZADD", camera, since_ms, sighting.id),
+            ]
+            aged[camera] = since_ms - keep_s * 1_000
+            if sighting.phase is Phase.FINAL:  # once per sighting is often enough
+                aged[plate] = aged[camera]
             pictures = _pictures(evidence)
             if pictures:
                 key = evidence_key(sighting.id)
                 commands += [("HSET", key, *pictures), ("EXPIRE", key, evidence_s)]
-        for index, before_ms in oldest.items():
+        for index, before_ms in aged.items():
             commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
             commands.append(("EXPIRE", index, keep_s))
         return commands

@@ -14,7 +14,7 @@ from engine.spool import SpooledEvent, SpoolReader
 from engine.types import Phase
 
 _FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.5
 
 log = logging.getLogger(__name__)
