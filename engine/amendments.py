@@ -40,7 +40,7 @@ class Amendments:
         self.changes = Changes()
         try:
             self.changes = Changes.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValidationError) as error:
             raise ConfigError(

@@ -10,6 +10,7 @@ from engine.board import Kind
 from engine.config import CameraSettings, parse_camera
 from engine.errors import ConfigError, ControlError
 from engine.messages import Request
+from engine.resources import check_camera
 from engine.roster import Roster
 
 MAX_RECOGNIZERS = 256
@@ -80,6 +81,7 @@ class Orders:
     def _add_camera(self, camera: dict[str, Any]) -> None:
         """Add a camera, or put another one in the place of the one with its name."""
         settings = parse_camera(camera)
+        check_camera(settings, "cameras[0]")
         if any(place.settings.name == settings.name for place in self._roster.places):
             self._crew.dismiss_camera(settings.name)
         self._crew.admit_camera(settings)

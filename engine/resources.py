@@ -16,11 +16,19 @@ from pathlib import Path
 from typing import Final
 
 from engine.board import Board
-from engine.config import EMBEDDED, Settings
+from engine.config import EMBEDDED, CameraSettings, Settings
 from engine.control import ControlServer, bind_unix
 from engine.embedded_redis import EmbeddedRedis
-from engine.errors import ConfigError, ControlError, PreflightError
+from engine.errors import (
+    ConfigError,
+    ControlError,
+    PreflightError,
+    RecognizerError,
+    SourceError,
+)
+from engine.recognizers.openalpr_library import find_library
 from engine.shm import MIB, SHM_DIR, RunLock, free_bytes, sweep
+from engine.sources import check_source
 
 SPARE_CAMERAS: Final = 64
 SPARE_ROWS: Final = 40
@@ -57,6 +65,11 @@ class Resources:
             raise
 
     def _open(self, halves: AbstractSet[str], workers: int) -> None:
+        if "engine" in halves:
+            _check_recognizer(self.settings)
+            for index, camera in enumerate(self.settings.cameras):
+                if camera.enabled:
+                    check_camera(camera, f"cameras[{index}]")
         self._lock_state_dir()
         if "api" in halves:
             self.listener = self._stack.enter_context(listen(self.settings))
@@ -161,6 +174,34 @@ def listen(settings: Settings) -> socket.socket:
         ) from None
     listener.listen(_BACKLOG)
     return listener
+
+
+def check_camera(camera: CameraSettings, key: str) -> None:
+    """Refuse a camera whose URL can only be a mistake.
+
+    Raises:
+        ConfigError: names the key under ``key``, the path of the camera's table.
+    """
+    try:
+        check_source(camera.url)
+    except SourceError as error:
+        raise ConfigError(f"{key}.url", str(error)) from error
+
+
+def _check_recognizer(settings: Settings) -> None:
+    """Refuse OpenALPR by name where it is not."""
+    if settings.recognizer != "openalpr":
+        return
+    try:
+        found = find_library(settings.openalpr)
+    except RecognizerError as error:
+        raise ConfigError("recognizer", str(error)) from error
+    if found is None:
+        raise ConfigError(
+            "recognizer",
+            "the library of OpenALPR is not in the usual places",
+            'install it, name it in openalpr.library, or take "auto"',
+        )
 
 
 def _check_shared_memory(settings: Settings, workers: int) -> None:

@@ -5,6 +5,7 @@ loop acts. Order of the end: cameras and front first, then the recognizers, then
 then Redis, so that what is on its way still arrives; each step has a deadline.
 """
 
+import contextlib
 import logging
 import os
 import selectors
@@ -308,7 +309,8 @@ class Supervisor:
         for child in left:
             log.warning("%s did not end in time: killing it", child.name)
             child.signal(signal.SIGKILL)
-            os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
+            with contextlib.suppress(ChildProcessError):  # it ended in the last moment
+                os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
             self._reap(child)
         self._begin_end(self._phase + 1)
 

@@ -16,12 +16,12 @@ import cv2
 import msgspec
 
 from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
-from engine.errors import RecognizerError, RingError
+from engine.errors import PreflightError, RecognizerError, RingError
 from engine.evidence import crop_jpeg, frame_jpeg
 from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
 from engine.process import Child, run_child
 from engine.reads_channel import ReadsSender
-from engine.recognizers.base import RecognizeHints
+from engine.recognizers.base import RecognizeHints, Recognizer
 from engine.recognizers.registry import open_recognizer
 from engine.ring import Lease, RingTaker
 from engine.ring_memory import RingMemory, Tokens
@@ -47,9 +47,7 @@ class Worker:
         self._row = child.row
         self._link = child.link
         self._section = msgspec.json.decode(child.section, type=WorkerSection)
-        self._recognizer, reason = open_recognizer(
-            self._section.recognizer, self._section.openalpr_settings
-        )
+        self._recognizer, reason = self._opened()
         self._sender = ReadsSender(child.row)
         self._rings: dict[int, RingTaker] = {}
         self._hints: dict[int, RecognizeHints] = {}
@@ -63,6 +61,20 @@ class Worker:
         self._idle.register(self._control, select.EPOLLIN)
         self._idle.register(self._tokens_read, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         self._link.send(Ready(detail=reason))
+
+    def _opened(self) -> tuple[Recognizer, str]:
+        """Open the recognizer; what cannot start at the first time will not start later, either.
+
+        Raises:
+            PreflightError: at the first start: the run ends.
+            RecognizerError: at a later one, when it has worked before: it is tried again.
+        """
+        try:
+            return open_recognizer(self._section.recognizer, self._section.openalpr_settings)
+        except RecognizerError as error:
+            if self._child.incarnation > 1:
+                raise
+            raise PreflightError(f"recognizer: {error}") from error
 
     def run(self) -> None:
         """Work until told to stop; then settle what is held."""

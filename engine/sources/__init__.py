@@ -16,11 +16,19 @@ from urllib.parse import unquote, urlsplit
 from engine.errors import SourceError, SourceUnsupportedError
 from engine.sources.base import Source, SourceFrame, SourceOptions
 from engine.sources.credentials import redact, scheme
-from engine.sources.demo import open_demo
+from engine.sources.demo import demo_settings, open_demo
 from engine.sources.images import IMAGE_SUFFIXES, ImageSource, list_images
 from engine.sources.video import STREAM_SCHEMES, VideoSource, count_video_frames
 
-__all__ = ["Source", "SourceFrame", "SourceOptions", "count_frames", "open_source", "redact"]
+__all__ = [
+    "Source",
+    "SourceFrame",
+    "SourceOptions",
+    "check_source",
+    "count_frames",
+    "open_source",
+    "redact",
+]
 
 _GLOB_SIGNS = frozenset("*?[")
 
@@ -39,10 +47,7 @@ def open_source(url: str, options: SourceOptions | None = None) -> Source:
     if kind in STREAM_SCHEMES:
         return VideoSource(url, options, stream=True)
     if kind not in {"", "file"}:
-        raise SourceUnsupportedError(
-            f"{redact(url)}: nobody here reads {kind}:// — use a path, file, demo, "
-            + ", ".join(sorted(STREAM_SCHEMES))
-        )
+        raise _unsupported(url)
     path = _local_path(url, options.base_dir)
     if str(path).startswith("/dev/video"):
         return VideoSource(str(path), options, stream=True)
@@ -52,6 +57,25 @@ def open_source(url: str, options: SourceOptions | None = None) -> Source:
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     return VideoSource(str(path), options, stream=False)
+
+
+def check_source(url: str) -> None:
+    """Refuse what can only be a mistake; nothing is opened, a camera may be away for now.
+
+    Raises:
+        SourceUnsupportedError: no source reads this kind of URL.
+        SourceError: a parameter of the demo is wrong, or there is no such file.
+    """
+    kind = scheme(url)
+    if kind == "demo":
+        demo_settings(url)
+    elif kind in {"", "file"}:
+        path = _local_path(url, "")
+        awaited = str(path).startswith("/dev/") or bool(_GLOB_SIGNS & set(str(path)))
+        if not awaited and not path.exists():
+            raise SourceError(f"{path}: no such file or folder")
+    elif kind not in STREAM_SCHEMES:
+        raise _unsupported(url)
 
 
 def count_frames(url: str, options: SourceOptions | None = None) -> int | None:
@@ -67,6 +91,13 @@ def count_frames(url: str, options: SourceOptions | None = None) -> int | None:
         return None
     images = _images_at(path)
     return count_video_frames(str(path)) if images is None else len(images)
+
+
+def _unsupported(url: str) -> SourceUnsupportedError:
+    return SourceUnsupportedError(
+        f"{redact(url)}: nobody here reads {scheme(url)}:// — use a path, file, demo, "
+        + ", ".join(sorted(STREAM_SCHEMES))
+    )
 
 
 def _local_path(url: str, base_dir: str) -> Path:
