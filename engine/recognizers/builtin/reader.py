@@ -33,7 +33,8 @@ _TWO_LINES_BELOW: Final = 2.1
 """A plate narrower than this, in heights, may carry two lines."""
 _CLEARLY_ONE_LINE: Final = 0.5
 _SHORTEST: Final = 2
-_ILLEGIBLE: Final = 0.002
+_ILLEGIBLE: Final = 0.0005
+"""Where even the likeliest path through a look is less likely, there is no text."""
 _LEAST_CONTRAST: Final = 4.0
 _LINE_TEXTS: Final = 4
 
@@ -60,8 +61,8 @@ class PlateReader:
     def _read_line(self, frame: Luma, looks: list[Quad]) -> dict[str, float]:
         """Read one line of text in several looks, of which the first decides whether it is any."""
         first = self._look(frame, looks[:1])
-        text = ctc.greedy(first[0])
-        if len(text) < _SHORTEST or ctc.likelihoods(first, [text])[0, 0] < _ILLEGIBLE:
+        likeliest_path = float(np.prod(first[0].max(axis=1)))
+        if likeliest_path < _ILLEGIBLE or len(ctc.greedy(first[0])) < _SHORTEST:
             return {}
         return _evidence(np.concatenate((first, self._look(frame, looks[1:]))))
 
