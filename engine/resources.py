@@ -152,19 +152,19 @@ class Resources:
 def listen(settings: Settings) -> socket.socket:
     """Return the page's listening socket."""
     host, port = settings.api.host, settings.api.port
+    key, remedy = "api.host", "use an address of this machine, or 0.0.0.0 for all"
     try:
         family, _kind, _proto, _name, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         )[0]
     except socket.gaierror as error:
-        raise ConfigError("api.host", f"{host!r} is no address of this machine") from error
+        raise ConfigError(key, f"{host!r} is no address of this machine", remedy) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        key, remedy = "api.host", "use an address of this machine, or 0.0.0.0 for all"
         if error.errno == errno.EADDRINUSE:
             key, remedy = "api.port", "stop the program that uses it, or choose another port"
         elif error.errno == errno.EACCES:

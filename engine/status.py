@@ -39,17 +39,28 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
 
 
 def _cameras(status: EngineStatus) -> Table:
-    table = Table("Camera", "State", "Frames", "Ring", "Why")
+    """Make a row per camera; frames and vehicles are counted since the start."""
+    table = Table("Camera", "State", "Picture", "Slots")
+    for column in ("Captured", "Skipped", "Dropped", "Recognized", "Failed", "Vehicles"):
+        table.add_column(column, justify="right")
     for camera in status.cameras:
-        ring = camera.ring
+        ring, ledger = camera.ring, camera.ledger
+        state = Text(camera.state.value, style=_COLOURS.get(camera.state, ""))
         table.add_row(
             camera.name,
-            Text(camera.state.value, style=_COLOURS.get(camera.state, "")),
-            f"{ring.width_px}×{ring.height_px} {ring.format}" if ring else "–",
-            f"{ring.slots} slots" if ring else "–",
-            camera.reason,
+            state + Text(f"\n{camera.reason}", "dim") if camera.reason else state,
+            f"{ring.width_px}×{ring.height_px}" if ring else "–",
+            str(ring.slots) if ring else "–",
+            str(ledger.get("captured", 0)),
+            *(str(_sum(ledger, fate)) for fate in ("skipped", "dropped", "recognized", "failed")),
+            str(ledger.get("sightings", 0)),
         )
     return table
+
+
+def _sum(ledger: dict[str, int], fate: str) -> int:
+    """Add up all reasons of a fate."""
+    return sum(count for name, count in ledger.items() if name.startswith(fate))
 
 
 def _processes(status: EngineStatus) -> Table:
