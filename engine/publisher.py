@@ -8,7 +8,6 @@ Run as ``python -m engine.publisher FD``.
 """
 
 import logging
-import selectors
 import socket
 import time
 from random import SystemRandom
@@ -18,18 +17,16 @@ import msgspec
 
 from engine.board import Count, Fate, Kind, Row, Stage
 from engine.ingest_channel import IngestConnection
+from engine.intake import Intake, Source
 from engine.messages import (
-    DECODE,
     AttachReads,
     IngestDone,
     IngestReads,
     IngestSighting,
-    ReadsAck,
     ReadsRecord,
     Ready,
     Stop,
     UseCamera,
-    encode,
 )
 from engine.process import Child, Link, LinkEndedError, run_child
 from engine.sections import PublisherSection
@@ -40,28 +37,13 @@ from engine.track import NS_PER_MS, Event
 from engine.tracker import Rules, SightingIds, Tracker
 from engine.types import Phase
 
-RECORD_BYTES: Final = 1 << 22
-"""The longest record of a reads channel."""
-
 _TURN_S: Final = 0.1
 """The longest wait of the loop: announcements and finals are due by the clock, too."""
-_RECORDS_A_TURN: Final = 256
-_RECORDS_A_CHANNEL: Final = 64
-_MESSAGES_A_TURN: Final = 64
 _FLUSH_S: Final = 3.0
 _FLUSH_ORPHANED_S: Final = 1.0
 _DROPPED_WHEN_FULL: Final = 0.25
 
 log = logging.getLogger(__name__)
-
-
-class _Channel(msgspec.Struct, eq=False):
-    """A worker's reads channel."""
-
-    end: socket.socket
-    worker: str
-    incarnation: int
-    unacknowledged: bool = False
 
 
 class Publisher:
@@ -82,7 +64,7 @@ class Publisher:
         self._spool = Spool(
             section.directory / "spool.sqlite", section.spool.max_mib << 20, section.run
         )
-        self._cursors = self._spool.cursors()
+        self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
         self._feeder = Feeder(
             RedisSink(section.redis.url, section.redis),
@@ -91,14 +73,6 @@ class Publisher:
             section.redis.batch,
             section.redis.batch_wait_ms / 1_000,
         )
-        self._packet_buffer = memoryview(bytearray(RECORD_BYTES))
-        self._selector = selectors.DefaultSelector()
-        self._channels: list[_Channel] = []
-        self._connections: list[IngestConnection] = []
-        self._listener = ingest
-        if ingest is not None:
-            ingest.setblocking(False)
-            self._selector.register(ingest, selectors.EVENT_READ, self._accept)
         self._pending: Turn | None = None
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
         self._told_retries = self._told_failures = self._told_position = 0
@@ -106,7 +80,7 @@ class Publisher:
 
     def start(self, link: Link) -> None:
         """Begin: from now on sinks are fed."""
-        self._selector.register(link, selectors.EVENT_READ, None)
+        self._intake.watch(link)
         self._feeder.start()
 
     @property
@@ -121,18 +95,14 @@ class Publisher:
 
     def attach(self, channel: AttachReads, fd: int) -> None:
         """Take reads from one more worker."""
-        end = socket.socket(fileno=fd)
-        end.setblocking(False)
-        one = _Channel(end, channel.worker, channel.incarnation)
-        self._channels.append(one)
-        self._selector.register(end, selectors.EVENT_READ, one)
+        self._intake.attach(channel, fd)
 
     def turn(self, wait_s: float = _TURN_S) -> None:
         """Wait for something to come, take it, commit, acknowledge."""
-        self._selector.select(wait_s)
+        self._intake.wait(wait_s)
         if self._pending is None:
-            records = self._take_records()
-            messages = self._take_messages()
+            records = self._intake.take_records()
+            messages = self._intake.take_messages()
             self._pending = self._track(records, messages)
         self._commit()
         self._report()
@@ -154,88 +124,20 @@ class Publisher:
         self.turn(0.0)
         self._spool.close()
 
-    # --- taking -----------------------------------------------------------------------------
-
-    def _take_records(self) -> list[tuple[_Channel, ReadsRecord]]:
-        """Return new records of all channels, a bounded number from each."""
-        taken: list[tuple[_Channel, ReadsRecord]] = []
-        for channel in list(self._channels):
-            for _ in range(_RECORDS_A_CHANNEL):
-                if len(taken) >= _RECORDS_A_TURN:
-                    break
-                packet = self._packet(channel)
-                if packet is None:
-                    break
-                record = _decoded(packet)
-                if record is not None and self._is_new(channel, record):
-                    taken.append((channel, record))
-        taken.sort(key=lambda pair: pair[1].reads.stamp.captured_unix_ns)
-        return taken
-
-    def _packet(self, channel: _Channel) -> memoryview | None:
-        """Return the next record, valid until the next call, or None; drops an ended channel."""
-        try:
-            length = channel.end.recv_into(self._packet_buffer)
-        except BlockingIOError:
-            return None
-        except OSError:
-            length = 0
-        if length:
-            return self._packet_buffer[:length]
-        self._selector.unregister(channel.end)
-        channel.end.close()
-        self._channels.remove(channel)
-        return None
-
-    def _is_new(self, channel: _Channel, record: ReadsRecord) -> bool:
-        """Tell a record from one that was committed before a restart; note it as taken."""
-        channel.unacknowledged = True
-        key = channel.worker, channel.incarnation
-        if record.sequence <= self._cursors.get(key, 0):
-            self._row.count(Count.READS_REPEATED)
-            return False
-        self._cursors[key] = record.sequence
-        return True
-
-    def _accept(self) -> None:
-        """Accept the API processes that knock."""
-        if self._listener is None:
-            return
-        try:
-            end, _address = self._listener.accept()
-        except OSError:  # nobody there, or gone again
-            return
-        connection = IngestConnection(end)
-        self._connections.append(connection)
-        self._selector.register(connection, selectors.EVENT_READ, connection)
-
-    def _take_messages(self) -> list[tuple[IngestConnection, IngestReads | IngestSighting]]:
-        """Return new messages of the API, a bounded number."""
-        self._accept()
-        taken: list[tuple[IngestConnection, IngestReads | IngestSighting]] = []
-        for connection in list(self._connections):
-            connection.flush()
-            taken += [(connection, one) for one in connection.receive(_MESSAGES_A_TURN)]
-            if connection.ended:
-                self._selector.unregister(connection)
-                connection.close()
-                self._connections.remove(connection)
-        return taken
-
     # --- tracking ---------------------------------------------------------------------------
 
     def _track(
         self,
-        records: list[tuple[_Channel, ReadsRecord]],
+        records: list[tuple[Source, ReadsRecord]],
         messages: list[tuple[IngestConnection, IngestReads | IngestSighting]],
     ) -> Turn:
         """Feed the tracker; return all that is to be committed."""
         events: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
-        for channel, record in records:
+        for source, record in records:
             events += self._feed(record)
-            key = channel.worker, channel.incarnation
+            key = source.worker, source.incarnation
             cursors[key] = max(record.sequence, cursors.get(key, 0))
         for connection, message in messages:
             known = uuids.get(message.uuid) if message.uuid else None
@@ -313,21 +215,10 @@ class Publisher:
         if turn.events:
             self._row.count(Count.SPOOLED, len(turn.events))
             self._feeder.notify()
-        self._acknowledge()
+        self._intake.acknowledge()
         for connection, done in self._answers:
             connection.answer(done)
         self._answers.clear()
-
-    def _acknowledge(self) -> None:
-        """Tell the workers how far we are; one that does not listen hears it next time."""
-        for channel in self._channels:
-            if channel.unacknowledged:
-                sequence = self._cursors.get((channel.worker, channel.incarnation), 0)
-                try:
-                    channel.end.send(encode(ReadsAck(sequence=sequence)))
-                except OSError:
-                    continue
-                channel.unacknowledged = False
 
     def _refuse_answers(self) -> None:
         """Tell the API that nothing is durable now; the commit may still succeed later."""
@@ -364,16 +255,6 @@ class Publisher:
     def _clock_ns(self) -> int:
         """Return nanoseconds UTC that never run backwards."""
         return self._clock_base_ns + time.monotonic_ns()
-
-
-def _decoded(packet: memoryview) -> ReadsRecord | None:
-    """Return the record; a malformed one is told and left out, it would be sent for ever."""
-    try:
-        message = DECODE.to_publisher.decode(packet)
-    except msgspec.DecodeError as error:
-        log.error("a record of a reads channel cannot be read: %s", error)  # noqa: TRY400  # expected, one line
-        return None
-    return message if isinstance(message, ReadsRecord) else None
 
 
 def main(child: Child) -> None:

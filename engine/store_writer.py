@@ -124,8 +124,8 @@ class StoreWriter:
 
     def _own_keys(self, events: Sequence[Event]) -> list[tuple[Any, ...]]:
         """Return the idempotent writes: hashes, pictures, indexes, their lives."""
-        keep_s = int(self._settings.keep_days * _DAY_S)
-        evidence_s = int(self._settings.evidence_days * _DAY_S)
+        keep_s = max(1, int(self._settings.keep_days * _DAY_S))
+        evidence_s = max(1, int(self._settings.evidence_days * _DAY_S))
         commands: list[tuple[Any, ...]] = []
         aged: dict[str, int] = {}
         for event in events:

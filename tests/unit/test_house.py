@@ -18,7 +18,7 @@ FLOORS = """
     messages lane store_writer
     tracker
     process ring_memory spool reads_channel ingest_channel
-    ring reaper children quarantine control sinks watchlists
+    ring reaper children quarantine control sinks watchlists intake
     decoder worker publisher plane resources
     roster
     watch orders
