@@ -20,6 +20,8 @@ from engine.store import Store, connect
 
 UI: Final = Path(__file__).parent / "ui"
 MIB: Final = 1 << 20
+ANSWER_WITHIN_S: Final = 3.0
+"""How long a request waits for Redis."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -59,7 +61,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_front(section: ApiSection, row: Row, board: Board) -> Front:
     """Make everything that the rooms work with; nothing is connected yet."""
-    store = Store(connect(section.redis_url))
+    store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S))
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings

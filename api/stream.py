@@ -1,5 +1,6 @@
 """``/stream`` and ``/api/v1/events``: a client catches up from Redis, then joins the hub."""
 
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from engine.types import Phase
 REPLAY_BATCH: Final = 500
 SEND_WITHIN_S: Final = 15.0
 """A client that takes nothing for this long while it catches up is let go."""
+GONE_AFTER_MS: Final = 30_000
+"""A client that acknowledges nothing for this long has left without a word."""
 REDIS_AGAIN_S: Final = 0.5
 LEVEL_AGAIN_S: Final = 0.01
 """The hub is ahead by events that are on their way to us."""
@@ -44,6 +47,8 @@ class Visit:
         subscriber = Subscriber(sock, self._channel)
         try:
             sock.settimeout(SEND_WITHIN_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
             sock.sendall(self._channel.greeting(self._since or self._hub.position))
             seen = None if self._since is None else self._catch_up(sock, self._since)
             if self._since is None or seen is not None:

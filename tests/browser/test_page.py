@@ -1,10 +1,12 @@
 """The live page in a real browser, before a real API process and a real Redis."""
 
+import json
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import pytest
+from engine_run import demo, running
 from front_process import FrontProcess, front_process, sighting
 from playwright.sync_api import Browser, Page, expect
 
@@ -136,3 +138,28 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(245, 246, 248)", "dark": "rgb(15, 18, 23)"}[scheme]
     context.close()
+
+
+def test_plates_of_the_demo_camera_are_read_and_shown(watched, tmp_path) -> None:
+    with running(tmp_path, demo(scene="&density=3")) as engine:
+        page = watched.page
+        page.goto(f"http://127.0.0.1:{engine.port}/")
+        expect(page.locator("#cameras .tile")).to_have_attribute("data-state", "live")
+        view = page.locator("#cameras .view")
+        expect(view).to_be_visible()
+        assert view.evaluate("each => each.naturalWidth") == 640
+        cards = page.locator("#sightings li")
+        expect(cards.nth(1).locator(".crop img")).to_be_visible(timeout=30_000)
+        settled = page.locator("#sightings li[data-phase=final]")
+        expect(settled.first).to_be_visible(timeout=30_000)
+        identity = settled.first.get_attribute("data-id")
+        shown = page.locator(f"[data-id='{identity}'] .plate").inner_text()
+        stored = json.loads(engine.get(f"/api/v1/sightings/{identity}"))
+        assert (stored["camera"], stored["plate"]) == ("demo", shown)
+        picture = page.locator(f"[data-id='{identity}'] .crop img")
+        assert picture.evaluate("each => each.decode().then(() => each.naturalWidth)") > 20
+        page.screenshot(path=tmp_path / "page.png")
+        assert watched.complaints == []
+        assert watched.hosts == {f"127.0.0.1:{engine.port}"}
+        page.goto("about:blank")
+        engine.stop()
