@@ -12,7 +12,7 @@ from engine.track import NS_PER_MS, NS_PER_S, Track
 from engine.types import Box, FrameReads, FrameStamp, PlateRead
 
 _SAME_TEXT: Final = 0.35
-"""Texts this near are one plate, wherever and whenever they were read: one look-alike."""
+"""Texts this near, one look-alike apart, are one plate if they were read for one another."""
 _NEAR_TEXT: Final = 1.0
 """Texts this near are one plate if the vehicle can have moved there: one misreading."""
 _OVERLAID_TEXT: Final = 2.5
@@ -20,7 +20,7 @@ _OVERLAID_TEXT: Final = 2.5
 _OVERLAID_WIDTHS: Final = 0.6
 _OVERLAID_NS: Final = 600 * NS_PER_MS
 _REACH_WIDTHS: Final = 1.0
-_REACH_WIDTHS_PER_S: Final = 6.0
+_REACH_WIDTHS_PER_S: Final = 4.0
 _NEIGHBOUR_WIDTHS: Final = 3.0
 _EDGE_WIDTHS: Final = 0.02
 """A plate this near to the frame's edge, in its own widths, is cut by it."""
@@ -143,7 +143,7 @@ class Lane:
                 gap_ns <= _OVERLAID_NS
                 and known.offset_widths(track.box, track.last_ns) <= _OVERLAID_WIDTHS
             )
-            if not overlaid and not _one_look_alike_at_most(known.plate, track.plate):
+            if not overlaid and not _were_confused(known, track):
                 continue
             limit = _OVERLAID_TEXT if overlaid else _SAME_TEXT
             apart = distance(known.plate, track.plate, limit)
@@ -189,9 +189,17 @@ def introduce(tracks: Iterable[Track]) -> None:
             other.meet(track.id)
 
 
-def _one_look_alike_at_most(one: str, other: str) -> bool:
-    """Tell quickly whether two texts may be within ``_SAME_TEXT``: two look-alikes are beyond."""
-    return len(one) == len(other) and sum(map(ne, one, other)) <= 1
+def _were_confused(known: Track, track: Track) -> bool:
+    """Tell whether two tracks apart have one text, or texts that were read for one another.
+
+    AB12CDE and A812CDE may be two vehicles: all reads of each are alike then.
+    """
+    one, other = known.plate, track.plate
+    if one == other:
+        return True
+    if len(one) != len(other) or sum(map(ne, one, other)) > 1:
+        return False  # quickly: two look-alikes are beyond _SAME_TEXT
+    return other in known.ballots or one in track.ballots
 
 
 def _is_cut(box: Box, stamp: FrameStamp) -> bool:

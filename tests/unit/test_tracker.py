@@ -132,6 +132,23 @@ def test_a_vehicle_close_behind_at_the_same_place_is_another():
     assert [one.plate for one in bench.finals] == ["AB12CDE", "KM07XRT"]
 
 
+def test_a_look_alike_soon_after_is_another_vehicle_unless_they_were_confused():
+    bench = Bench()
+    for step in range(6):
+        bench.see(40 * step, plate_read("AB12CDE", y=100 + 60 * step))
+    for step in range(6):
+        bench.see(5_000 + 40 * step, plate_read("A812CDE", y=100 + 60 * step))
+    bench.wait(10_000)
+    assert [one.plate for one in bench.finals] == ["AB12CDE", "A812CDE"]
+    bench = Bench()
+    for step in range(6):
+        bench.see(40 * step, plate_read("A812CDE" if step == 2 else "AB12CDE", y=100 + 60 * step))
+    for step in range(3):
+        bench.see(5_000 + 40 * step, plate_read("A812CDE", y=800))
+    bench.wait(10_000)
+    assert [one.plate for one in bench.finals] == ["AB12CDE"]
+
+
 def test_too_few_reads_are_no_sighting():
     bench = Bench(min_reads=3)
     bench.see(0, plate_read("AB12CDE", confidence=99))
