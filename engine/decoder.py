@@ -122,7 +122,7 @@ class Decoder:
                 self._turn(CameraState.LIVE)
                 self._count_capped(source)
                 self._handle(frame, lossless=not source.live)
-            if source.live and not self._is_interrupted():
+            if source.endless and not self._is_interrupted():
                 self._turn(CameraState.LOST, "the stream ended")
                 return False
         except SourceError as error:
