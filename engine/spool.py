@@ -299,7 +299,7 @@ class SpoolReader:
 
 def _opened(path: Path) -> sqlite3.Connection:
     """Open the file; one that is no database any more is put aside, not deleted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         return _prepared(path)
     except sqlite3.OperationalError:
@@ -314,6 +314,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _prepared(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)  # plates are nobody else's business; SQLite's side files follow it
     db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
     try:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")

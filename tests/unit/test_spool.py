@@ -155,6 +155,12 @@ def test_a_damaged_file_is_put_aside(path):
     assert aside.read_bytes().startswith(b"no database")
 
 
+def test_the_file_is_for_its_owner_alone(spool):
+    spool.commit(turn(event(1)))
+    modes = {one.name: one.stat().st_mode & 0o777 for one in spool.path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+
+
 def test_promised_turns_are_synchronised(spool):
     spool.commit(turn(event(1), durable=True))
     assert spool._db.execute("PRAGMA synchronous").fetchone() == (1,)
