@@ -6,12 +6,14 @@ from gevent import monkey
 monkey.patch_all()
 
 import logging
+import resource
 import socket
 import time
 from typing import Any, Final
 
 import gevent
 import msgspec
+from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
 from api.app import Front, build_front, create_app
@@ -25,6 +27,9 @@ from engine.sections import ApiSection
 BEAT_S: Final = 0.5
 BACKLOG: Final = 1_024
 DRAIN_S: Final = 2.0
+MOST_CONNECTIONS: Final = 20_000
+SPARE_DESCRIPTORS: Final = 200
+"""For Redis, the engine's sockets, rings and files."""
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +61,19 @@ def _server(listener: socket.socket, front: Front) -> Any:
         handler_class=Handler,
         log=None,
         error_log=log,
+        spawn=Pool(_connections()),  # when all are taken, newcomers wait in the kernel's queue
         environ={"wsgi.multiprocess": front.settings.processes > 1},
     )
+
+
+def _connections() -> int:
+    """Raise the limit of descriptors as far as it goes; return how many connections it allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + SPARE_DESCRIPTORS
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return int(allowed - SPARE_DESCRIPTORS)
 
 
 def _until_stopped(child: Child, tasks: list[Any]) -> None:

@@ -47,7 +47,6 @@ class Visit:
         subscriber = Subscriber(sock, self._channel)
         try:
             sock.settimeout(SEND_WITHIN_S)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
             sock.sendall(self._channel.greeting(self._since or self._hub.position))
             seen = None if self._since is None else self._catch_up(sock, self._since)

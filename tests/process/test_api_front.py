@@ -3,6 +3,7 @@
 import http.client
 import json
 import random
+import resource
 import socket
 import threading
 import time
@@ -358,3 +359,33 @@ def test_clients_that_come_and_go_see_every_event_once_and_in_order(
             thread.join(30)
     assert failures == []
     assert seen == [list(range(1, total + 1))] * clients
+
+
+def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(
+    front: FrontProcess,
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    took_s = []
+    for _ in range(30):
+        began = time.monotonic()
+        connection.request("GET", "/api/v1/sightings")
+        assert connection.getresponse().read()
+        took_s.append(time.monotonic() - began)
+    connection.close()
+    assert min(took_s[10:]) < 0.03  # Nagle and delayed acknowledgements would make it 0.04
+
+
+def test_more_clients_than_the_usual_limit_of_descriptors(redis_server) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2_000:
+        pytest.skip("needs a hard limit of 2000 open files: raise it with ulimit -Hn")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with front_process(redis_server.url) as front:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            streams = [Stream(front, "/stream") for _ in range(300)]
+            joined(front, 300)
+            for stream in streams:
+                stream.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
