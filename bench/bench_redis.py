@@ -98,15 +98,17 @@ def _commands(event: Event, digest: str) -> list[tuple[str | bytes | int | float
     more = ("phase", one.phase.value, "revision", one.revision, "confidence", one.confidence)
     times = ("first_unix_ms", one.first_unix_ms, "last_unix_ms", one.last_unix_ms)
     old_ms = one.first_unix_ms - KEEP_S * 1_000
-    indexes = (plate_key(one.plate), camera_key(one.camera))
+    plate, camera = plate_key(one.plate), camera_key(one.camera)
     keys = (SEQUENCE_KEY, STREAM_KEY, LATEST_KEY, marker_key(one.id))
     bounds = (100_000, 1_000, MARKER_LIFE_S, PLATES_CHANNEL, SIGHTINGS_CHANNEL)
     return [
         ("HSET", key, *fields, *more, *times),
         ("EXPIRE", key, KEEP_S),
-        *(("ZADD", index, one.first_unix_ms, one.id) for index in indexes),
-        *(("ZREMRANGEBYSCORE", index, "-inf", old_ms) for index in indexes),
-        *(("EXPIRE", index, KEEP_S) for index in indexes),
+        ("ZADD", plate, one.first_unix_ms, one.id),
+        ("EXPIRE", plate, KEEP_S),
+        ("ZADD", camera, one.first_unix_ms, one.id),
+        ("ZREMRANGEBYSCORE", camera, "-inf", old_ms),
+        ("EXPIRE", camera, KEEP_S),
         ("EVALSHA", digest, len(keys), *keys, *bounds, one.id, one.revision, one.plate, raw),
     ]
 

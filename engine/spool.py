@@ -44,8 +44,9 @@ CREATE TABLE IF NOT EXISTS cursors (
 CREATE TABLE IF NOT EXISTS uuids (
     number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT UNIQUE NOT NULL, sighting TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, sighting BLOB NOT NULL, crop BLOB, frame BLOB,
-    bytes INTEGER NOT NULL);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
+    sighting BLOB NOT NULL, crop BLOB, frame BLOB);
 CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 

@@ -90,8 +90,9 @@ class StoreWriter:
             return 0
         try:
             connection = self._connected()
-            self._exchange(connection, self._own_keys(events))
-            return self._log(connection, events)
+            encoded = [_json.encode(event.sighting) for event in events]
+            self._exchange(connection, self._own_keys(events, encoded))
+            return self._log(connection, events, encoded)
         except (redis.RedisError, OSError) as error:
             self.close()
             raise SinkError(f"Redis: {error}") from error
@@ -122,19 +123,19 @@ class StoreWriter:
             self._script_sha = loaded[0]
         return self._connection
 
-    def _own_keys(self, events: Sequence[Event]) -> list[tuple[Any, ...]]:
+    def _own_keys(self, events: Sequence[Event], encoded: list[bytes]) -> list[tuple[Any, ...]]:
         """Return the idempotent writes: hashes, pictures, indexes, their lives."""
         keep_s = max(1, int(self._settings.keep_days * _DAY_S))
         evidence_s = max(1, int(self._settings.evidence_days * _DAY_S))
         commands: list[tuple[Any, ...]] = []
         aged: dict[str, int] = {}
-        for event in events:
+        for event, raw in zip(events, encoded, strict=True):
             sighting, evidence = event.sighting, event.evidence
             key, plate = sighting_key(sighting.id), plate_key(sighting.plate)
             camera = camera_key(sighting.camera)
             since_ms = sighting.first_unix_ms
             commands += [
-                ("HSET", key, *_fields(sighting)),
+                ("HSET", key, *_fields(sighting, raw)),
                 ("EXPIRE", key, keep_s),
                 ("ZADD", plate, since_ms, sighting.id),
                 ("EXPIRE", plate, keep_s),
@@ -152,7 +153,7 @@ class StoreWriter:
             commands.append(("EXPIRE", index, keep_s))
         return commands
 
-    def _log(self, connection: Any, events: Sequence[Event]) -> int:
+    def _log(self, connection: Any, events: Sequence[Event], encoded: list[bytes]) -> int:
         """Run the script over the batch; load it again where the server has forgotten it."""
         keys = [SEQUENCE, STREAM, LATEST, *(marker_key(event.sighting.id) for event in events)]
         arguments: list[Any] = [
@@ -162,9 +163,9 @@ class StoreWriter:
             PLATES_CHANNEL,
             SIGHTINGS_CHANNEL,
         ]
-        for event in events:
+        for event, raw in zip(events, encoded, strict=True):
             sighting = event.sighting
-            arguments += [sighting.id, sighting.revision, sighting.plate, _json.encode(sighting)]
+            arguments += [sighting.id, sighting.revision, sighting.plate, raw]
         command = ("EVALSHA", self._script_sha, len(keys), *keys, *arguments)
         try:
             (stored,) = self._exchange(connection, [command])
@@ -180,7 +181,7 @@ class StoreWriter:
             RedisError: an answer was an error (all answers were read), or the connection broke.
         """
         packed = [hiredis.pack_command(command) for command in commands]
-        connection.send_packed_command(packed)
+        connection.send_packed_command([b"".join(packed)])  # one write, not one per command
         answers: list[Any] = []
         refused: redis.ResponseError | None = None
         for _ in packed:
@@ -193,10 +194,10 @@ class StoreWriter:
         return answers
 
 
-def _fields(sighting: Sighting) -> tuple[Any, ...]:
+def _fields(sighting: Sighting, raw: bytes) -> tuple[Any, ...]:
     """Return the hash's fields and values, in turn."""
     return (
-        *("json", _json.encode(sighting)),
+        *("json", raw),
         *("plate", sighting.plate),
         *("camera", sighting.camera),
         *("node", sighting.node),
