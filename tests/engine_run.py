@@ -6,6 +6,7 @@ from the start-up lines, and everything else is asked over HTTP, its control soc
 
 import contextlib
 import http.client
+import os
 import re
 import signal
 import socket
@@ -38,13 +39,13 @@ OUTCOMES = ("skipped_", "dropped_", "recognized", "failed_")
 
 
 class Events:
-    """A client of the live JSON events that comes back, by its last id, when it is cut off."""
+    """A client of the JSON events from the first one; it comes back by its last id when cut off."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._ended = threading.Event()
         self._sock: socket.socket | None = None
-        self._last_id = ""
+        self._last_id = "0"  # from the beginning
         self.joined = threading.Event()
         self.taken: list[tuple[float, Sighting]] = []
         """When each came (monotonic) and what."""
@@ -75,7 +76,7 @@ class Events:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 connection.connect()
                 self._sock = connection.sock
-                headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
+                headers = {"Last-Event-ID": self._last_id}
                 connection.request("GET", "/api/v1/events", headers=headers)
                 response = connection.getresponse()
                 with response:
@@ -226,13 +227,21 @@ class EngineRun:
 
     def get(self, path: str) -> bytes:
         """Return the body of a page that must be there."""
+        return self._request("GET", path)
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Send JSON that must be taken; return the answer."""
+        return self._request("POST", path, body)
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request("GET", path)
+            headers = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
-            body = response.read()
-            assert response.status == 200, (path, response.status, body)
-            return body
+            answer = response.read()
+            assert response.status == 200, (path, response.status, answer)
+            return answer
         finally:
             connection.close()
 
@@ -261,22 +270,23 @@ class EngineRun:
         """Assert that no process, segment or socket of this run is there any more."""
         assert not self.living(), self.living()
         assert not self.segments()
-        assert not leftovers.sockets(self.folder)
+        assert not leftovers.sockets(self.data_dir / self.half)
+        assert not (self.data_dir / "redis.sock").exists()
 
     def segments(self) -> set[Path]:
         """Return the files of shared memory that this run has, or left behind."""
         return {path for path in leftovers.segments() if str(path).startswith(self.prefix)}
 
     def living(self) -> dict[int, str]:
-        """Return pid and command line of the processes that belong to this run's folder.
+        """Return pid and command line of this run's processes but the supervisor.
 
-        Every child of a run inherits the supervisor's working folder.
+        They share its session; only the embedded Redis has one of its own, and lives in its data.
         """
         found = {}
         for pid, command in leftovers.processes().items():
             with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-                cwd = Path(f"/proc/{pid}/cwd").readlink()
-                if pid != self.pid and self.folder in [cwd, *cwd.parents]:
+                redis_data = self.data_dir / "redis" == Path(f"/proc/{pid}/cwd").readlink()
+                if pid != self.pid and (os.getsid(pid) == self.pid or redis_data):
                     found[pid] = command
         return found
 
