@@ -149,6 +149,9 @@ class Stage(IntEnum):
     CAPTURE_TO_DELIVERED = 5
 
 
+_HISTOGRAM_AT: Final = [HISTOGRAM_BASE + stage * (BUCKETS + 1) for stage in range(len(Stage))]
+
+
 class Seat(msgspec.Struct, frozen=True):
     """Where a process finds its row: small, picklable, sent to it at its start."""
 
@@ -246,10 +249,10 @@ class Row:
 
     def observe(self, stage: Stage, elapsed_ns: int) -> None:
         """Add one latency to a histogram; a clock that ran backwards counts as zero."""
-        elapsed_ns = max(0, elapsed_ns)
-        base = HISTOGRAM_BASE + stage * (BUCKETS + 1)
-        self.words[base + bisect_left(_BOUNDS_NS, elapsed_ns)] += 1
-        self.words[base + BUCKETS] += elapsed_ns
+        elapsed_ns = max(elapsed_ns, 0)
+        words, base = self.words, _HISTOGRAM_AT[stage]
+        words[base + bisect_left(_BOUNDS_NS, elapsed_ns)] += 1
+        words[base + BUCKETS] += elapsed_ns
 
     def beat(self, monotonic_ns: int) -> None:
         """Complete a turn: the supervisor restarts a process whose heartbeat stops."""

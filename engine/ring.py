@@ -70,6 +70,7 @@ from engine.ring_memory import (
 from engine.types import FrameStamp, Luma
 
 _FREE, _WRITING, _READY = int(SlotState.FREE), int(SlotState.WRITING), int(SlotState.READY)
+_CAPTURED = Fate.CAPTURED
 
 
 class RingWriter:
@@ -178,7 +179,7 @@ class RingWriter:
         words[base + UNIX_NS] = captured_unix_ns
         words[base + MONOTONIC_NS] = captured_monotonic_ns
         words[base + OFFERED_NS] = now_ns
-        self._row.count_slot(self._ring, slot, self._camera, Fate.CAPTURED)
+        self._row.count_slot(self._ring, slot, self._camera, _CAPTURED)
         words[base + STATE] = _READY
         self._row.close_journal()
         if header[TAKEN] >= header[OFFERED]:
@@ -201,9 +202,12 @@ class RingWriter:
 
     def _collect(self) -> None:
         """Take the returned slots into the free list, last one on top: it is hottest in cache."""
+        words = self.memory.slots
         for slot, generation in read_descriptors(self._return_read):
-            if self._is_held(slot, generation):
-                self._release(slot)
+            base = slot * SLOT_WORDS
+            if words[base + STATE] == _READY and words[base + GENERATION] == generation:
+                words[base + STATE] = _FREE
+                self._free.append(slot)
 
     def _is_held(self, slot: int, generation: int) -> bool:
         words, base = self.memory.slots, slot * SLOT_WORDS
