@@ -6,79 +6,22 @@ is handed only its own.
 """
 
 import difflib
-import os
 import re
 import socket
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from engine.errors import ConfigError
+from engine.section import OURS, Name, Region, Secret, Section, matching, mistake
+from engine.sink_settings import SinksSettings
 
 EMBEDDED: Final = "embedded"
 """The value of ``redis.url`` that makes the supervisor run its own Redis server."""
-
-_NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-_OURS: Final = "platering"
-"""The type of mistakes that know their own key path and remedy."""
-
-
-def _mistake(problem: str, remedy: str, key: str = "") -> PydanticCustomError:
-    """Return a mistake that knows its remedy; ``key`` where pydantic does not know the path."""
-    return PydanticCustomError(
-        _OURS, "{problem}", {"problem": problem, "remedy": remedy, "key": key}
-    )
-
-
-def _reveal(value: str) -> str:
-    """Return the value with its secrets put in: ``file:PATH`` read, ``${NAME}`` replaced."""
-    if value.startswith("file:") and not value.startswith("file://"):
-        path = Path(value.removeprefix("file:"))
-        try:
-            value = path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise _mistake(
-                f"cannot read {path}: {error.strerror}", "name a readable file after file:"
-            ) from error
-    for name in _NAME.findall(value):
-        if name not in os.environ:
-            raise _mistake(f"the environment variable {name} is not set", f"set {name}")
-    return _NAME.sub(lambda match: os.environ[match[1]], value)
-
-
-def _matching(pattern: str, must_be: str) -> AfterValidator:
-    """Refuse a text that the whole pattern does not match, in words instead of the pattern."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {must_be}")
-        return value
-
-    return AfterValidator(check)
-
-
-Secret = Annotated[str, AfterValidator(_reveal)]
-Name = Annotated[
-    str,
-    _matching(
-        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}",
-        "1 to 63 letters, digits, dots, dashes and underscores, a letter or digit first",
-    ),
-]
-Region = Annotated[
-    str,
-    _matching(r"[a-z]{2}(-[a-z0-9]{1,3})?", "a country or country-state code like gb or us-ca"),
-]
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys and converted types are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class CameraSettings(Section):
@@ -129,7 +72,7 @@ class OpenAlprSettings(Section):
     config: str = ""
     runtime_data: str = ""
     license_key: Secret = ""
-    country: Annotated[str, _matching(r"[a-z0-9]{2,8}", "a country of OpenALPR like eu")] = "eu"
+    country: Annotated[str, matching(r"[a-z0-9]{2,8}", "a country of OpenALPR like eu")] = "eu"
     default_region: str = ""
     detect_region: bool = False
     topn: Annotated[int, Field(ge=1, le=50)] = 10
@@ -153,7 +96,7 @@ class RedisSettings(Section):
 
     url: Annotated[
         Secret,
-        _matching(
+        matching(
             r"embedded|rediss?://.+|unix://.+",
             'the word "embedded" or a URL that begins with redis://, rediss:// or unix://',
         ),
@@ -194,7 +137,7 @@ class Settings(Section):
     data_dir: Annotated[Path, Field(strict=False)] = Path("data")
     node: Annotated[
         str,
-        _matching(r"[A-Za-z0-9_.-]{0,63}", "at most 63 letters, digits, dots, dashes, underscores"),
+        matching(r"[A-Za-z0-9_.-]{0,63}", "at most 63 letters, digits, dots, dashes, underscores"),
     ] = ""
     recognizer: Literal["auto", "builtin", "openalpr"] = "auto"
     cameras: Annotated[tuple[CameraSettings, ...], Field(strict=False)] = ()
@@ -203,6 +146,7 @@ class Settings(Section):
     tracker: TrackerSettings = TrackerSettings()
     redis: RedisSettings = RedisSettings()
     spool: SpoolSettings = SpoolSettings()
+    sinks: SinksSettings = SinksSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
@@ -211,7 +155,7 @@ class Settings(Section):
         seen: dict[str, int] = {}
         for index, camera in enumerate(self.cameras):
             if camera.name in seen:
-                raise _mistake(
+                raise mistake(
                     f"the name {camera.name!r} is already taken by cameras[{seen[camera.name]}]",
                     "give every camera a name of its own",
                     key=f"cameras[{index}].name",
@@ -302,7 +246,7 @@ def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
     key = _key_path(first)
     arms = [_problem(mistake) for mistake in mistakes if _key_path(mistake) == key]
     problem = " or ".join([arms[0], *(arm.removeprefix("must be ") for arm in arms[1:])])
-    if first["type"] == _OURS:
+    if first["type"] == OURS:
         key, remedy = first["ctx"]["key"] or key, first["ctx"]["remedy"]
     elif first["type"] == "extra_forbidden":
         remedy = _nearest_key(first["loc"])
@@ -312,6 +256,12 @@ def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
         remedy = _shown(first)
     more = len({_key_path(mistake) for mistake in mistakes}) - 1
     return ConfigError(key, problem, remedy + (f" (and {more} more)" if more else ""))
+
+
+_SECRETS: Final = {
+    "url", "license_key", "secret", "authorization", "servers", "username", "password",
+}  # fmt: skip
+"""Keys whose values are never shown."""
 
 
 def _problem(mistake: ErrorDetails) -> str:
@@ -327,7 +277,7 @@ def _shown(mistake: ErrorDetails) -> str:
     value = mistake["input"]
     if isinstance(value, dict | list | tuple):
         return "it is a table" if isinstance(value, dict) else "it is an array"
-    secret = {"url", "license_key"} & {str(part) for part in mistake["loc"]}
+    secret = _SECRETS & {str(part) for part in mistake["loc"]}
     if secret or (isinstance(value, str) and ("://" in value or len(value) > 80)):
         return "its value is not shown, it may hold a secret"
     return f"it is {value!r}"
@@ -350,25 +300,33 @@ def _key_path(mistake: ErrorDetails) -> str:
     return (f"{path}." if path else "") + (last if bare else repr(last))
 
 
-def _sections() -> list[type[Section]]:
-    """Return the class of every table."""
-    inner = [field.annotation for field in Settings.model_fields.values()]
-    tables = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)]
-    return [Settings, CameraSettings, *tables]
+def _table(annotation: object) -> type[Section] | None:
+    """Return the class of a key's table, or of each entry of its tables; None for a value."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
 
 
-_KEYS: Final = frozenset(key for section in _sections() for key in section.model_fields)
+def _tables(section: type[Section]) -> Iterator[type[Section]]:
+    """Yield the class of every table."""
+    yield section
+    for field in section.model_fields.values():
+        inner = _table(field.annotation)
+        if inner is not None:
+            yield from _tables(inner)
+
+
+_KEYS: Final = frozenset(key for section in _tables(Settings) for key in section.model_fields)
 """Every key of the file; other words in pydantic's paths name the arms of unions."""
 
 
 def _nearest_key(loc: tuple[int | str, ...]) -> str:
     """Suggest the known key that looks most like the unknown one."""
-    section: type[BaseModel] = Settings
+    section: type[Section] = Settings
     for part in loc[:-1]:
         if isinstance(part, str):
-            field = section.model_fields[part]
-            inner = CameraSettings if part == "cameras" else field.annotation
-            section = inner if isinstance(inner, type) else section
+            section = _table(section.model_fields[part].annotation) or section
     known = list(section.model_fields)
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"

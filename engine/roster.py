@@ -169,6 +169,7 @@ class Roster:
             tracker=settings.tracker,
             redis=settings.redis.model_copy(update={"url": resources.redis_url}),
             spool=settings.spool,
+            sinks=settings.sinks,
         )
 
     def _api_section(self, resources: Resources) -> ApiSection:

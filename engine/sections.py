@@ -12,10 +12,11 @@ from engine.config import (
     CameraSettings,
     OpenAlprSettings,
     RedisSettings,
-    Section,
     SpoolSettings,
     TrackerSettings,
 )
+from engine.section import Section
+from engine.sink_settings import SinksSettings
 
 
 class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +113,7 @@ class PublisherSection(Section):
     redis: RedisSettings = RedisSettings()
     """With the real URL, never ``embedded``."""
     spool: SpoolSettings = SpoolSettings()
+    sinks: SinksSettings = SinksSettings()
 
     def encode(self) -> bytes:
         """Return the bytes for ``Start.section``."""
