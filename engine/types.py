@@ -168,6 +168,10 @@ class CameraState(StrEnum):
 
     CONNECTING = "connecting"
     LIVE = "live"
+    DEGRADED = "degraded"
+    """Frames come, but late, damaged or black."""
+    FROZEN = "frozen"
+    """Frames come, but all show the same."""
     LOST = "lost"
     ENDED = "ended"
     PAUSED = "paused"

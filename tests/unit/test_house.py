@@ -13,11 +13,13 @@ MAX_LINES = 500
 
 FLOORS = """
     errors types plates logs console
-    config shm voting embedded_redis store evidence motion sources
+    section
+    sink_settings
+    config shm voting embedded_redis store evidence motion health sources
     board sections amendments recognizers track
     messages lane store_writer
     tracker
-    process ring_memory spool reads_channel ingest_channel
+    deadletters process ring_memory spool reads_channel ingest_channel
     ring reaper children quarantine control sinks watchlists intake
     decoder worker publisher plane resources
     roster
