@@ -281,7 +281,8 @@ class RingTaker:
         header = self.memory.header
         if header[TAKEN] >= header[OFFERED]:
             return 0.0
-        return max(1, now_ns - max(header[SINCE_NS], header[TAKEN_NS])) * self._weight
+        waited_ns = now_ns - max(header[SINCE_NS], header[TAKEN_NS])
+        return waited_ns * self._weight if waited_ns > 0 else self._weight
 
     def take(self, line: int) -> Lease | None:
         """Take the oldest unread frame into a free lease line, or None when another was faster."""

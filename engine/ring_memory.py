@@ -15,6 +15,7 @@ Layout of a segment, in 64-bit words (headers) and bytes (frames)::
     frames   [slots][frame_bytes rounded up to pages]
 """
 
+import array
 import fcntl
 import os
 import struct
@@ -98,6 +99,7 @@ class RingMemory:
         self._frame_bytes = frame_bytes(handle.width_px, handle.height_px, handle.format)
         self._stride_bytes = _rounded(self._frame_bytes, PAGE)
         self._frames: dict[int, Luma] = {}
+        self._luma_only = handle.format == "gray"
 
     @classmethod
     def create(cls, handle: RingHandle) -> "RingMemory":
@@ -146,7 +148,8 @@ class RingMemory:
 
     def luma(self, slot: int) -> Luma:
         """Return a slot's luma plane: (H, W) uint8, a view."""
-        return self.frame(slot)[: self.handle.height_px]
+        frame = self.frame(slot)
+        return frame if self._luma_only else frame[: self.handle.height_px]
 
     def word(self, slot: int, which: int) -> int:
         """Return one word of a slot's header."""
@@ -208,10 +211,12 @@ class Tokens:
 
     def __init__(self, write_fd: int) -> None:
         self._fd = write_fd
+        self._waiting = array.array("i", [0])
 
     def put(self) -> None:
         """Wake one worker, unless a wake-up is already on its way."""
-        if not bytes_in(self._fd):
+        fcntl.ioctl(self._fd, termios.FIONREAD, self._waiting)
+        if not self._waiting[0]:
             try:
                 os.write(self._fd, b"\0")
             except BlockingIOError:  # full: wake-ups abound

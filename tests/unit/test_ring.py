@@ -464,6 +464,7 @@ def test_processes_lose_no_frame_and_see_none_torn():
         ChildRole(rig, "take", 1),
     ):
         writer = rig.started_writer()
+        wait_until(lambda: rig.rows[1].turn and rig.rows[2].turn, 20.0, "both take")
         for _ in range(1500):
             while offer(writer) is None:
                 writer.wait_for_return(5.0)

@@ -1,0 +1,1 @@
+"""Measurements behind ``platering bench``; ``bench/`` runs the same under pytest-benchmark."""
