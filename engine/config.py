@@ -39,6 +39,8 @@ class CameraSettings(Section):
     transport: Literal["auto", "tcp", "udp"] = "auto"
     connect_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     read_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    frozen_after_s: Annotated[float, Field(ge=0, le=3600)] = 8.0
+    """Streams only: frames that all show the same for this long are a frozen camera; 0: never."""
     format: Literal["gray", "i420"] = "gray"
     slots: Literal["auto"] | Annotated[int, Field(ge=2, le=256)] = "auto"
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0

@@ -24,7 +24,8 @@ from engine.board import (
     Kind,
     Stage,
 )
-from engine.errors import SourceError, SourceUnsupportedError
+from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
+from engine.health import Health
 from engine.messages import (
     CameraTurned,
     GrantRing,
@@ -55,8 +56,13 @@ DRAIN_S: Final = 1.0
 """How long a stopping decoder waits for leased frames to come back."""
 LAST_WORDS_S: Final = 1.5
 """How long a source that blocks may delay the end of its process."""
-FIRST_PAUSE_S: Final = 0.5
-LONGEST_PAUSE_S: Final = 30.0
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 2.0
+"""A camera that is back shows frames within 5 s, however long it was away."""
+DENIED_PAUSE_S: Final = 30.0
+"""Cameras lock accounts that fail to log in too often."""
+SETTLED_S: Final = 10.0
+"""A connection that held for this long is followed by the shortest pause again."""
 STATES: Final = tuple(CameraState)
 
 log = logging.getLogger(__name__)
@@ -80,7 +86,10 @@ class Decoder:
         self._journal: Journal | None = self._row.take_journal(self._index)
         self._paused = False
         self._stopped = False
-        self._capped = 0
+        self._capped = self._spoilt = 0
+        self._health: Health | None = None
+        """Of the camera while it is connected; None for what comes to an end by itself."""
+        self._shown: tuple[CameraState, str] | None = None
         self._gate = MotionGate() if self._camera.skip_static else None
 
     # --- main thread: the source ---------------------------------------------------------------
@@ -96,42 +105,77 @@ class Decoder:
                 self._wait(BEAT_S)
                 continue
             started = time.monotonic()
-            if self._capture():
+            longest_s = self._capture()
+            if longest_s is None:
                 self._turn(CameraState.ENDED)
                 self._wait_until_stopped_or_paused()
                 continue
-            if time.monotonic() - started > LONGEST_PAUSE_S:
-                pause_s = FIRST_PAUSE_S
+            if time.monotonic() - started > SETTLED_S or longest_s > LONGEST_PAUSE_S:
+                pause_s = longest_s if longest_s > LONGEST_PAUSE_S else FIRST_PAUSE_S
             self._row.fate(self._index, Fate.RECONNECTS)
             self._wait(pause_s * random.uniform(0.75, 1.25))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, longest_s)
         self._drain()
 
-    def _capture(self) -> bool:
-        """Play the source once; return True when it came to its end, False when it failed."""
-        self._turn(CameraState.CONNECTING)
+    def _capture(self) -> float | None:
+        """Play the source once; return None at its end, else the longest pause to the next try."""
+        if self._shown is None or self._shown[0] is not CameraState.LOST:
+            self._turn(CameraState.CONNECTING)
         try:
             source = open_source(self._camera.url, self._options())
         except SourceUnsupportedError:
             raise
         except SourceError as error:
             self._turn(CameraState.LOST, str(error))
-            return False
+            return LONGEST_PAUSE_S
         try:
-            for frame in source.frames(self._is_interrupted):
-                self._turn(CameraState.LIVE)
-                self._count_capped(source)
-                self._handle(frame, lossless=not source.live)
-            if source.endless and not self._is_interrupted():
-                self._turn(CameraState.LOST, "the stream ended")
-                return False
+            self._play(source)
+        except SourceDeniedError as error:
+            self._turn(CameraState.LOST, str(error))
+            return DENIED_PAUSE_S
         except SourceError as error:
             self._row.fate(self._index, Fate.DECODE_ERRORS)
             self._turn(CameraState.LOST, str(error))
-            return False
+            return LONGEST_PAUSE_S
         finally:
             source.close()
-        return not self._is_interrupted()
+        if self._is_interrupted():
+            return FIRST_PAUSE_S
+        if source.endless:
+            self._turn(CameraState.LOST, "the stream ended")
+            return LONGEST_PAUSE_S
+        return None
+
+    def _play(self, source: Source) -> None:
+        """Handle every frame of a source, and watch over its health."""
+        self._capped = self._spoilt = 0
+        health = Health(time.monotonic(), self._camera.frozen_after_s) if source.endless else None
+        try:
+            for frame in source.frames(self._is_interrupted):
+                if health is None:
+                    self._turn(CameraState.LIVE)
+                else:
+                    self._examine(health, source, frame)
+                self._count_capped(source)
+                self._handle(frame, lossless=not source.live)
+        finally:
+            with self._changed:
+                self._health = None
+
+    def _examine(self, health: Health, source: Source, frame: SourceFrame) -> None:
+        """Tell the health of a frame and of what was spoilt since the last one."""
+        now_s = time.monotonic()
+        spoilt, self._spoilt = source.spoilt - self._spoilt, source.spoilt
+        preview = frame.preview() if health.wants_look(now_s) else None
+        with self._changed:
+            health.frame(now_s)
+            if spoilt:
+                health.spoilt(now_s, spoilt)
+                self._row.fate(self._index, Fate.DECODE_ERRORS, spoilt)
+            if preview is not None:
+                health.look(preview, now_s)
+            self._health = health
+            self._turn(*health.verdict(now_s))
 
     def _options(self) -> SourceOptions:
         camera = self._camera
@@ -178,10 +222,9 @@ class Decoder:
 
     def _count_capped(self, source: Source) -> None:
         """Account for the frames that the ``fps`` cap left out since the last one."""
-        capped = source.capped
-        for _ in range(capped - self._capped if capped >= self._capped else capped):
+        for _ in range(source.capped - self._capped):
             self._pass_by(Fate.SKIPPED_RATE)
-        self._capped = capped
+        self._capped = source.capped
 
     def _acquire(self, writer: RingWriter) -> int | None:
         """Return a free slot; a lossless ring waits for one, a live ring never does."""
@@ -216,12 +259,16 @@ class Decoder:
         return granted if granted is not None and _shape(granted) == wanted else None
 
     def _turn(self, state: CameraState, reason: str = "") -> None:
-        """Change the camera's state, once, for everybody to see."""
-        code = STATES.index(state)
-        if self._row.words[STATE] == code + 1:
-            return
-        self._row.words[STATE] = code + 1
-        level = logging.WARNING if state is CameraState.LOST else logging.INFO
+        """Change the camera's state or its reason, once, for everybody to see."""
+        with self._changed:
+            before = self._shown
+            if before == (state, reason):
+                return
+            self._shown = (state, reason)
+        self._row.words[STATE] = STATES.index(state) + 1
+        grave = state in {CameraState.LOST, CameraState.DEGRADED, CameraState.FROZEN}
+        known = before is not None and before[0] is state
+        level = logging.WARNING if grave and not known else logging.INFO
         log.log(level, "%s %s", state, reason, extra={"camera": self._camera.name})
         self._link.send(CameraTurned(state=state, reason=reason))
 
@@ -274,6 +321,7 @@ class Decoder:
                         self._changed.notify_all()
                 if turn % 4 == 0 and self._draining:
                     self._drain_old()
+                self._notice_silence()
                 if self._is_stopping():
                     break
         except LinkEndedError:
@@ -282,6 +330,12 @@ class Decoder:
                 self._changed.notify_all()
         time.sleep(LAST_WORDS_S)  # the main thread ends the process, unless its source blocks
         os._exit(0)
+
+    def _notice_silence(self) -> None:
+        """Show that a camera stalls; the main thread waits for its next frame."""
+        with self._changed:
+            if self._health is not None:
+                self._turn(*self._health.verdict(time.monotonic()))
 
     def _obey(self, message: ToChild, fds: list[int]) -> None:
         """Do what one message says; called with the lock held."""

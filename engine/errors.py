@@ -6,7 +6,8 @@
     ├── ConfigError            a setting is wrong; names its key path        (exit code 2)
     ├── PreflightError         the machine lacks something the setting needs (exit code 2)
     ├── SourceError            a camera, stream or file cannot be read
-    │   └── SourceUnsupportedError   nobody here reads this kind of URL or file
+    │   ├── SourceUnsupportedError   nobody here reads this kind of URL or file
+    │   └── SourceDeniedError        a camera refuses the name and password
     ├── RecognizerError        a recognizer cannot start or failed on a frame
     ├── RingError              a shared segment is not what its handle says
     ├── ControlError           the supervisor refused or could not do what was asked
@@ -48,6 +49,10 @@ class SourceError(PlateringError):
 
 class SourceUnsupportedError(SourceError):
     """Nobody here reads this kind of URL or file."""
+
+
+class SourceDeniedError(SourceError):
+    """A camera refuses the name and password; asking often may lock the account."""
 
 
 class RecognizerError(PlateringError):

@@ -94,6 +94,10 @@ class Source(Protocol):
     def capped(self) -> int:
         """How many frames the ``fps`` cap has left out so far."""
 
+    @property
+    def spoilt(self) -> int:
+        """How many packets could not be decoded, and frames are damaged, so far."""
+
     def frames(self, stop: Callable[[], bool]) -> Iterator[SourceFrame]:
         """Yield frames until the end of the stream or until ``stop()`` is true.
 

@@ -117,6 +117,8 @@ class DemoSource:
     In real time it never falls behind: frames that were not taken in time are never rendered.
     """
 
+    spoilt = 0
+
     def __init__(self, settings: DemoSettings, options: SourceOptions) -> None:
         self.settings = settings
         self.scene = DemoScene(settings.seed, settings.width, settings.height, settings.density)

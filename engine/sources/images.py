@@ -88,6 +88,7 @@ class ImageSource:
     """
 
     capped = 0
+    spoilt = 0
 
     def __init__(self, paths: Sequence[Path], options: SourceOptions) -> None:
         self._paths, self._options = tuple(paths), options

@@ -13,7 +13,7 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from engine.errors import SourceError
+from engine.errors import SourceDeniedError, SourceError
 from engine.sources.base import SourceOptions
 from engine.sources.credentials import redact, scheme
 from engine.sources.pace import Pacer, RateCap, Stamp
@@ -98,6 +98,7 @@ class VideoSource:
         self._copier = PlaneCopier()
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
         self._container: InputContainer | None = None
+        self.spoilt = 0
 
     @property
     def live(self) -> bool:
@@ -138,7 +139,7 @@ class VideoSource:
         try:
             stream = video_stream(container, self._url)
             clock.nominal_fps = float(stream.average_rate or 0) or _FALLBACK_FPS
-            for frame in _decoded(container, stream, stop):
+            for frame in self._decoded(container, stream, stop):
                 media_s = clock.advance(frame.time)
                 if not self._cap.passes(media_s):
                     continue
@@ -148,9 +149,32 @@ class VideoSource:
                 yield VideoFrame(frame, self._copier, stamp, frame.time)
         except av.error.FFmpegError as error:
             # "from None": the original names the URL, password included.
-            raise SourceError(f"{redact(self._url)}: {explain(error, self._options)}") from None
+            raise failure(self._url, error, self._options) from None
         finally:
             self.close()
+
+    def _decoded(
+        self, container: InputContainer, stream: VideoStream, stop: Callable[[], bool]
+    ) -> Iterator[av.VideoFrame]:
+        """Yield the stream's frames; packets that cannot be decoded are counted and passed over."""
+        in_a_row = 0
+        for packet in container.demux(stream):
+            if stop():
+                return
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                self.spoilt += 1
+                in_a_row += 1
+                if in_a_row > _SPOILT_IN_A_ROW:
+                    raise
+                continue
+            in_a_row = 0 if frames else in_a_row
+            for frame in frames:
+                self.spoilt += frame.is_corrupt
+                yield frame
+                if stop():
+                    return
 
 
 class MediaClock:
@@ -203,7 +227,7 @@ def open_container(url: str, options: SourceOptions) -> InputContainer:
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"{redact(url)}: {explain(error, options)}") from None
+        raise failure(url, error, options) from None
 
 
 def libav_options(url: str, options: SourceOptions) -> dict[str, str]:
@@ -236,14 +260,17 @@ def video_stream(container: InputContainer, url: str) -> VideoStream:
     return stream
 
 
-def explain(error: Exception, options: SourceOptions) -> str:
-    """Say what went wrong in words that name no URL."""
+def failure(url: str, error: Exception, options: SourceOptions) -> SourceError:
+    """Return what went wrong as an error of ours, in words that hold no secret."""
+    place = redact(url)
+    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        return SourceDeniedError(f"{place}: it refuses the name and password of the URL")
     if isinstance(error, av.error.ExitError):
-        return (
-            f"no answer in time (connecting {options.connect_timeout_s:g} s, "
+        return SourceError(
+            f"{place}: no answer in time (connecting {options.connect_timeout_s:g} s, "
             f"reading {options.read_timeout_s:g} s)"
         )
-    return str(getattr(error, "strerror", None) or type(error).__name__)
+    return SourceError(f"{place}: {getattr(error, 'strerror', None) or type(error).__name__}")
 
 
 def count_video_frames(path: str) -> int | None:
@@ -257,25 +284,3 @@ def count_video_frames(path: str) -> int | None:
         if container.duration and stream.average_rate:
             return math.ceil(container.duration / av.time_base * float(stream.average_rate))
     return None
-
-
-def _decoded(
-    container: InputContainer, stream: VideoStream, stop: Callable[[], bool]
-) -> Iterator[av.VideoFrame]:
-    """Yield the stream's frames; packets that cannot be decoded are passed over."""
-    spoilt = 0
-    for packet in container.demux(stream):
-        if stop():
-            return
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            spoilt += 1
-            if spoilt > _SPOILT_IN_A_ROW:
-                raise
-            continue
-        spoilt = 0 if frames else spoilt
-        for frame in frames:
-            yield frame
-            if stop():
-                return
