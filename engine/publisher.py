@@ -31,7 +31,7 @@ from engine.messages import (
 from engine.process import Child, Link, LinkEndedError, run_child
 from engine.sections import PublisherSection
 from engine.sinks.feeder import Feeder
-from engine.sinks.redis import RedisSink
+from engine.sinks.registry import open_sinks
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import Rules, SightingIds, Tracker
@@ -41,6 +41,7 @@ _TURN_S: Final = 0.1
 """The longest wait of the loop: announcements and finals are due by the clock, too."""
 _FLUSH_S: Final = 3.0
 _FLUSH_ORPHANED_S: Final = 1.0
+_LAST_BATCH_S: Final = 0.1
 _DROPPED_WHEN_FULL: Final = 0.25
 
 log = logging.getLogger(__name__)
@@ -66,22 +67,19 @@ class Publisher:
         )
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
-        self._feeder = Feeder(
-            RedisSink(section.redis.url, section.redis),
-            self._spool.path,
-            self._spool.positions.get("redis", 0),
-            section.redis.batch,
-            section.redis.batch_wait_ms / 1_000,
-        )
+        plans = open_sinks(section)
+        self._spool.feed([plan.sink.name for plan in plans])
+        self._feeders = [Feeder(plan, self._spool) for plan in plans]
         self._pending: Turn | None = None
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
-        self._told_retries = self._told_failures = self._told_position = 0
-        self._told_position = self._feeder.position
+        self._redis = self._feeders[0]
+        self._told_position = self._redis.position
 
     def start(self, link: Link) -> None:
         """Begin: from now on sinks are fed."""
         self._intake.watch(link)
-        self._feeder.start()
+        for feeder in self._feeders:
+            feeder.start()
 
     @property
     def resumed(self) -> int:
@@ -118,11 +116,20 @@ class Publisher:
     def close(self, flush_s: float) -> None:
         """Deliver what waits, for so long at most, then stop; the rest is delivered next time."""
         deadline = time.monotonic() + flush_s
-        while self._feeder.position < self._spool.last_seq and time.monotonic() < deadline:
+        while self._waiting() and time.monotonic() < deadline:
             self.turn(0.02)
-        self._feeder.close(max(0.1, deadline - time.monotonic()))
+        for feeder in self._feeders:
+            feeder.stop()
+        deadline = max(deadline, time.monotonic() + _LAST_BATCH_S)
+        for feeder in self._feeders:
+            feeder.join(max(0.0, deadline - time.monotonic()))
         self.turn(0.0)
         self._spool.close()
+
+    def _waiting(self) -> bool:
+        """Tell whether events wait for a sink that takes them."""
+        last_seq = self._spool.last_seq
+        return any(feeder.position < last_seq and not feeder.away for feeder in self._feeders)
 
     # --- tracking ---------------------------------------------------------------------------
 
@@ -153,9 +160,13 @@ class Publisher:
         events += self._tracker.tick(self._clock_ns())
         for event in events:
             self._count_event(event)
-        positions = {}
-        if self._feeder.position != self._spool.positions.get("redis", 0):
-            positions["redis"] = self._feeder.position
+        told = self._spool.positions
+        positions = {
+            feeder.sink.name: position
+            for feeder in self._feeders
+            for position in [feeder.position]
+            if position != told[feeder.sink.name]
+        }
         changes = self._tracker.take_changes()
         return Turn(changes, events, cursors, uuids, positions, durable=bool(messages))
 
@@ -214,7 +225,8 @@ class Publisher:
             self._row.count(Count.SPOOL_DROPPED, dropped)
         if turn.events:
             self._row.count(Count.SPOOLED, len(turn.events))
-            self._feeder.notify()
+            for feeder in self._feeders:
+                feeder.notify()
         self._intake.acknowledge()
         for connection, done in self._answers:
             connection.answer(done)
@@ -237,17 +249,19 @@ class Publisher:
 
     def _report(self) -> None:
         """Put this turn's figures on the board."""
-        feeder, row = self._feeder, self._row
-        if feeder.broken is not None:
-            raise feeder.broken
-        retries, failures, position = feeder.retries, feeder.failures, feeder.position
-        row.count(Count.SINK_RETRIES, retries - self._told_retries)
-        row.count(Count.SINK_FAILURES, failures - self._told_failures)
+        row, redis = self._row, self._redis
+        for feeder in self._feeders:
+            if feeder.broken is not None:
+                raise feeder.broken
+            retries, failures = feeder.take_troubles()
+            row.count(Count.SINK_RETRIES, retries)
+            row.count(Count.SINK_FAILURES, failures)
+            feeder.settled = self._spool.settled[feeder.sink.name]
+        position = redis.position
         row.count(Count.STORED, position - self._told_position)
-        self._told_retries, self._told_failures = retries, failures
         self._told_position = position
-        while feeder.delays_ns:
-            row.observe(Stage.CAPTURE_TO_STORED, feeder.delays_ns.popleft())
+        while redis.delays_ns:
+            row.observe(Stage.CAPTURE_TO_STORED, redis.delays_ns.popleft())
         row.gauge(Count.SPOOL_DEPTH, max(0, self._spool.last_seq - position))
         row.gauge(Count.TRACKS_OPEN, self._tracker.open_tracks)
         row.beat(time.monotonic_ns())

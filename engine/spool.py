@@ -4,8 +4,8 @@ A commit holds the open tracks, the read cursors, the ids of ingested bodies and
 events together, so that a publisher killed at any instruction goes on as if it had not done its
 last, unacknowledged turn. Events wait here for their sinks; the oldest go first when the spool is
 full. Delivered events are held for a few seconds more: a sink that lost its server starts again
-from the oldest one held (a server killed outright may have lost what it acknowledged last; the
-markers of ``engine.store`` make the repeat harmless).
+with what it delivered in those (a server killed outright may have lost what it acknowledged last;
+the markers of ``engine.store`` make the repeat harmless).
 
 SQLite runs in WAL mode. ``synchronous`` is NORMAL: a killed process loses nothing, a power cut
 may lose the last turns, whose events have long reached Redis in all but the last moments. A turn
@@ -16,7 +16,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS events (
     bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
     sighting BLOB NOT NULL, crop BLOB, frame BLOB);
 CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settled (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 log = logging.getLogger(__name__)
@@ -100,9 +101,27 @@ class Spool:
         self.last_seq: int = max(newest or 0, used[0] if used else 0)
         self._first_seq: int = oldest if oldest is not None else self.last_seq + 1
         self.positions: dict[str, int] = dict(one("SELECT sink, seq FROM positions").fetchall())
-        self._delivered: deque[tuple[float, int]] = deque()
+        self.settled: dict[str, int] = dict(one("SELECT sink, seq FROM settled").fetchall())
+        """How far each sink had delivered ``HELD_S`` ago; what lies before is never said again."""
+        self._delivered: deque[tuple[float, dict[str, int]]] = deque()
         self._commits = 0
         self._refused = False
+
+    def feed(self, sinks: Collection[str]) -> None:
+        """Say which sinks there are from now on.
+
+        A new one begins with the next event; one that is no more holds nothing any longer.
+        """
+        known = {name: self.positions.get(name, self.last_seq) for name in sinks}
+        settled = {name: self.settled.get(name, seq) for name, seq in known.items()}
+        with self._transaction():
+            for table, rows in (("positions", known), ("settled", settled)):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # one of our two tables
+                self._db.executemany(
+                    f"INSERT INTO {table} VALUES (?, ?)",  # noqa: S608  # same
+                    rows.items(),
+                )
+        self.positions, self.settled = known, settled
 
     def tracks(self) -> Iterator[tuple[Track, Evidence]]:
         """Yield the tracks of the last commit with their pictures."""
@@ -240,12 +259,17 @@ class Spool:
         now, slowest = time.monotonic(), self._slowest(positions)
         dropped = freed = 0
         if positions:
-            self._delivered.append((now, slowest))
-        settled = 0
+            self._delivered.append((now, positions))
+        settled: dict[str, int] = {}
         while self._delivered and self._delivered[0][0] <= now - HELD_S:
-            settled = self._delivered.popleft()[1]
-        if settled >= self._first_seq:
-            freed += self._delete(settled, slowest)[1]
+            settled |= self._delivered.popleft()[1]
+        if settled:
+            rows = settled.items()
+            self._db.executemany("INSERT OR REPLACE INTO settled VALUES (?, ?)", rows)
+            self.settled |= settled
+        done = min((self.settled.get(sink, 0) for sink in self.positions | positions), default=0)
+        if done >= self._first_seq:
+            freed += self._delete(done, slowest)[1]
         while self._bytes - freed > self._max_bytes and self._first_seq <= self.last_seq:
             lost, gone = self._delete(self._first_seq + _DROP_CHUNK - 1, slowest)
             dropped, freed = dropped + lost, freed + gone
@@ -287,11 +311,6 @@ class SpoolReader:
             )
             for seq, sighting, crop, frame in rows
         ]
-
-    def oldest(self) -> int:
-        """Return the place of the oldest event held, 0 where there is none."""
-        row = self._db.execute("SELECT MIN(seq) FROM events").fetchone()
-        return int(row[0] or 0)
 
     def close(self) -> None:
         """Close the connection."""

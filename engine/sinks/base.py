@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from engine.track import Event
 
 
@@ -17,8 +19,9 @@ class Sink(Protocol):
     def connected(self) -> bool:
         """False before the first delivery and after a failed one.
 
-        The next delivery then begins again with the oldest events held, so ``deliver`` must not
-        mind repeats.
+        The next delivery then begins again with what was delivered in the last seconds, so
+        ``deliver`` must not mind repeats. A server that keeps all that it acknowledged needs no
+        such repeats: its sink is always connected.
         """
 
     def deliver(self, events: Sequence[Event]) -> None:
@@ -30,3 +33,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+class SinkPlan(msgspec.Struct, frozen=True):
+    """A sink and how its feeder treats it."""
+
+    sink: Sink
+    batch: int
+    """Events per delivery, at most."""
+    wait_s: float = 0.0
+    """How long an event waits for others, at most."""
+    longest_pause_s: float = 2.0
+    """Between two attempts while the sink is away."""

@@ -5,16 +5,14 @@ import random
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import Final
 
 from engine.errors import SinkError
-from engine.sinks.base import Sink
-from engine.spool import SpooledEvent, SpoolReader
+from engine.sinks.base import SinkPlan
+from engine.spool import Spool, SpooledEvent, SpoolReader
 from engine.types import Phase
 
 _FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.5
 
 log = logging.getLogger(__name__)
@@ -27,25 +25,37 @@ class Feeder:
     ``batch`` of them wait, whichever is first.
     """
 
-    def __init__(self, sink: Sink, spool: Path, position: int, batch: int, wait_s: float) -> None:
-        """Deliver what comes after ``position``, as far as this sink had come."""
-        self.sink = sink
-        self.position = position
-        self.retries = 0
-        """Deliveries that failed and were tried again."""
-        self.failures = 0
-        """Times the sink went away."""
+    def __init__(self, plan: SinkPlan, spool: Spool) -> None:
+        """Go on where this sink had come to; ``spool`` knows it already."""
+        self.sink = sink = plan.sink
+        self.position = spool.positions[sink.name]
+        self.settled = spool.settled[sink.name]
+        """Where a sink that lost its server begins again; raised by the publisher's loop."""
+        self._retries = self._failures = 0
+        self._told = 0, 0
         self.delays_ns: deque[int] = deque(maxlen=4096)
         """Capture to delivery of the announcements delivered since it was emptied."""
         self.broken: Exception | None = None
-        self._spool = spool
-        self._batch = batch
-        self._wait_s = wait_s
+        self._spool = spool.path
+        self._batch = plan.batch
+        self._wait_s = plan.wait_s
+        self._longest_pause_s = plan.longest_pause_s
         self._wake = threading.Condition()
         self._notified = False
         self._closing = False
         self._attempts = 0
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
+
+    @property
+    def away(self) -> bool:
+        """True while the sink takes nothing."""
+        return self._attempts > 0
+
+    def take_troubles(self) -> tuple[int, int]:
+        """Return deliveries tried again, and times the sink went away, since the last call."""
+        now, told = (self._retries, self._failures), self._told
+        self._told = now
+        return now[0] - told[0], now[1] - told[1]
 
     def start(self) -> None:
         """Start delivering."""
@@ -57,11 +67,14 @@ class Feeder:
             self._notified = True
             self._wake.notify()
 
-    def close(self, timeout_s: float) -> None:
-        """Stop delivering; waits for a batch under way."""
+    def stop(self) -> None:
+        """Begin no other batch."""
         with self._wake:
             self._closing = True
             self._wake.notify()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for a batch under way, for so long at most."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -79,7 +92,7 @@ class Feeder:
         """Deliver what there is, or wait for news."""
         after = self.position
         if not self.sink.connected:
-            after = min(after, max(0, reader.oldest() - 1))
+            after = min(after, self.settled)
         while not self._closing:
             began = time.monotonic()
             batch = reader.read(after, self._batch)
@@ -101,10 +114,10 @@ class Feeder:
         except SinkError as error:
             if self._attempts == 0:
                 log.warning("%s is away, sightings wait on disk: %s", self.sink.name, error)
-                self.failures += 1
-            pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._attempts, 10))
+                self._failures += 1
+            pause_s = min(self._longest_pause_s, _FIRST_PAUSE_S * 2.0 ** min(self._attempts, 10))
             self._attempts += 1
-            self.retries += 1
+            self._retries += 1
             self._pause(pause_s * random.uniform(0.5, 1.0))
             return False
         if self._attempts:
