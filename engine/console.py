@@ -12,6 +12,7 @@ from rich.text import Text
 
 log = logging.getLogger(__name__)
 
+PIPE_COLUMNS: Final = 160
 QUIET_S: Final = 60.0
 """Without a terminal, how often the state is logged."""
 
@@ -82,3 +83,9 @@ def say(line: str) -> None:
     """Print one start-up line."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def table_console() -> Console:
+    """Return a console for tables on standard output; wide enough where no terminal bounds it."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(width=PIPE_COLUMNS, highlight=False)

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from engine.config import CameraSettings, OpenAlprSettings, TrackerSettings
+from engine.console import table_console
 from engine.errors import EXIT_FAILED, RecognizerError, SourceError
 from engine.recognizers.base import RecognizeHints, Recognizer
 from engine.recognizers.registry import open_recognizer
@@ -36,8 +37,6 @@ VIDEO_SUFFIXES: Final = frozenset(
 _GLOB_SIGNS: Final = frozenset("*?[")
 _FRAME_S: Final = 1 / 25
 """The time between frames of a video that has no times."""
-_PIPE_WIDTH: Final = 160
-"""Columns of a table that no terminal bounds."""
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,14 +310,12 @@ class _Tables:
             self._in_videos.add_row(*common, seen, str(plate.reads))
 
     def finish(self, files: int) -> None:
-        out = Console()
-        if not out.is_terminal:
-            out = Console(width=_PIPE_WIDTH)
+        out = table_console()
         tables = [table for table in (self._in_pictures, self._in_videos) if table.row_count]
         for table in tables:
             out.print(table)
         if not tables:
-            out.print(f"No plates in {files} file{'' if files == 1 else 's'}.", highlight=False)
+            out.print(f"No plates in {files} file{'' if files == 1 else 's'}.")
 
 
 def _table(*columns: str) -> Table:

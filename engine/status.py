@@ -4,12 +4,13 @@ import sys
 import time
 
 import msgspec
-from rich.console import Console
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from engine.board import Kind
 from engine.config import Settings
+from engine.console import table_console
 from engine.control import ask
 from engine.messages import EngineStatus
 from engine.resources import state_path
@@ -30,9 +31,9 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.encode(status).decode() + "\n")
         return 0
-    out = Console()
+    out = table_console()
     up_s = max(0.0, time.time() - status.started_unix_ms / 1000)
-    out.print(f"Node {status.node}, up for {_span(up_s)}", highlight=False)
+    out.print(f"Node {status.node}, up for {_span(up_s)}")
     out.print(_cameras(status) if status.cameras else "No cameras.")
     out.print(_processes(status))
     return 0
@@ -40,8 +41,8 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
 
 def _cameras(status: EngineStatus) -> Table:
     """Make a row per camera; frames and vehicles are counted since the start."""
-    table = Table("Camera", "State", "Picture", "Slots")
-    for column in ("Captured", "Skipped", "Dropped", "Recognized", "Failed", "Vehicles"):
+    table = Table("Camera", "State", "Picture", box=box.SIMPLE_HEAD)
+    for column in ("Captured", "Skipped", "Dropped", "Read", "Failed", "Vehicles"):
         table.add_column(column, justify="right")
     for camera in status.cameras:
         ring, ledger = camera.ring, camera.ledger
@@ -50,7 +51,6 @@ def _cameras(status: EngineStatus) -> Table:
             camera.name,
             state + Text(f"\n{camera.reason}", "dim") if camera.reason else state,
             f"{ring.width_px}×{ring.height_px}" if ring else "–",
-            str(ring.slots) if ring else "–",
             str(ledger.get("captured", 0)),
             *(str(_sum(ledger, fate)) for fate in ("skipped", "dropped", "recognized", "failed")),
             str(ledger.get("sightings", 0)),
@@ -64,7 +64,7 @@ def _sum(ledger: dict[str, int], fate: str) -> int:
 
 
 def _processes(status: EngineStatus) -> Table:
-    table = Table("Process", "Kind", "Pid", "State", "Restarts")
+    table = Table("Process", "Kind", "Pid", "State", "Restarts", box=box.SIMPLE_HEAD)
     for process in status.processes:
         table.add_row(
             process.name,

@@ -31,7 +31,7 @@ def examine(path: Path) -> Report:
     findings = [
         configuration,
         cores(workers),
-        memory(),
+        memory(settings, workers),
         open_files(settings, workers),
         shared_memory(settings, workers, cameras),
         openalpr(settings),

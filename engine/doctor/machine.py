@@ -16,7 +16,10 @@ from engine.ring_memory import ring_bytes
 from engine.shm import MIB, SHM_DIR, free_bytes
 
 GIB: Final = 1 << 30
-LOW_MEMORY_BYTES: Final = GIB
+MEMORY_BESIDE_BYTES: Final = 200 * MIB
+MEMORY_EACH_BYTES: Final = 90 * MIB
+"""What a recognizer or a camera's decoder takes, and all other processes together, measured with
+1080p clips and the built-in recognizer; rings are counted apart."""
 LOW_DISK_BYTES: Final = GIB
 DESCRIPTORS_EACH: Final = 16
 """File descriptors that the supervisor holds per camera or recognizer, rounded up."""
@@ -37,16 +40,17 @@ def cores(workers: int) -> Finding:
     return Finding("cores", Verdict.FINE, found)
 
 
-def memory() -> Finding:
-    """Tell how much memory is free, in this container where there is one."""
+def memory(settings: Settings, workers: int) -> Finding:
+    """Compare the free memory, of this container where there is one, with what processes take."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     total, free = kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024
     limit, used = _cgroup("memory.max"), _cgroup("memory.current")
     if limit.isdigit() and used.isdigit() and int(limit) < total:
         total, free = int(limit), min(free, int(limit) - int(used))
-    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
-    if free < LOW_MEMORY_BYTES:
+    needed = MEMORY_BESIDE_BYTES + MEMORY_EACH_BYTES * (workers + len(settings.cameras))
+    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, about {needed / GIB:.1f} needed"
+    if free < needed:
         remedy = "free some memory, or configure fewer cameras or a lower recognizers.count"
         return Finding("memory", Verdict.WARNING, found, remedy)
     return Finding("memory", Verdict.FINE, found)
