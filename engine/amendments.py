@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from engine.config import CameraSettings, Section, Settings
+from engine.config import CameraSettings, Settings
 from engine.errors import ConfigError
+from engine.section import Section
 
 log = logging.getLogger(__name__)
 

@@ -81,6 +81,10 @@ what to do about each problem: the configuration, cores, memory, /dev/shm, limit
 Redis, data_dir, the port of the page, and every camera, which is opened for one frame.
 No password is printed."""
 
+_BENCH_ABOUT: Final = """\
+Measures what this machine does, in about half a minute on an idle one: handoff is the cost of
+getting a frame from a decoder to a recognizer, beside bare copies and multiprocessing.Queue."""
+
 _STATUS_ABOUT: Final = """\
 Asks the running engine of this configuration how its cameras and processes are."""
 
@@ -127,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(doctor)
     _add_json(doctor)
     doctor.set_defaults(command=_doctor)
+    bench = _add(commands, "bench", "measure what this machine does", _BENCH_ABOUT)
+    bench.add_argument("what", choices=("handoff",), help="what to measure")
+    _add_json(bench)
+    bench.set_defaults(command=_bench)
     status = _add(commands, "status", "ask the running engine how it is", _STATUS_ABOUT)
     _add_config(status)
     _add_json(status)
@@ -237,6 +245,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from engine.doctor import examine, print_report  # noqa: PLC0415  # lazy, see above
 
     return print_report(examine(options.config), as_json=bool(options.json))
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from engine.benchmarks.handoff import run  # noqa: PLC0415  # lazy, see the module's docstring
+
+    return run(as_json=bool(options.json))
 
 
 def _status(options: argparse.Namespace) -> int:
