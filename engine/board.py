@@ -136,6 +136,14 @@ class Count(IntEnum):
     QUARANTINED = 18
     STALE_DESCRIPTORS = 19
     """Descriptors whose slot had moved on when they were read."""
+    SINK_DELIVERED = 20
+    """Events that sinks other than Redis took."""
+    SINKS_AWAY = 21
+    """A gauge: sinks that take nothing now, Redis among them."""
+    DEAD_LETTERS = 22
+    """Events that a sink refused for good and that were put aside."""
+    WATCHLIST_HITS = 23
+    """Finals whose plate is on a watchlist."""
 
 
 class Stage(IntEnum):

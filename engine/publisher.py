@@ -256,7 +256,11 @@ class Publisher:
             retries, failures = feeder.take_troubles()
             row.count(Count.SINK_RETRIES, retries)
             row.count(Count.SINK_FAILURES, failures)
+            delivered, dead = feeder.take_tally()
+            row.count(Count.SINK_DELIVERED, delivered)
+            row.count(Count.DEAD_LETTERS, dead)
             feeder.settled = self._spool.settled[feeder.sink.name]
+        row.gauge(Count.SINKS_AWAY, sum(feeder.away for feeder in self._feeders))
         position = redis.position
         row.count(Count.STORED, position - self._told_position)
         self._told_position = position

@@ -122,6 +122,19 @@ class PathPoint(msgspec.Struct, frozen=True):
     box: Box
 
 
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of a watchlist that a sighting's plate matches."""
+
+    list: str
+    plate: str
+    """The plate or pattern as it stands in the list."""
+    match: str
+    """How it matches: ``exact``, ``pattern``, ``confusable`` or ``near``."""
+    label: str = ""
+    severity: str = "info"
+    """``info``, ``warning`` or ``alarm``."""
+
+
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """One passage of one vehicle before one camera.
 
@@ -154,6 +167,8 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     recognizer_version: str = ""
     origin: str = "camera"
     """``camera``, ``ingest`` or ``upload``: how it reached us."""
+    hits: tuple[Hit, ...] = ()
+    """Entries of watchlists that its plate matches, the closest first."""
 
 
 class Evidence(msgspec.Struct, frozen=True):

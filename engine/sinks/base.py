@@ -35,6 +35,15 @@ class Sink(Protocol):
         """Let go of connections."""
 
 
+class Tally(msgspec.Struct):
+    """What a sink counts; written by its feeder's thread, read by the publisher's loop."""
+
+    delivered: int = 0
+    """Events it took."""
+    dead_letters: int = 0
+    """Events that it refused for good and that were put aside."""
+
+
 class SinkPlan(msgspec.Struct, frozen=True):
     """A sink and how its feeder treats it."""
 
@@ -45,3 +54,4 @@ class SinkPlan(msgspec.Struct, frozen=True):
     """How long an event waits for others, at most."""
     longest_pause_s: float = 2.0
     """Between two attempts while the sink is away."""
+    tally: Tally = msgspec.field(default_factory=Tally)

@@ -32,7 +32,8 @@ class Feeder:
         self.settled = spool.settled[sink.name]
         """Where a sink that lost its server begins again; raised by the publisher's loop."""
         self._retries = self._failures = 0
-        self._told = 0, 0
+        self._tally = plan.tally
+        self._told = self._told_tally = 0, 0
         self.delays_ns: deque[int] = deque(maxlen=4096)
         """Capture to delivery of the announcements delivered since it was emptied."""
         self.broken: Exception | None = None
@@ -55,6 +56,12 @@ class Feeder:
         """Return deliveries tried again, and times the sink went away, since the last call."""
         now, told = (self._retries, self._failures), self._told
         self._told = now
+        return now[0] - told[0], now[1] - told[1]
+
+    def take_tally(self) -> tuple[int, int]:
+        """Return events that the sink counted as taken and as dead letters since the last call."""
+        now, told = (self._tally.delivered, self._tally.dead_letters), self._told_tally
+        self._told_tally = now
         return now[0] - told[0], now[1] - told[1]
 
     def start(self) -> None:

@@ -1,0 +1,81 @@
+"""Which events a sink gets: its filters, and a lane of its own for what a watchlist marked."""
+
+from collections.abc import Sequence
+from enum import Enum
+
+import msgspec
+
+from engine.plates import Pattern
+from engine.sink_settings import SinkSettings, plate_pattern
+from engine.sinks.base import Sink, Tally
+from engine.track import Event
+from engine.types import Sighting
+
+
+class Lane(Enum):
+    """Which part of a sink's events one connection carries."""
+
+    ALL = ""
+    HITS = ".hits"
+    OTHERS = ".others"
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The filters of one sink, compiled."""
+
+    phases: frozenset[str]
+    cameras: frozenset[str]
+    patterns: tuple[Pattern, ...]
+    min_confidence: float
+    hits_only: bool
+    lane: Lane
+
+    @classmethod
+    def of(cls, settings: SinkSettings, lane: Lane) -> "Choice":
+        """Compile the filters of a section."""
+        return cls(
+            frozenset(settings.phases),
+            frozenset(settings.cameras),
+            tuple(plate_pattern(text) for text in settings.plates),
+            settings.min_confidence,
+            settings.hits_only,
+            lane,
+        )
+
+    def takes(self, sighting: Sighting) -> bool:
+        """Tell whether an event of this sighting goes there, in this lane."""
+        hit = bool(sighting.hits)
+        return (
+            (self.lane is Lane.ALL or hit == (self.lane is Lane.HITS))
+            and (hit or not self.hits_only)
+            and sighting.phase in self.phases
+            and (not self.cameras or sighting.camera in self.cameras)
+            and sighting.confidence >= self.min_confidence
+            and (not self.patterns or any(one.matches(sighting.plate) for one in self.patterns))
+        )
+
+
+class ChosenSink:
+    """A sink that gets only what it asked for."""
+
+    def __init__(self, sink: Sink, choice: Choice, tally: Tally) -> None:
+        self._sink = sink
+        self._choice = choice
+        self._tally = tally
+        self.name = sink.name + choice.lane.value
+
+    @property
+    def connected(self) -> bool:
+        """See ``Sink``."""
+        return self._sink.connected
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """See ``Sink``; an event that is not chosen counts as delivered."""
+        chosen = [event for event in events if self._choice.takes(event.sighting)]
+        if chosen:
+            self._sink.deliver(chosen)
+            self._tally.delivered += len(chosen)
+
+    def close(self) -> None:
+        """See ``Sink``."""
+        self._sink.close()
