@@ -28,6 +28,8 @@ SLOTS: Final = 16
 """Slots of the ring, buffers of the equal ring of bare copies, and different source frames."""
 BURST: Final = 256
 """Frames that wait for the worker while the cost of a hand-off is measured."""
+SMALL: Final = (64, 48)
+"""Size of those frames, whose pixels are not written."""
 STAND_IN_S: Final = 0.02
 """CPU time of one frame in the stand-in that measures saturation."""
 
@@ -222,7 +224,7 @@ def measure(say: Callable[[str], None]) -> HandoffFigures:
     frames = source_frames()
     buffers = list(np.zeros((SLOTS, *FULL_HD[::-1]), np.uint8))
     say("the cost of a hand-off")
-    with Plane(1, 0, BURST, (64, 48)) as plane:
+    with Plane(1, 0, BURST, SMALL) as plane:
         busy_handoff_us(plane, 5)
         busy = statistics.median(busy_handoff_us(plane, 20) for _ in range(9))
     with Plane(1, 0, SLOTS) as plane:
