@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from engine.errors import ConfigError
+from engine.outlines import Crop, Polygons
 from engine.section import OURS, Name, Region, Secret, Section, matching, mistake
 from engine.sink_settings import SinksSettings
 
@@ -39,6 +40,21 @@ class CameraSettings(Section):
     transport: Literal["auto", "tcp", "udp"] = "auto"
     connect_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     read_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    poll_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """http only: fetch a single picture so often; 0: every second where the URL is a picture's."""
+    watch: bool = False
+    """Folders and patterns only: show the images that come from now on."""
+    crop: Crop = ()
+    """x, y, width, height of the part that is looked at, as shares of the picture."""
+    masks: Polygons = ()
+    """Black before anything is stored: polygons of [x, y] in shares of the whole picture."""
+    deinterlace: bool = False
+    hwaccel: Literal["none", "auto", "cuda", "vaapi", "qsv", "drm", "amf"] = "none"
+    skip_loop_filter: Literal["none", "nonref", "all"] = "none"
+    skip_frame: Literal["none", "nonref", "nonkey"] = "none"
+    max_megapixels: Annotated[float, Field(gt=0, le=300)] = 36.0
+    memory_mib: Annotated[int, Field(ge=256, le=65_536)] = 2_048
+    """Memory that its decoder may take beyond what it has at its start."""
     frozen_after_s: Annotated[float, Field(ge=0, le=3600)] = 8.0
     """Streams only: frames that all show the same for this long are a frozen camera; 0: never."""
     format: Literal["gray", "i420"] = "gray"
@@ -46,6 +62,10 @@ class CameraSettings(Section):
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     skip_static: bool = True
     """Do not recognize frames in which nothing moves."""
+    motion_sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.5
+    motion_afterglow_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    motion_zones: Polygons = ()
+    """Where motion counts: polygons like ``masks``; none: everywhere."""
     topn: Annotated[int, Field(ge=1, le=50)] = 5
     min_confidence: Annotated[float, Field(ge=0, le=100)] = 60.0
     min_reads: Annotated[int, Field(ge=1, le=100)] = 2
@@ -197,8 +217,8 @@ def load_settings(path: Path) -> Settings:
 
 
 def _beside(home: Path, url: str) -> str:
-    """Return the URL of a file with its path made absolute; other URLs as they are."""
-    return url if "://" in url else str(home / Path(url).expanduser())
+    """Return the URL of a file with its path made absolute; other URLs and - as they are."""
+    return url if "://" in url or url == "-" else str(home / Path(url).expanduser())
 
 
 def parse_settings(table: dict[str, Any]) -> Settings:

@@ -9,8 +9,10 @@ import itertools
 import logging
 import os
 import random
+import resource
 import threading
 import time
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -47,7 +49,8 @@ from engine.ring_memory import RingMemory
 from engine.sections import DecoderSection
 from engine.sources import open_source
 from engine.sources.base import Source, SourceFrame, SourceOptions
-from engine.types import CameraState
+from engine.sources.masks import Masks, within
+from engine.types import CameraState, Luma
 
 BEAT_S: Final = 0.25
 GRANT_S: Final = 15.0
@@ -90,7 +93,19 @@ class Decoder:
         self._health: Health | None = None
         """Of the camera while it is connected; None for what comes to an end by itself."""
         self._shown: tuple[CameraState, str] | None = None
-        self._gate = MotionGate() if self._camera.skip_static else None
+        camera = self._camera
+        self._masks = Masks(within(camera.masks, camera.crop)) if camera.masks else None
+        zones = within(camera.motion_zones, camera.crop)
+        gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
+        self._gate = gate if camera.skip_static else None
+
+    def limit_memory(self) -> None:
+        """Bound what a hostile stream can make this process take; no dump of its memory either."""
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        room_bytes = self._camera.memory_mib << 20
+        limit_bytes = pages * resource.getpagesize() + room_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     # --- main thread: the source ---------------------------------------------------------------
 
@@ -149,7 +164,8 @@ class Decoder:
     def _play(self, source: Source) -> None:
         """Handle every frame of a source, and watch over its health."""
         self._capped = self._spoilt = 0
-        health = Health(time.monotonic(), self._camera.frozen_after_s) if source.endless else None
+        watched = source.endless and source.live
+        health = Health(time.monotonic(), self._camera.frozen_after_s) if watched else None
         try:
             for frame in source.frames(self._is_interrupted):
                 if health is None:
@@ -166,7 +182,7 @@ class Decoder:
         """Tell the health of a frame and of what was spoilt since the last one."""
         now_s = time.monotonic()
         spoilt, self._spoilt = source.spoilt - self._spoilt, source.spoilt
-        preview = frame.preview() if health.wants_look(now_s) else None
+        preview = self._preview(frame) if health.wants_look(now_s) else None
         with self._changed:
             health.frame(now_s)
             if spoilt:
@@ -187,12 +203,21 @@ class Decoder:
             read_timeout_s=camera.read_timeout_s,
             transport=camera.transport,
             base_dir=self._section.base_dir,
+            crop=camera.crop,
+            deinterlace=camera.deinterlace,
+            hwaccel=camera.hwaccel,
+            skip_loop_filter=camera.skip_loop_filter,
+            skip_frame=camera.skip_frame,
+            max_megapixels=camera.max_megapixels,
+            poll_s=camera.poll_s,
+            watch=camera.watch,
+            stdin=f"/proc/{os.getppid()}/fd/0",  # the engine's; a child has none of its own
         )
 
     def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
         if self._gate is not None and not self._gate.changed(
-            frame.preview(), frame.captured_monotonic_ns / 1e9
+            self._preview(frame), frame.captured_monotonic_ns / 1e9
         ):
             self._pass_by(Fate.SKIPPED_STATIC)
             return
@@ -207,13 +232,24 @@ class Decoder:
         target = writer.memory.frame(slot)
         if writer.handle.format == "i420":
             frame.write_i420(target)
+            if self._masks is not None:
+                self._masks.i420(target)
         else:
             frame.write_luma(target)
+            if self._masks is not None:
+                self._masks.luma(target)
         with self._changed:
             writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns)
         self._row.fate(self._index, Fate.BYTES, target.nbytes)
         self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
         self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
+
+    def _preview(self, frame: SourceFrame) -> Luma:
+        """Return a frame's small copy, without what its masks hide: motion there is no news."""
+        preview = frame.preview()
+        if self._masks is not None:
+            self._masks.luma(preview)
+        return preview
 
     def _pass_by(self, fate: Fate) -> None:
         """Count a frame that gets no slot; under the lock, for the journal has one writer."""
@@ -388,7 +424,9 @@ def _shape(writer: RingWriter) -> tuple[int, int, bool]:
 
 def main(child: Child) -> None:
     """Run a decoder."""
-    Decoder(child).run()
+    decoder = Decoder(child)
+    decoder.limit_memory()
+    decoder.run()
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ truck), after the change of light of the whole picture is taken out; and after a
 pass for a while longer, so that a vehicle that has just stopped is read sharply.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.types import Luma
+from engine.types import Luma, Point
 
 _BLOCK_PX = 4
 _FLOOR_LEVELS = 0.5
@@ -24,14 +26,22 @@ class MotionGate:
     """Decides frame by frame; one per camera, one thread uses it.
 
     sensitivity: above 0 to 1; at 1 a block must change by less than one gray level on average.
-    afterglow_s: how long frames still pass after the last change.
+    afterglow_s: how long frames still pass after the last change. zones: polygons in shares of the
+    picture outside of which nothing counts; none: everything counts.
     """
 
-    def __init__(self, sensitivity: float = 0.5, afterglow_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        sensitivity: float = 0.5,
+        afterglow_s: float = 1.0,
+        zones: Sequence[Sequence[Point]] = (),
+    ) -> None:
         if not 0 < sensitivity <= 1:
             raise ValueError(f"sensitivity must be above 0 and at most 1, not {sensitivity}")
         self._floor = _FLOOR_LEVELS / sensitivity
         self._afterglow_s = afterglow_s
+        self._zones = [np.array(zone, np.float64) for zone in zones]
+        self._counted: npt.NDArray[np.bool_] | None = None
         self._reference: Luma | None = None
         self._noise = 0.0
         self._changed_at_s = 0.0
@@ -52,11 +62,26 @@ class MotionGate:
             return self._let_through(preview, now_s)
         blocks = _block_changes(preview, reference)
         threshold = self._floor + _NOISE_FACTOR * self._noise
-        moved = bool(blocks.max() > threshold)
+        moved = bool(self._within_zones(blocks, preview.shape).max() > threshold)
         self._learn_noise(float(np.quantile(blocks, _NOISE_QUANTILE)))
         if moved:
             return self._let_through(preview, now_s)
         return now_s - self._changed_at_s < self._afterglow_s
+
+    def _within_zones(
+        self, blocks: npt.NDArray[np.float32], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.float32]:
+        """Return the changes with those outside of the zones taken out."""
+        if not self._zones:
+            return blocks
+        if self._counted is None or self._counted.shape != blocks.shape:
+            drawn = np.zeros(shape, np.float32)
+            for zone in self._zones:
+                corners = np.rint(zone * (shape[1], shape[0])).astype(np.int32)
+                cv2.fillPoly(drawn, [corners], (1.0,))
+            size = (blocks.shape[1], blocks.shape[0])
+            self._counted = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA) > 0
+        return blocks * self._counted
 
     def _let_through(self, preview: Luma, now_s: float) -> bool:
         self._reference, self._changed_at_s = preview, now_s

@@ -3,9 +3,11 @@
 ::
 
     clip.mp4, file:///videos/clip.mp4     a video file, played in real time or fast
-    car.jpg, pictures/, pictures/*.png    images
+    car.jpg, pictures/, pictures/*.png    images; with ``watch`` those that come from now on
+    -                                     a stream on standard input
     rtsp:// rtsps:// rtp:// udp:// srt:// cameras and streams
     http:// https:// rtmp:// rtmps://     MJPEG, HLS and the like
+    http://…/picture.jpg, or ``poll_s``   one picture, fetched again and again
     /dev/video0                           a camera on this machine (V4L2)
     demo://?seed=7&fps=15                 the built-in road scene
 """
@@ -17,8 +19,10 @@ from engine.errors import SourceError, SourceUnsupportedError
 from engine.sources.base import Source, SourceFrame, SourceOptions
 from engine.sources.credentials import redact, scheme
 from engine.sources.demo import demo_settings, open_demo
-from engine.sources.images import IMAGE_SUFFIXES, ImageSource, list_images
-from engine.sources.video import STREAM_SCHEMES, VideoSource, count_video_frames
+from engine.sources.images import IMAGE_SUFFIXES, ImageSource, WatchedFolder, list_images
+from engine.sources.libav import STDIN, STREAM_SCHEMES, count_video_frames
+from engine.sources.polled import PolledSource, is_picture
+from engine.sources.video import VideoSource
 
 __all__ = [
     "Source",
@@ -44,13 +48,21 @@ def open_source(url: str, options: SourceOptions | None = None) -> Source:
     kind = scheme(url)
     if kind == "demo":
         return open_demo(url, options)
-    if kind in STREAM_SCHEMES:
+    if kind in {"http", "https"} and is_picture(url, options):
+        return PolledSource(url, options)
+    if kind in STREAM_SCHEMES or url == STDIN:
         return VideoSource(url, options, stream=True)
     if kind not in {"", "file"}:
         raise _unsupported(url)
-    path = _local_path(url, options.base_dir)
+    return _open_path(_local_path(url, options.base_dir), options)
+
+
+def _open_path(path: Path, options: SourceOptions) -> Source:
+    """Return the source for a path or pattern of this machine."""
     if str(path).startswith("/dev/video"):
         return VideoSource(str(path), options, stream=True)
+    if options.watch and (path.is_dir() or _is_pattern(path)):
+        return WatchedFolder(path, options)
     images = _images_at(path)
     if images is not None:
         return ImageSource(images, options)
@@ -69,12 +81,12 @@ def check_source(url: str) -> None:
     kind = scheme(url)
     if kind == "demo":
         demo_settings(url)
-    elif kind in {"", "file"}:
+    elif kind in {"", "file"} and url != STDIN:
         path = _local_path(url, "")
         awaited = str(path).startswith("/dev/") or bool(_GLOB_SIGNS & set(str(path)))
         if not awaited and not path.exists():
             raise SourceError(f"{path}: no such file or folder")
-    elif kind not in STREAM_SCHEMES:
+    elif kind not in STREAM_SCHEMES and url != STDIN:
         raise _unsupported(url)
 
 
@@ -84,7 +96,7 @@ def count_frames(url: str, options: SourceOptions | None = None) -> int | None:
     Raises:
         SourceError: the file cannot be opened.
     """
-    if scheme(url) not in {"", "file"}:
+    if scheme(url) not in {"", "file"} or url == STDIN:
         return None
     path = _local_path(url, options.base_dir if options else "")
     if str(path).startswith("/dev/video"):
@@ -111,10 +123,13 @@ def _images_at(path: Path) -> list[Path] | None:
     Raises:
         SourceError: a folder or pattern without any image.
     """
-    is_pattern = not path.exists() and bool(_GLOB_SIGNS & set(str(path)))
-    if path.is_dir() or is_pattern:
+    if path.is_dir() or _is_pattern(path):
         found = list_images(path)
         if not found:
             raise SourceError(f"{path}: no images there ({', '.join(sorted(IMAGE_SUFFIXES))})")
         return found
     return [path] if path.suffix.lower() in IMAGE_SUFFIXES else None
+
+
+def _is_pattern(path: Path) -> bool:
+    return not path.exists() and bool(_GLOB_SIGNS & set(str(path)))

@@ -30,6 +30,20 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     read_timeout_s: float = 5.0
     transport: Literal["auto", "tcp", "udp"] = "auto"
     base_dir: str = ""
+    crop: tuple[float, ...] = ()
+    """x, y, width, height of the part to keep, as shares of the upright picture; () for all."""
+    deinterlace: bool = False
+    hwaccel: str = "none"
+    skip_loop_filter: Literal["none", "nonref", "all"] = "none"
+    skip_frame: Literal["none", "nonref", "nonkey"] = "none"
+    max_megapixels: float = 36.0
+    """Larger pictures are refused before their memory is asked for, as far as libav lets us."""
+    poll_s: float = 0.0
+    """http only: above 0, a single picture is fetched so often."""
+    watch: bool = False
+    """Folders only: wait for images that come later, instead of showing those that are there."""
+    stdin: str = "pipe:0"
+    """What to open for standard input."""
 
 
 class SourceFrame(Protocol):

@@ -1,7 +1,9 @@
 """Images as a camera: one file, a folder, or a glob, in the order of their names."""
 
+import contextlib
 import glob
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,10 +14,13 @@ import numpy as np
 from engine.errors import SourceError
 from engine.sources.base import SourceOptions
 from engine.sources.pace import Pacer, Stamp
-from engine.sources.planes import shrink
+from engine.sources.planes import Cut, shrink
 from engine.types import Bgr, Luma
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+_LOOK_S = 0.25
+"""How often a watched folder is looked at."""
 
 _SLIDES_PER_S = 1.0
 """How fast images follow each other in real time when no ``fps`` is given."""
@@ -28,9 +33,16 @@ class PictureFrame:
 
     __slots__ = ("_luma", "_pixels", "_stamp", "pts_s")
 
-    def __init__(self, pixels: Bgr | Luma, stamp: Stamp, pts_s: float | None) -> None:
-        self._pixels, self._stamp, self.pts_s = pixels, stamp, pts_s
-        self._luma: Luma | None = pixels if pixels.ndim == 2 else None
+    def __init__(
+        self,
+        pixels: Bgr | Luma,
+        stamp: Stamp,
+        pts_s: float | None,
+        crop: tuple[float, ...] = (),
+    ) -> None:
+        cut = Cut.of(crop, pixels.shape[1], pixels.shape[0])
+        self._pixels, self._stamp, self.pts_s = cut.of_plane(pixels), stamp, pts_s
+        self._luma: Luma | None = self._pixels if pixels.ndim == 2 else None
 
     @property
     def width_px(self) -> int:
@@ -122,7 +134,7 @@ class ImageSource:
                 if stamp is None:
                     return
                 shown += 1
-                yield PictureFrame(pixels, stamp, None)
+                yield PictureFrame(pixels, stamp, None, self._options.crop)
             if not self._options.loop or shown == before:
                 return
 
@@ -140,6 +152,60 @@ class ImageSource:
             return None
 
 
+class WatchedFolder:
+    """Shows the images that come into a folder (or match a pattern) from now on, oldest first.
+
+    Lossless: a file is shown once it is whole, that is when it did not grow between two looks;
+    one that comes again under its name with another time is shown again.
+    """
+
+    capped = 0
+    spoilt = 0
+    live = False
+    """Pictures wait until there is time for them."""
+    endless = True
+
+    def __init__(self, place: Path, options: SourceOptions) -> None:
+        self._place, self._options = place, options
+        self._known = self._found()
+        self._closed = False
+
+    def frames(self, stop: Callable[[], bool]) -> Iterator[PictureFrame]:
+        """Yield one frame per new readable image; see ``Source.frames``."""
+        coming: dict[Path, tuple[int, int]] = {}
+        while not (stop() or self._closed):
+            found = self._found()
+            fresh = {p: mark for p, mark in found.items() if self._known.get(p) != mark}
+            whole = [p for p, mark in fresh.items() if coming.get(p) == mark]
+            coming = fresh
+            self._known = {p: m for p, m in self._known.items() if p in found}
+            for path in sorted(whole, key=lambda p: fresh[p]):
+                self._known[path] = fresh[path]
+                try:
+                    pixels = load_image(path)
+                except SourceError as error:
+                    self.spoilt += 1
+                    _log.warning("image left out: %s", error)
+                    continue
+                yield PictureFrame(pixels, Stamp.now(), None, self._options.crop)
+                if stop():
+                    return
+            time.sleep(_LOOK_S)
+
+    def close(self) -> None:
+        """End ``frames()``."""
+        self._closed = True
+
+    def _found(self) -> dict[Path, tuple[int, int]]:
+        """Return time and size of every image that is there."""
+        marks = {}
+        for path in list_images(self._place):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                marks[path] = (stat.st_mtime_ns, stat.st_size)
+        return marks
+
+
 def load_image(path: Path) -> Bgr:
     """Decode an image file, turned as its EXIF orientation says.
 
@@ -150,7 +216,10 @@ def load_image(path: Path) -> Bgr:
         encoded = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    try:
+        pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    except cv2.error as error:  # a size that OpenCV or the memory refuses
+        raise SourceError(f"{path}: too large, or a damaged image") from error
     if pixels is None:
         raise SourceError(f"{path}: not an image, or a damaged one")
     return np.asarray(pixels, np.uint8)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,18 @@ _NAP_S = 0.05
 
 _LATE_NS = 1_000_000_000
 """A player that is later than this has lost the race; it goes on from now."""
+
+FALLBACK_FPS: Final = 25.0
+"""Frame rate of media that do not tell theirs."""
+
+_JUMP_S = 10.0
+"""A longer step between two frames is a broken clock, not a pause."""
+
+_OLDEST_S = 20.0
+"""A stream that seems later than this has changed its clock."""
+
+_DRIFT = 0.001
+"""How fast a camera's clock may run away from ours, seconds per second."""
 
 
 class Stamp(NamedTuple):
@@ -79,3 +91,71 @@ class RateCap(msgspec.Struct):
             return False
         self._next_s += period_s
         return True
+
+
+class MediaClock:
+    """Turns the times a container gives into one rising time line.
+
+    Missing times, jumps and the start of a next round continue at the nominal distance.
+    """
+
+    def __init__(self) -> None:
+        self.nominal_fps = FALLBACK_FPS
+        self.frames = 0
+        self._now_s = 0.0
+        self._last_pts_s: float | None = None
+
+    def advance(self, pts_s: float | None) -> float:
+        """Return the frame's place on the time line, in seconds from the first frame."""
+        step_s = 1.0 / self.nominal_fps
+        if pts_s is not None and self._last_pts_s is not None:
+            ahead_s = pts_s - self._last_pts_s
+            if 0 <= ahead_s <= _JUMP_S:
+                step_s = ahead_s
+        if self.frames:
+            self._now_s += step_s
+        self.frames += 1
+        self._last_pts_s = pts_s
+        return self._now_s
+
+    def restart(self) -> None:
+        """Expect the media's times to begin anew."""
+        self._last_pts_s = None
+
+
+class StreamClock:
+    """Maps a stream's own times to our clocks, so that what the network holds up is not counted.
+
+    The quickest frame so far tells how far the two clocks are apart; what comes later than that
+    was captured when its own time says. The distance may grow by the drift of clocks. A time that
+    jumps, wraps around or stops starts the mapping anew. Captures never go back, never are ahead
+    of now.
+    """
+
+    def __init__(self) -> None:
+        self._apart_s: float | None = None
+        self._last_pts_s = 0.0
+        self._last_arrival_s = 0.0
+        self._last_ns = 0
+
+    def captured(self, pts_s: float | None, arrived: Stamp) -> Stamp:
+        """Return when the frame with this time was captured; arrived: both clocks now."""
+        if pts_s is None:
+            return self._never_back(arrived, 0)
+        now_s = arrived.monotonic_ns / 1e9
+        apart_s, step_s = now_s - pts_s, pts_s - self._last_pts_s
+        if self._apart_s is None or not 0 <= step_s <= _JUMP_S:
+            self._apart_s = apart_s
+        else:
+            drifted_s = self._apart_s + _DRIFT * (now_s - self._last_arrival_s)
+            self._apart_s = min(apart_s, drifted_s)
+        if apart_s - self._apart_s > _OLDEST_S:
+            self._apart_s = apart_s
+        self._last_pts_s, self._last_arrival_s = pts_s, now_s
+        return self._never_back(arrived, int((apart_s - self._apart_s) * 1e9))
+
+    def _never_back(self, arrived: Stamp, age_ns: int) -> Stamp:
+        """Return the moment so long ago, but after the last one."""
+        monotonic_ns = min(arrived.monotonic_ns, max(arrived.monotonic_ns - age_ns, self._last_ns))
+        self._last_ns = monotonic_ns + 1
+        return Stamp(arrived.unix_ns - (arrived.monotonic_ns - monotonic_ns), monotonic_ns)

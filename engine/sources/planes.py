@@ -4,7 +4,7 @@ Where plane 0 is luma it is copied as it is coded; asking swscale for ``gray`` w
 conversion of the range on every pixel. Only formats without a luma plane go through swscale.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import av
 import cv2
@@ -33,11 +33,47 @@ _I420 = frozenset({"yuv420p", "yuvj420p"})
 _Samples: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
-class PlaneCopier:
-    """Copies and converts frames of one stream; keeps the scaler's context between frames."""
+class Cut(NamedTuple):
+    """Where a crop is in one size of picture; x and y are even, so that chroma fits."""
 
-    def __init__(self) -> None:
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, crop: tuple[float, ...], width_px: int, height_px: int) -> "Cut":
+        """Return the crop (x, y, width, height as shares, or ()) in a picture of this size."""
+        if not crop:
+            return cls(0, 0, width_px, height_px)
+        left, top, across, down = crop
+        x, y = int(left * width_px) & ~1, int(top * height_px) & ~1
+        width = min(width_px - x, max(16, round(across * width_px)))
+        return cls(x, y, width, min(height_px - y, max(16, round(down * height_px))))
+
+    def of_plane(self, plane: npt.NDArray[Any], shrunk: int = 1) -> npt.NDArray[Any]:
+        """Return the view of this part of a plane, chroma being ``shrunk`` by 2."""
+        x, y = self.x // shrunk, self.y // shrunk
+        return plane[y : y + self.height // shrunk, x : x + self.width // shrunk]
+
+
+class PlaneCopier:
+    """Copies and converts frames of one stream; keeps the scaler's context between frames.
+
+    crop: the part to keep of the picture after its rotation metadata is followed. deinterlace:
+    take every second line twice where a frame is interlaced, as cheap as a plain copy.
+    """
+
+    def __init__(self, crop: tuple[float, ...] = (), *, deinterlace: bool = False) -> None:
         self._scaler = VideoReformatter()
+        self._crop, self._deinterlace = crop, deinterlace
+
+    def cut(self, frame: av.VideoFrame) -> Cut:
+        """Return the part that is kept; its size is that of the slot."""
+        width, height = frame.width, frame.height
+        if _quarters(frame) % 2:
+            width, height = height, width
+        return Cut.of(self._crop, width, height)
 
     def luma(self, frame: av.VideoFrame, target: Luma) -> None:
         """Write luma into target (H, W)."""
@@ -48,19 +84,24 @@ class PlaneCopier:
         """Write planar 4:2:0 into target (H' * 3 // 2, W'), H' and W' even."""
         width, height = target.shape[1], target.shape[0] * 2 // 3
         planar = frame if frame.format.name in _I420 else self._convert(frame, "yuv420p")
-        target[:height] = _rows(planar.planes[0])[:height, :width]
+        turns, cut = _quarters(frame), self.cut(frame)._replace(width=width, height=height)
+        luma = _rows(planar.planes[0])[: frame.height, : frame.width]
+        target[:height] = cut.of_plane(np.rot90(self._progressive(frame, luma), turns))
         flat = target.reshape(-1)
         size = (height // 2) * (width // 2)
         for index in (1, 2):
             start = width * height + (index - 1) * size
             chroma = flat[start : start + size].reshape(height // 2, width // 2)
-            chroma[:] = _rows(planar.planes[index])[: height // 2, : width // 2]
+            plane = _rows(planar.planes[index])[: frame.height // 2, : frame.width // 2]
+            chroma[:] = cut.of_plane(np.rot90(plane, turns), shrunk=2)
 
     def bgr(self, frame: av.VideoFrame, target: Bgr) -> None:
         """Write blue, green, red into target (H, W, 3)."""
         packed = self._convert(frame, "bgr24")
         rows = _rows(packed.planes[0])[: frame.height, : frame.width * 3]
-        target[:] = rows.reshape(frame.height, frame.width, 3)
+        pixels = rows.reshape(frame.height, frame.width, 3)
+        turned = np.rot90(self._progressive(frame, pixels), _quarters(frame))
+        target[:] = self.cut(frame).of_plane(turned)
 
     def preview(self, frame: av.VideoFrame) -> Luma:
         """Return a small luma copy."""
@@ -68,7 +109,19 @@ class PlaneCopier:
         return shrink(samples, shift)
 
     def _luma_view(self, frame: av.VideoFrame) -> tuple[_Samples, int]:
-        """Return a view of the frame's luma samples and the bits to shift them right by."""
+        """Return a view of the luma that is kept, upright, and the bits to shift it right by."""
+        samples, shift = self._whole_luma(frame)
+        upright = np.rot90(self._progressive(frame, samples), _quarters(frame))
+        return self.cut(frame).of_plane(upright), shift
+
+    def _progressive(self, frame: av.VideoFrame, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return one field of an interlaced picture, each line twice; others as they are."""
+        if not (self._deinterlace and frame.interlaced_frame):
+            return rows
+        return np.repeat(rows[::2], 2, axis=0)[: rows.shape[0]]
+
+    def _whole_luma(self, frame: av.VideoFrame) -> tuple[_Samples, int]:
+        """Return a view of the luma samples as decoded and the bits to shift them right by."""
         name, plane = frame.format.name, frame.planes[0]
         height, width = frame.height, frame.width
         if plane.line_size > 0:
@@ -114,3 +167,8 @@ def _rows(plane: VideoPlane) -> Luma:
     # memoryview() because PyAV's planes do not declare the buffer interface that they have.
     flat = np.frombuffer(memoryview(plane), np.uint8)
     return flat.reshape(-1, plane.line_size)
+
+
+def _quarters(frame: av.VideoFrame) -> int:
+    """Return by how many quarter turns to the left the picture becomes upright."""
+    return round(frame.rotation / 90) % 4

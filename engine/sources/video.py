@@ -4,7 +4,6 @@ One decoder thread per camera: measured on two cores, more threads only add late
 time from the recognizers.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,51 +12,43 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from engine.errors import SourceDeniedError, SourceError
 from engine.sources.base import SourceOptions
-from engine.sources.credentials import redact, scheme
-from engine.sources.pace import Pacer, RateCap, Stamp
+from engine.sources.libav import (
+    STDIN,
+    check_size,
+    failure,
+    open_container,
+    video_stream,
+)
+from engine.sources.pace import FALLBACK_FPS, MediaClock, Pacer, RateCap, Stamp, StreamClock
 from engine.sources.planes import PlaneCopier
 from engine.types import Bgr, Luma
 
-RTSP_SCHEMES: Final = frozenset({"rtsp", "rtsps"})
-STREAM_SCHEMES: Final = RTSP_SCHEMES | {"http", "https", "rtmp", "rtmps", "srt", "udp", "rtp"}
-
-_FALLBACK_FPS = 25.0
-"""Frame rate of media that do not tell theirs."""
-
-_JUMP_S = 10.0
-"""A longer step between two frames is a broken clock, not a pause."""
-
-_SPOILT_IN_A_ROW = 500
+_SPOILT_IN_A_ROW: Final = 500
 """So many undecodable packets without a picture: this is no stream we can read."""
-
-# What a URL may open in turn (playlists, redirects): a remote one never reaches local files.
-_LOCAL_PROTOCOLS = "file,crypto,data"
-_REMOTE_PROTOCOLS = "http,https,tls,tcp,crypto,data,httpproxy"
-_MEDIA_PROTOCOLS = "rtsp,rtsps,rtp,srtp,rtmp,rtmps,rtmpt,srt,udp,tcp,tls,http,https,crypto,data"
 
 
 class VideoFrame:
     """A decoded frame and its stamps; see ``engine.sources.base.SourceFrame``."""
 
-    __slots__ = ("_copier", "_frame", "_stamp", "pts_s")
+    __slots__ = ("_copier", "_cut", "_frame", "_stamp", "pts_s")
 
     def __init__(
         self, frame: av.VideoFrame, copier: PlaneCopier, stamp: Stamp, pts_s: float | None
     ) -> None:
         self._frame, self._copier, self._stamp = frame, copier, stamp
+        self._cut = copier.cut(frame)
         self.pts_s = pts_s
 
     @property
     def width_px(self) -> int:
         """Width of the picture."""
-        return self._frame.width
+        return self._cut.width
 
     @property
     def height_px(self) -> int:
         """Height of the picture."""
-        return self._frame.height
+        return self._cut.height
 
     @property
     def captured_unix_ns(self) -> int:
@@ -95,8 +86,9 @@ class VideoSource:
     def __init__(self, url: str, options: SourceOptions, *, stream: bool) -> None:
         self._url, self._options, self._stream = url, options, stream
         self._cap = RateCap(options.fps)
-        self._copier = PlaneCopier()
+        self._copier = PlaneCopier(options.crop, deinterlace=options.deinterlace)
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
+        self._arrivals = StreamClock()
         self._container: InputContainer | None = None
         self.spoilt = 0
 
@@ -108,7 +100,7 @@ class VideoSource:
     @property
     def endless(self) -> bool:
         """Whether this is a stream or device, not a file."""
-        return self._stream
+        return self._stream and self._url != STDIN
 
     @property
     def capped(self) -> int:
@@ -132,18 +124,18 @@ class VideoSource:
             self._container.close()
             self._container = None
 
-    def _play_once(self, clock: "MediaClock", stop: Callable[[], bool]) -> Iterator[VideoFrame]:
+    def _play_once(self, clock: MediaClock, stop: Callable[[], bool]) -> Iterator[VideoFrame]:
         """Open, decode to the end, close."""
         container = open_container(self._url, self._options)
         self._container = container
         try:
-            stream = video_stream(container, self._url)
-            clock.nominal_fps = float(stream.average_rate or 0) or _FALLBACK_FPS
+            stream = video_stream(container, self._url, self._options)
+            clock.nominal_fps = float(stream.average_rate or 0) or FALLBACK_FPS
             for frame in self._decoded(container, stream, stop):
                 media_s = clock.advance(frame.time)
                 if not self._cap.passes(media_s):
                     continue
-                stamp = Stamp.now() if self._pacer is None else self._pacer.wait(media_s, stop)
+                stamp = self._stamp(media_s, frame.time, stop)
                 if stamp is None:
                     return
                 yield VideoFrame(frame, self._copier, stamp, frame.time)
@@ -152,6 +144,12 @@ class VideoSource:
             raise failure(self._url, error, self._options) from None
         finally:
             self.close()
+
+    def _stamp(self, media_s: float, pts_s: float | None, stop: Callable[[], bool]) -> Stamp | None:
+        """Return when a frame was captured: due in a file, sent in a stream; None to stop."""
+        if self._pacer is not None:
+            return self._pacer.wait(media_s, stop)
+        return self._arrivals.captured(pts_s, Stamp.now()) if self._stream else Stamp.now()
 
     def _decoded(
         self, container: InputContainer, stream: VideoStream, stop: Callable[[], bool]
@@ -171,116 +169,8 @@ class VideoSource:
                 continue
             in_a_row = 0 if frames else in_a_row
             for frame in frames:
+                check_size(self._url, frame.width, frame.height, self._options)
                 self.spoilt += frame.is_corrupt
                 yield frame
                 if stop():
                     return
-
-
-class MediaClock:
-    """Turns the times a container gives into one rising time line.
-
-    Missing times, jumps and the start of a next round continue at the nominal distance.
-    """
-
-    def __init__(self) -> None:
-        self.nominal_fps = _FALLBACK_FPS
-        self.frames = 0
-        self._now_s = 0.0
-        self._last_pts_s: float | None = None
-
-    def advance(self, pts_s: float | None) -> float:
-        """Return the frame's place on the time line, in seconds from the first frame."""
-        step_s = 1.0 / self.nominal_fps
-        if pts_s is not None and self._last_pts_s is not None:
-            ahead_s = pts_s - self._last_pts_s
-            if 0 <= ahead_s <= _JUMP_S:
-                step_s = ahead_s
-        if self.frames:
-            self._now_s += step_s
-        self.frames += 1
-        self._last_pts_s = pts_s
-        return self._now_s
-
-    def restart(self) -> None:
-        """Expect the media's times to begin anew."""
-        self._last_pts_s = None
-
-
-def open_container(url: str, options: SourceOptions) -> InputContainer:
-    """Open a file, stream or device for reading.
-
-    Raises:
-        SourceError: nobody answers within the time limits, or there is no video in it.
-    """
-    read_s = options.read_timeout_s
-    if scheme(url) in RTSP_SCHEMES:
-        # The first time-out only makes libav's parser give what it holds; the second one is told.
-        read_s /= 2
-    try:
-        return av.open(
-            url,
-            mode="r",
-            format="v4l2" if url.startswith("/dev/video") else None,
-            options=libav_options(url, options),
-            timeout=(options.connect_timeout_s, read_s),
-            metadata_errors="replace",
-        )
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise failure(url, error, options) from None
-
-
-def libav_options(url: str, options: SourceOptions) -> dict[str, str]:
-    """Return the options of libav for this URL: time limits, transport, what it may open."""
-    kind = scheme(url)
-    if kind not in STREAM_SCHEMES:
-        return {} if url.startswith("/dev/video") else {"protocol_whitelist": _LOCAL_PROTOCOLS}
-    limit_us = str(int(options.read_timeout_s * 1e6))
-    if kind in RTSP_SCHEMES:
-        chosen = {"protocol_whitelist": _MEDIA_PROTOCOLS, "timeout": limit_us}
-        if options.transport == "auto":
-            return chosen | {"rtsp_flags": "prefer_tcp"}
-        return chosen | {"rtsp_transport": options.transport}
-    if kind in {"http", "https"}:
-        return {"protocol_whitelist": _REMOTE_PROTOCOLS, "rw_timeout": limit_us}
-    return {"protocol_whitelist": _MEDIA_PROTOCOLS, "rw_timeout": limit_us}
-
-
-def video_stream(container: InputContainer, url: str) -> VideoStream:
-    """Return the first video stream, set to decode in one thread.
-
-    Raises:
-        SourceError: there is only sound, or nothing.
-    """
-    if not container.streams.video:
-        raise SourceError(f"{redact(url)}: there is no video in it")
-    stream = container.streams.video[0]
-    stream.codec_context.thread_count = 1
-    stream.codec_context.thread_type = "NONE"
-    return stream
-
-
-def failure(url: str, error: Exception, options: SourceOptions) -> SourceError:
-    """Return what went wrong as an error of ours, in words that hold no secret."""
-    place = redact(url)
-    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-        return SourceDeniedError(f"{place}: it refuses the name and password of the URL")
-    if isinstance(error, av.error.ExitError):
-        return SourceError(
-            f"{place}: no answer in time (connecting {options.connect_timeout_s:g} s, "
-            f"reading {options.read_timeout_s:g} s)"
-        )
-    return SourceError(f"{place}: {getattr(error, 'strerror', None) or type(error).__name__}")
-
-
-def count_video_frames(path: str) -> int | None:
-    """Estimate how many frames a video file has, from its header; None when it does not tell."""
-    with open_container(path, SourceOptions()) as container:
-        if not container.streams.video:
-            return None
-        stream = container.streams.video[0]
-        if stream.frames:
-            return stream.frames
-        if container.duration and stream.average_rate:
-            return math.ceil(container.duration / av.time_base * float(stream.average_rate))
-    return None

@@ -13,12 +13,12 @@ MAX_LINES = 500
 
 FLOORS = """
     errors types plates logs console
-    section
-    sink_settings
+    section outlines redis_client
+    sink_settings redis_wire
     config shm voting embedded_redis store evidence motion health sources
     board sections amendments recognizers track
-    messages lane store_writer
-    tracker
+    messages lane store_commands
+    tracker store_writer
     deadletters process ring_memory spool reads_channel ingest_channel
     ring reaper children quarantine control sinks watchlists intake
     decoder worker publisher plane resources

@@ -19,7 +19,8 @@ from engine.errors import SourceError, SourceUnsupportedError
 from engine.sources import SourceOptions, count_frames, open_source, redact
 from engine.sources.demo import DemoSource
 from engine.sources.images import ImageSource
-from engine.sources.video import STREAM_SCHEMES, VideoSource, libav_options
+from engine.sources.libav import STREAM_SCHEMES, libav_options
+from engine.sources.video import VideoSource
 
 QUICK = SourceOptions(connect_timeout_s=1.0, read_timeout_s=1.0)
 
