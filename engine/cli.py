@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 the configuration, the machine or the command li
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ _HALVES: Final = {
     "engine": frozenset({"engine"}),
     "api": frozenset({"api"}),
 }
+
+_BENCHES: Final = ("handoff", "delivery")
+"""Modules of ``engine.benchmarks`` whose ``run`` measures and prints."""
 
 _EXIT_CODES: Final = """\
 exit codes:
@@ -83,7 +87,8 @@ No password is printed."""
 
 _BENCH_ABOUT: Final = """\
 Measures what this machine does, in about half a minute on an idle one: handoff is the cost of
-getting a frame from a decoder to a recognizer, beside bare copies and multiprocessing.Queue."""
+getting a frame from a decoder to a recognizer, beside bare copies and multiprocessing.Queue;
+delivery is sightings a second into Redis, beside single commands and the limit of the server."""
 
 _STATUS_ABOUT: Final = """\
 Asks the running engine of this configuration how its cameras and processes are."""
@@ -132,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_json(doctor)
     doctor.set_defaults(command=_doctor)
     bench = _add(commands, "bench", "measure what this machine does", _BENCH_ABOUT)
-    bench.add_argument("what", choices=("handoff",), help="what to measure")
+    bench.add_argument("what", choices=_BENCHES, help="what to measure")
     _add_json(bench)
     bench.set_defaults(command=_bench)
     status = _add(commands, "status", "ask the running engine how it is", _STATUS_ABOUT)
@@ -248,9 +253,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from engine.benchmarks.handoff import run  # noqa: PLC0415  # lazy, see the module's docstring
-
-    return run(as_json=bool(options.json))
+    group = importlib.import_module(f"engine.benchmarks.{options.what}")
+    return int(group.run(as_json=bool(options.json)))
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -10,10 +10,13 @@ key or channel                            type   what                           
 ``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG            evidence_days
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
+``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
 ``platering:{log}:sequence``              int    events committed so far              for ever
 ``platering:{log}:epoch``                 string changes when the log began anew      for ever
 ``platering:{log}:stream``                stream ``seq``, ``json``; one entry per      stream_length
                                                  revision, oldest go first
+``platering:{log}:count:CAMERA:DAY``      hash   hour (0 to 23, UTC): sightings that  keep_days + 1
+                                                 were first seen then
 ``platering:{log}:latest``                list   ids, newest first, one per sighting  latest_length
 ``platering:{log}:seen:ID``               string newest revision committed            7 days
 ``license_plates``                        pubsub the plain plate, once per sighting
@@ -22,22 +25,23 @@ key or channel                            type   what                           
 
 The keys of one sighting share a slot of a Cluster ({s:ID}), and so does all of the log ({log}).
 A batch is committed in two steps: idempotent writes of the sightings' own keys, then one script
-that checks the marker of each event, numbers it, adds it to the stream and the
-latest list and publishes it. A retry finds the markers and changes nothing. ``engine.store_writer``
-writes, here it is read. JSON is ``msgspec``'s
-of ``engine.types.Sighting``.
+that checks the marker of each event, numbers it, adds it to the stream and the latest list, counts
+it and publishes it. A retry finds the markers and changes nothing. ``engine.store_writer`` writes,
+here it is read. Days are UTC's. JSON is ``msgspec``'s of ``engine.types.Sighting``.
 """
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from engine.errors import SinkError
+from engine.redis_client import Client
+from engine.redis_client import connect as connect  # noqa: PLC0414  # offered here, too
 from engine.types import Evidence, Sighting
 
 PLATES_CHANNEL: Final = "license_plates"
@@ -47,8 +51,7 @@ SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
 EPOCH: Final = "platering:{log}:epoch"
 
-_CONNECT_TIMEOUT_S: Final = 3.0
-_ANSWER_TIMEOUT_S: Final = 10.0
+_DAY_MS: Final = 86_400_000
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +83,20 @@ def camera_key(camera: str) -> str:
     return f"platering:camera:{camera}"
 
 
-def connect(url: str, *, answer_timeout_s: float = _ANSWER_TIMEOUT_S) -> redis.Redis:
-    """Return a client: RESP3, bytes, bounded waits, no hidden retries; connects at first use."""
-    return redis.Redis.from_url(
-        url,
-        protocol=3,
-        decode_responses=False,
-        socket_timeout=answer_timeout_s,
-        socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        client_name="platering",
-    )
+def day_key(unix_ms: int) -> str:
+    """Return the key of the index of one day."""
+    return f"platering:day:{_day(unix_ms // _DAY_MS)}"
+
+
+def count_key(camera: str, unix_ms: int) -> str:
+    """Return the key of the counters of one camera on one day."""
+    return f"platering:{{log}}:count:{camera}:{_day(unix_ms // _DAY_MS)}"
+
+
+@lru_cache(maxsize=4_096)
+def _day(number: int) -> str:
+    """Return a day as YYYY-MM-DD, from its number since 1970."""
+    return (date(1970, 1, 1) + timedelta(days=number)).isoformat()
 
 
 class StreamEntry(msgspec.Struct, frozen=True):
@@ -107,7 +113,7 @@ class Store:
     Every method raises ``SinkError`` while Redis is away.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def ping(self) -> None:

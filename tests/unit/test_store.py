@@ -8,7 +8,6 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import store_writer
 from engine.config import RedisSettings
 from engine.errors import SinkError
 from engine.store import (
@@ -24,6 +23,7 @@ from engine.store import (
     plate_key,
     sighting_key,
 )
+from engine.store_commands import MARKER_LIFE_S
 from engine.store_writer import StoreWriter
 from engine.track import Event
 from engine.types import Evidence, Phase, Sighting
@@ -116,7 +116,7 @@ def test_every_key_but_the_log_has_an_end(writer, client):
     writer.commit([event(1, evidence=Evidence(b"crop"))])
     for key in (sighting_key("id-1"), evidence_key("id-1"), plate_key("P1"), camera_key("gate")):
         assert client.ttl(key) > 0, key
-    assert client.ttl(marker_key("id-1")) == pytest.approx(store_writer.MARKER_LIFE_S, abs=5)
+    assert client.ttl(marker_key("id-1")) == pytest.approx(MARKER_LIFE_S, abs=5)
     assert client.ttl(STREAM) == -1
 
 

@@ -1,0 +1,178 @@
+"""What a batch of sightings is in commands of Redis; ``engine.store`` documents the keys.
+
+First come the writes of the sightings' own keys, which may be repeated at will, then one script
+that logs all of them, each once.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from engine.config import RedisSettings
+from engine.store import (
+    LATEST,
+    PLATES_CHANNEL,
+    SEQUENCE,
+    SIGHTINGS_CHANNEL,
+    STREAM,
+    camera_key,
+    count_key,
+    day_key,
+    evidence_key,
+    marker_key,
+    plate_key,
+    sighting_key,
+)
+from engine.track import Event
+from engine.types import Evidence, Phase, Sighting
+
+Command = tuple[Any, ...]
+
+MARKER_LIFE_S: Final = 7 * 86_400
+DAY_S: Final = 86_400
+
+SCRIPT: Final = """
+-- KEYS  sequence, stream, latest, then counters of cameras and days, then one marker per event;
+--       all carry the hash tag {log}.
+-- ARGV  stream length, latest length, the marker's life and the counters' in seconds,
+--       the two channels, how many counters, then per event:
+--       id, revision, plate, json, which counter, its field.
+-- Returns how many events were new, and the newest sequence number; a repeat of what was committed
+-- before changes nothing. What may refuse is asked before the first write.
+local counters = tonumber(ARGV[7])
+local markers = 3 + counters
+redis.call('XLEN', KEYS[2])
+redis.call('LLEN', KEYS[3])
+local fresh, told = {}, {}
+for index = markers + 1, #KEYS do
+  local at = 8 + (index - markers - 1) * 6
+  local known = told[KEYS[index]] or tonumber(redis.call('GET', KEYS[index]) or '0')
+  local revision = tonumber(ARGV[at + 1])
+  if known == nil then return redis.error_reply('ERR no number in ' .. KEYS[index]) end
+  if revision > known then
+    fresh[#fresh + 1] = {index, at, known == 0}
+    told[KEYS[index]] = revision
+  end
+end
+if #fresh == 0 then return {0, tonumber(redis.call('GET', KEYS[1]) or '0')} end
+local sequence = redis.call('INCRBY', KEYS[1], #fresh) - #fresh
+local ids, counts = {}, {}
+for _, one in ipairs(fresh) do
+  local index, at, first = one[1], one[2], one[3]
+  sequence = sequence + 1
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'seq', sequence, 'json', ARGV[at + 3])
+  redis.call('SET', KEYS[index], ARGV[at + 1], 'EX', ARGV[3])
+  if first then
+    ids[#ids + 1] = ARGV[at]
+    local count = ARGV[at + 4] .. ' ' .. ARGV[at + 5]
+    counts[count] = (counts[count] or 0) + 1
+    redis.call('PUBLISH', ARGV[5], ARGV[at + 2])
+  end
+  redis.call('PUBLISH', ARGV[6], ARGV[at + 3])
+end
+if #ids > 0 then
+  redis.call('LPUSH', KEYS[3], unpack(ids))
+  redis.call('LTRIM', KEYS[3], 0, tonumber(ARGV[2]) - 1)
+  for count, number in pairs(counts) do
+    local counter, field = string.match(count, '(%d+) (%d+)')
+    redis.pcall('HINCRBY', KEYS[3 + counter], field, number)
+  end
+  for index = 4, markers do redis.call('EXPIRE', KEYS[index], ARGV[4]) end
+end
+return {#fresh, sequence}
+"""
+SCRIPT_SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+encode_json = msgspec.json.Encoder().encode
+
+
+def own_keys(
+    events: Sequence[Event], encoded: Sequence[bytes], settings: RedisSettings
+) -> tuple[list[Command], list[int]]:
+    """Return the idempotent writes: hashes, pictures, indexes, their lives.
+
+    Beside them, for each command, the index of the event that cannot do without it, or -1.
+    """
+    keep_s = max(1, int(settings.keep_days * DAY_S))
+    evidence_s = max(1, int(settings.evidence_days * DAY_S))
+    commands: list[Command] = []
+    owners: list[int] = []
+    aged: dict[str, int] = {}
+    days: set[str] = set()
+    for number, (event, raw) in enumerate(zip(events, encoded, strict=True)):
+        sighting, pictures = event.sighting, _pictures(event.evidence)
+        since_ms, key = sighting.first_unix_ms, sighting_key(sighting.id)
+        plate, camera = plate_key(sighting.plate), camera_key(sighting.camera)
+        day = day_key(since_ms)
+        commands += (
+            ("HSET", key, *_fields(sighting, raw)),
+            ("EXPIRE", key, keep_s),
+            ("ZADD", plate, since_ms, sighting.id),
+            ("EXPIRE", plate, keep_s),
+            ("ZADD", camera, since_ms, sighting.id),
+            ("ZADD", day, since_ms, sighting.id),
+        )
+        aged[camera] = since_ms - keep_s * 1_000
+        days.add(day)
+        if sighting.phase is Phase.FINAL:  # once per sighting is often enough
+            aged[plate] = aged[camera]
+        owners += (number, -1, -1, -1, -1, -1)
+        if pictures:
+            key = evidence_key(sighting.id)
+            commands += (("HSET", key, *pictures), ("EXPIRE", key, evidence_s))
+            owners += (number, -1)
+    for index, before_ms in aged.items():
+        commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
+        commands.append(("EXPIRE", index, keep_s))
+    commands += [("EXPIRE", day, keep_s + DAY_S) for day in days]
+    return commands, owners + [-1] * (len(commands) - len(owners))
+
+
+def log_command(
+    events: Sequence[Event], encoded: Sequence[bytes], settings: RedisSettings
+) -> Command:
+    """Return the call of the script, ``EVALSHA``."""
+    counters: dict[str, int] = {}
+    arguments: list[Any] = []
+    markers: list[str] = []
+    for event, raw in zip(events, encoded, strict=True):
+        one = event.sighting
+        at = time.gmtime(one.first_unix_ms // 1_000)
+        counter = counters.setdefault(count_key(one.camera, one.first_unix_ms), len(counters) + 1)
+        arguments += (one.id, one.revision, one.plate, raw, counter, at.tm_hour)
+        markers.append(marker_key(one.id))
+    keys = (SEQUENCE, STREAM, LATEST, *counters, *markers)
+    return (
+        *("EVALSHA", SCRIPT_SHA, len(keys), *keys),
+        *(settings.stream_length, settings.latest_length),
+        *(MARKER_LIFE_S, max(1, int(settings.keep_days * DAY_S)) + DAY_S),
+        *(PLATES_CHANNEL, SIGHTINGS_CHANNEL, len(counters)),
+        *arguments,
+    )
+
+
+def _fields(sighting: Sighting, raw: bytes) -> Command:
+    """Return the hash's fields and values, in turn."""
+    return (
+        *("json", raw),
+        *("plate", sighting.plate),
+        *("camera", sighting.camera),
+        *("node", sighting.node),
+        *("phase", sighting.phase.value),
+        *("revision", sighting.revision),
+        *("confidence", sighting.confidence),
+        *("first_unix_ms", sighting.first_unix_ms),
+        *("last_unix_ms", sighting.last_unix_ms),
+    )
+
+
+def _pictures(evidence: Evidence | None) -> Command:
+    """Return fields and values of the pictures there are."""
+    if evidence is None:
+        return ()
+    crop = ("crop", evidence.crop_jpeg) if evidence.crop_jpeg else ()
+    frame = ("frame", evidence.frame_jpeg) if evidence.frame_jpeg else ()
+    return (*crop, *frame)
