@@ -145,6 +145,8 @@ class Decoder:
             return LONGEST_PAUSE_S
         try:
             self._play(source)
+        except SourceUnsupportedError:
+            raise
         except SourceDeniedError as error:
             self._turn(CameraState.LOST, str(error))
             return DENIED_PAUSE_S
