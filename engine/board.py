@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from engine.errors import RingError
 from engine.shm import Segment
+from engine.types import CameraState
 
 MAGIC: Final = 0x504C_4154_4552_4E47  # "PLATERNG"
 LAYOUT_VERSION: Final = 1
@@ -352,6 +353,15 @@ class Board:
             self._segment.buffer, np.uint64, self.rows * ROW_WORDS, 8 * HEADER_WORDS
         )
         return flat.reshape(self.rows, ROW_WORDS).copy()
+
+    def camera_states(self) -> dict[int, CameraState]:
+        """Return the state of every camera, by its index, that has a decoder now."""
+        states = list(CameraState)
+        return {
+            row[CAMERA]: states[row[STATE] - 1]
+            for row in self.processes()[:, : CAMERA + 1].tolist()
+            if row[KIND] == Kind.DECODER and 0 < row[STATE] <= len(states)
+        }
 
     def ledger(self) -> Words:
         """Return every camera's cell summed over all rows: (cameras, CELL_WORDS) uint64."""

@@ -97,6 +97,7 @@ class Child(msgspec.Struct, frozen=True):
     name: str
     link: Link
     row: Row
+    board: Board
     section: bytes
     fds: list[int]
     incarnation: int
@@ -134,6 +135,7 @@ def run_child(kind: Kind, main: Callable[[Child], None]) -> None:
                 name=start.name,
                 link=link,
                 row=row,
+                board=board,
                 section=start.section,
                 fds=fds,
                 incarnation=start.seat.incarnation,

@@ -76,6 +76,7 @@ def worker_at(rig: Rig):
         name="worker-0",
         link=Link(theirs),
         row=rig.rows[1],
+        board=rig.board,
         section=section.encode(),
         fds=list(rig.tokens),
         incarnation=1,

@@ -8,6 +8,7 @@ import time
 
 import msgspec
 import pytest
+from sightings import event
 from webhook_receiver import receiving
 
 from api.payloads import AlprGroup, decode, group_sighting
@@ -18,27 +19,11 @@ from engine.sinks.base import Tally
 from engine.sinks.bodies import group_body, own_body
 from engine.sinks.choice import Choice, Lane
 from engine.sinks.webhooks import RefusedError, WaitError, WebhookSink, is_public, resolve
-from engine.track import Event
-from engine.types import Box, Candidate, Evidence, Hit, PathPoint, Phase, Sighting
+from engine.types import Evidence, Hit, Phase, Sighting
 
 SECRET = "hunter2"  # noqa: S105  # of this test
 CROP = b"\xff\xd8\xffcrop"
 FRAME = b"\xff\xd8\xffframe"
-
-
-def event(number=1, phase=Phase.FINAL, pictures=None, **parts):
-    fields = {
-        "id": f"id-{number}", "revision": 3, "phase": phase, "camera": "gate", "node": "node-a",
-        "plate": f"AB{number}CD", "confidence": 91.5, "region": "us-ma",
-        "candidates": (Candidate(f"AB{number}CD", 91.5), Candidate("AB0CD", 40.0)),
-        "first_unix_ms": 1_790_000_000_000, "last_unix_ms": 1_790_000_001_500,
-        "best_unix_ms": 1_790_000_000_700, "direction_deg": 0.0, "reads": 7, "frames": 7,
-        "path": (
-            PathPoint(1_790_000_000_000, Box(10, 20, 100, 25)),
-            PathPoint(1_790_000_000_500, Box(60.4, 20, 100, 25)),
-        ),
-    }  # fmt: skip
-    return Event(Sighting(**fields | parts), pictures)
 
 
 @pytest.fixture
