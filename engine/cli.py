@@ -24,7 +24,7 @@ _HALVES: Final = {
     "api": frozenset({"api"}),
 }
 
-_BENCHES: Final = ("handoff", "delivery")
+_BENCHES: Final = ("decode", "handoff", "delivery")
 """Modules of ``engine.benchmarks`` whose ``run`` measures and prints."""
 
 _EXIT_CODES: Final = """\
@@ -88,7 +88,8 @@ No password is printed."""
 _BENCH_ABOUT: Final = """\
 Measures what this machine does, in about half a minute on an idle one: handoff is the cost of
 getting a frame from a decoder to a recognizer, beside bare copies and multiprocessing.Queue;
-delivery is sightings a second into Redis, beside single commands and the limit of the server."""
+delivery is sightings a second into Redis, beside single commands and the limit of the server;
+decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV."""
 
 _STATUS_ABOUT: Final = """\
 Asks the running engine of this configuration how its cameras and processes are."""
