@@ -204,7 +204,7 @@ def _feed(plane: Plane, frame: npt.NDArray[np.uint8]) -> None:
     plane.writer.publish(slot, 1, 1)
 
 
-def saturation(workers: int, turns: int = 3, seconds: float = 1.0) -> tuple[float, float]:
+def saturation(workers: int, turns: int = 7, seconds: float = 0.8) -> tuple[float, float]:
     """Return the pool's rate over that of bare loops, and the share that feeding took."""
     rounds = max(1, round(STAND_IN_S / cost_s(1)))
     frames = source_frames()
@@ -220,7 +220,7 @@ def saturation(workers: int, turns: int = 3, seconds: float = 1.0) -> tuple[floa
 
 
 def measure(say: Callable[[str], None]) -> HandoffFigures:
-    """Measure everything, in about half a minute."""
+    """Measure everything, in less than a minute."""
     frames = source_frames()
     buffers = list(np.zeros((SLOTS, *FULL_HD[::-1]), np.uint8))
     say("the cost of a hand-off")
