@@ -119,8 +119,9 @@ class RedisSettings(Section):
     url: Annotated[
         Secret,
         matching(
-            r"embedded|rediss?://.+|unix://.+",
-            'the word "embedded" or a URL that begins with redis://, rediss:// or unix://',
+            r"embedded|rediss?(\+sentinel|\+cluster)?://.+|unix://.+",
+            'the word "embedded" or a URL that begins with redis://, rediss://, unix://, '
+            "redis+sentinel:// or redis+cluster://",
         ),
     ] = EMBEDDED
     stream_length: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
@@ -135,6 +136,10 @@ class SpoolSettings(Section):
     """Sightings wait on disk while Redis is away."""
 
     max_mib: Annotated[int, Field(ge=8, le=1_048_576)] = 1_024
+    max_age_hours: Annotated[float, Field(gt=0, le=168)] = 168.0
+    """Undelivered ones are given up then; Redis knows for a week what it has already."""
+    replay_per_s: Annotated[float, Field(ge=0, le=1_000_000)] = 2_000.0
+    """Events a second at most while a backlog goes to Redis; 0: as fast as it takes them."""
 
 
 class ApiSettings(Section):

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from engine.board import Count, Fate, Kind, Row, Stage
+from engine.board import Count, Fate, Kind, Stage
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
 from engine.messages import (
@@ -42,6 +42,7 @@ _TURN_S: Final = 0.1
 _FLUSH_S: Final = 3.0
 _FLUSH_ORPHANED_S: Final = 1.0
 _LAST_BATCH_S: Final = 0.1
+_SHOW_EVERY_S: Final = 0.5
 _DROPPED_WHEN_FULL: Final = 0.25
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,9 @@ log = logging.getLogger(__name__)
 class Publisher:
     """The state of the process; ``turn`` is its loop's body."""
 
-    def __init__(self, section: PublisherSection, row: Row, ingest: socket.socket | None) -> None:
-        self._row = row
+    def __init__(self, section: PublisherSection, child: Child) -> None:
+        self._row = row = child.row
+        self._board = child.board
         self._node = section.node
         self._clock_base_ns = time.time_ns() - time.monotonic_ns()
         self._indexes = {camera.name: camera.index for camera in section.cameras}
@@ -63,13 +65,19 @@ class Publisher:
             self._ids,
         )
         self._spool = Spool(
-            section.directory / "spool.sqlite", section.spool.max_mib << 20, section.run
+            section.directory / "spool.sqlite",
+            section.spool.max_mib << 20,
+            section.run,
+            section.spool.max_age_hours * 3_600,
         )
+        ingest = socket.socket(fileno=child.fds[0]) if child.fds else None
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
         plans = open_sinks(section)
         self._spool.feed([plan.sink.name for plan in plans])
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
+        self._screens = [plan.screen for plan in plans if plan.screen is not None]
+        self._shown_at = 0.0
         self._pending: Turn | None = None
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
         self._redis = self._feeders[0]
@@ -104,6 +112,7 @@ class Publisher:
             self._pending = self._track(records, messages)
         self._commit()
         self._report()
+        self._show_cameras()
 
     def drain(self) -> None:
         """Take everything that still lies in the channels."""
@@ -221,7 +230,7 @@ class Publisher:
             return
         self._pending = None
         if dropped:
-            log.error("the spool is full: the oldest %d sightings were dropped", dropped)
+            log.error("full or too old: the oldest %d sightings of the spool were dropped", dropped)
             self._row.count(Count.SPOOL_DROPPED, dropped)
         if turn.events:
             self._row.count(Count.SPOOLED, len(turn.events))
@@ -270,6 +279,17 @@ class Publisher:
         row.gauge(Count.TRACKS_OPEN, self._tracker.open_tracks)
         row.beat(time.monotonic_ns())
 
+    def _show_cameras(self) -> None:
+        """Now and then, tell the sinks that show them how the cameras are."""
+        now = time.monotonic()
+        if not self._screens or now - self._shown_at < _SHOW_EVERY_S:
+            return
+        self._shown_at = now
+        seen = self._board.camera_states()
+        states = {name: seen[at] for name, at in self._indexes.items() if at in seen}
+        for screen in self._screens:
+            screen.show(states)
+
     def _clock_ns(self) -> int:
         """Return nanoseconds UTC that never run backwards."""
         return self._clock_base_ns + time.monotonic_ns()
@@ -278,8 +298,7 @@ class Publisher:
 def main(child: Child) -> None:
     """Run until told to stop."""
     section = PublisherSection.model_validate_json(child.section)
-    ingest = socket.socket(fileno=child.fds[0]) if child.fds else None
-    publisher = Publisher(section, child.row, ingest)
+    publisher = Publisher(section, child)
     publisher.start(child.link)
     resumed = f", {publisher.resumed} open tracks resumed" if publisher.resumed else ""
     child.link.send(Ready(detail=f"publishing to {_shown(section.redis.url)}{resumed}"))

@@ -3,9 +3,9 @@
 A commit holds the open tracks, the read cursors, the ids of ingested bodies and the outgoing
 events together, so that a publisher killed at any instruction goes on as if it had not done its
 last, unacknowledged turn. Events wait here for their sinks; the oldest go first when the spool is
-full. Delivered events are held for a few seconds more: a sink that lost its server starts again
-with what it delivered in those (a server killed outright may have lost what it acknowledged last;
-the markers of ``engine.store`` make the repeat harmless).
+full, or they are too old. Delivered events are held for a few seconds more: a sink that lost its
+server starts again with what it delivered in those (a server killed outright may have lost what it
+acknowledged last; the markers of ``engine.store`` make the repeat harmless).
 
 SQLite runs in WAL mode. ``synchronous`` is NORMAL: a killed process loses nothing, a power cut
 may lose the last turns, whose events have long reached Redis in all but the last moments. A turn
@@ -29,10 +29,14 @@ from engine.types import Evidence, Sighting
 
 HELD_S: Final = 5.0
 """Delivered events stay this long. An embedded Redis writes its log at most 2 s late."""
+MAX_AGE_S: Final = 7 * 86_400.0
+"""Undelivered events are given up after this long: Redis forgets which ones it has (markers)."""
 _KEPT_UUIDS: Final = 100_000
 _ROW_BYTES: Final = 128
 _PRUNE_EVERY: Final = 512
 _DROP_CHUNK: Final = 256
+_READ_BYTES: Final = 4 << 20
+_LOOK_AT_AGE_EVERY: Final = 64
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS tracks (id TEXT PRIMARY KEY, track BLOB NOT NULL) WITHOUT ROWID;
@@ -46,6 +50,7 @@ CREATE TABLE IF NOT EXISTS uuids (
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
+    unix_s INTEGER NOT NULL,
     sighting BLOB NOT NULL, crop BLOB, frame BLOB);
 CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settled (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
@@ -86,9 +91,10 @@ class SpooledEvent(msgspec.Struct, frozen=True):
 class Spool:
     """The writing side; one thread. Readers open a ``SpoolReader`` of their own."""
 
-    def __init__(self, path: Path, max_bytes: int, run: str) -> None:
+    def __init__(self, path: Path, max_bytes: int, run: str, max_age_s: float = MAX_AGE_S) -> None:
         """Open or make the file; ``run`` tells the workers of this run from those of others."""
         self.path = path
+        self._max_age_s = max_age_s
         self._max_bytes = max_bytes
         self._run = run
         self._db = _opened(path)
@@ -225,15 +231,16 @@ class Spool:
             )
         many("INSERT OR IGNORE INTO uuids (uuid, sighting) VALUES (?, ?)", turn.uuids.items())
         many("INSERT OR REPLACE INTO positions VALUES (?, ?)", turn.positions.items())
-        added = 0
+        added, now_s = 0, int(time.time())
         for event in turn.events:
             packed, pictures = _encode(event.sighting), event.evidence or Evidence()
             crop, frame = pictures.crop_jpeg or None, pictures.frame_jpeg or None
             size = len(packed) + len(crop or b"") + len(frame or b"") + _ROW_BYTES
             self.last_seq = (
                 self._db.execute(
-                    "INSERT INTO events (sighting, crop, frame, bytes) VALUES (?, ?, ?, ?)",
-                    (packed, crop, frame, size),
+                    "INSERT INTO events (bytes, unix_s, sighting, crop, frame)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (size, now_s, packed, crop, frame),
                 ).lastrowid
                 or self.last_seq
             )
@@ -270,10 +277,23 @@ class Spool:
         done = min((self.settled.get(sink, 0) for sink in self.positions | positions), default=0)
         if done >= self._first_seq:
             freed += self._delete(done, slowest)[1]
+        outdated = self._outdated() if self._commits % _LOOK_AT_AGE_EVERY == 0 else 0
+        if outdated >= self._first_seq:
+            dropped, gone = self._delete(outdated, slowest)
+            freed += gone
         while self._bytes - freed > self._max_bytes and self._first_seq <= self.last_seq:
             lost, gone = self._delete(self._first_seq + _DROP_CHUNK - 1, slowest)
             dropped, freed = dropped + lost, freed + gone
         return dropped, freed
+
+    def _outdated(self) -> int:
+        """Return up to where events are too old, 0 where none is."""
+        before_s = time.time() - self._max_age_s
+        oldest = self._db.execute("SELECT unix_s FROM events ORDER BY seq LIMIT 1").fetchone()
+        if oldest is None or oldest[0] >= before_s:
+            return 0
+        found = self._db.execute("SELECT MAX(seq) FROM events WHERE unix_s < ?", (before_s,))
+        return int(found.fetchone()[0])
 
     def _slowest(self, positions: dict[str, int]) -> int:
         return min((self.positions | positions).values(), default=0)
@@ -294,23 +314,28 @@ class SpoolReader:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        self.cut_short = False
+        """The last read returned fewer than asked for although more are there: big pictures."""
 
     def read(self, after_seq: int, count: int) -> list[SpooledEvent]:
-        """Return at most ``count`` events after a place, oldest first."""
+        """Return at most ``count`` events after a place, oldest first, and few MiB at most."""
         rows = self._db.execute(
-            "SELECT seq, sighting, crop, frame FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+            "SELECT seq, bytes, sighting, crop, frame FROM events WHERE seq > ?"
+            " ORDER BY seq LIMIT ?",
             (after_seq, count),
         )
-        return [
-            SpooledEvent(
-                seq,
-                Event(
-                    _decode_sighting(sighting),
-                    Evidence(crop or b"", frame or b"") if crop or frame else None,
-                ),
-            )
-            for seq, sighting, crop, frame in rows
-        ]
+        self.cut_short = False
+        events: list[SpooledEvent] = []
+        total = 0
+        for seq, size, sighting, crop, frame in rows:
+            total += size
+            if total > _READ_BYTES and events:
+                self.cut_short = True
+                break
+            evidence = Evidence(crop or b"", frame or b"") if crop or frame else None
+            events.append(SpooledEvent(seq, Event(_decode_sighting(sighting), evidence)))
+        rows.close()
+        return events
 
     def close(self) -> None:
         """Close the connection."""
@@ -341,6 +366,9 @@ def _prepared(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.executescript(_SCHEMA)
+        if "unix_s" not in {column[1] for column in db.execute("PRAGMA table_info(events)")}:
+            db.execute("ALTER TABLE events ADD COLUMN unix_s INTEGER NOT NULL DEFAULT 0")
+            db.execute("UPDATE events SET unix_s = ?", (int(time.time()),))
     except sqlite3.Error:
         db.close()
         raise

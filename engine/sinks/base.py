@@ -1,11 +1,12 @@
 """What a sink is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from engine.track import Event
+from engine.types import CameraState
 
 
 class Sink(Protocol):
@@ -35,6 +36,13 @@ class Sink(Protocol):
         """Let go of connections."""
 
 
+class ShowsCameras(Protocol):
+    """Where a sink also says how the cameras are."""
+
+    def show(self, states: Mapping[str, CameraState]) -> None:
+        """Take the present state of every camera; never waits."""
+
+
 class Tally(msgspec.Struct):
     """What a sink counts; written by its feeder's thread, read by the publisher's loop."""
 
@@ -49,9 +57,14 @@ class SinkPlan(msgspec.Struct, frozen=True):
 
     sink: Sink
     batch: int
-    """Events per delivery, at most."""
+    """Events per delivery; an event waits until so many are there, or its time is over."""
     wait_s: float = 0.0
     """How long an event waits for others, at most."""
     longest_pause_s: float = 2.0
     """Between two attempts while the sink is away."""
+    batch_under_load: int = 0
+    """Events per delivery where more than a batch has gathered, at most; 0: as ever."""
+    replay_per_s: float = 0.0
+    """Events a second at most while a backlog is delivered; 0: as fast as it can."""
+    screen: ShowsCameras | None = None
     tally: Tally = msgspec.field(default_factory=Tally)

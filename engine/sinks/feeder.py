@@ -22,7 +22,10 @@ class Feeder:
     """Takes batches to a sink; the numbers it keeps are read by the publisher's loop.
 
     The first event after a pause goes at once; under load events gather for ``wait_s`` or until
-    ``batch`` of them wait, whichever is first.
+    ``batch`` of them wait, whichever is first; where still more have gathered, deliveries grow to
+    ``batch_under_load``. What gathered while the sink was away, or we were, is delivered first and
+    in order, at ``replay_per_s`` at most, so that nobody behind the sink is run over; new events
+    wait behind it.
     """
 
     def __init__(self, plan: SinkPlan, spool: Spool) -> None:
@@ -38,7 +41,10 @@ class Feeder:
         """Capture to delivery of the announcements delivered since it was emptied."""
         self.broken: Exception | None = None
         self._spool = spool.path
-        self._batch = plan.batch
+        self._batch = self._size = plan.batch
+        self._largest = max(plan.batch, plan.batch_under_load)
+        self._replay_per_s = plan.replay_per_s
+        self._replaying = True
         self._wait_s = plan.wait_s
         self._longest_pause_s = plan.longest_pause_s
         self._wake = threading.Condition()
@@ -102,15 +108,23 @@ class Feeder:
             after = min(after, self.settled)
         while not self._closing:
             began = time.monotonic()
-            batch = reader.read(after, self._batch)
+            batch = reader.read(after, self._size)
             if not batch:
+                self._replaying = False
                 self._await_news(_LOOK_EVERY_S)
                 return
             if not self._delivered(batch):
                 return
             after = batch[-1].seq
             self.position = max(self.position, after)
+            if len(batch) == self._size or reader.cut_short:
+                self._size = min(self._size * 2, self._largest)
+                if self._replaying and self._replay_per_s:
+                    self._pause(began + len(batch) / self._replay_per_s - time.monotonic())
+                continue
+            self._replaying = False
             if len(batch) < self._batch:
+                self._size = self._batch
                 self._await_news(_LOOK_EVERY_S)
                 self._pause(began + self._wait_s - time.monotonic())
 
@@ -125,6 +139,7 @@ class Feeder:
             pause_s = min(self._longest_pause_s, _FIRST_PAUSE_S * 2.0 ** min(self._attempts, 10))
             self._attempts += 1
             self._retries += 1
+            self._replaying = True
             self._pause(pause_s * random.uniform(0.5, 1.0))
             return False
         if self._attempts:

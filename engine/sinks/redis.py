@@ -1,19 +1,37 @@
 """The sink that all the rest of Platering reads from: Redis."""
 
+import logging
+from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from engine.config import RedisSettings
+from engine.deadletters import DeadLetters
+from engine.sinks.base import Tally
 from engine.store_writer import StoreWriter
 from engine.track import Event
 
+NAME: Final = "redis"
+_REMEMBERED: Final = 256
+
+log = logging.getLogger(__name__)
+
 
 class RedisSink:
-    """Commits events to the schema of ``engine.store``."""
+    """Commits events to the schema of ``engine.store``.
 
-    name = "redis"
+    One that Redis refuses for what it is becomes a dead letter, and the others go on.
+    """
 
-    def __init__(self, url: str, settings: RedisSettings) -> None:
-        self._writer = StoreWriter(url, settings)
+    name = NAME
+
+    def __init__(
+        self, url: str, settings: RedisSettings, letters: DeadLetters, tally: Tally
+    ) -> None:
+        self._letters = letters
+        self._tally = tally
+        self._put: deque[tuple[str, int]] = deque(maxlen=_REMEMBERED)
+        self._writer = StoreWriter(url, settings, self._put_aside)
 
     @property
     def connected(self) -> bool:
@@ -27,3 +45,18 @@ class RedisSink:
     def close(self) -> None:
         """See ``Sink``."""
         self._writer.close()
+        self._letters.close()
+
+    def _put_aside(self, event: Event, reason: str) -> None:
+        """Keep what Redis refuses; the batch may be tried again and refuse it once more."""
+        sighting = event.sighting
+        one = sighting.id, sighting.revision
+        if one in self._put:
+            return
+        self._put.append(one)
+        log.error(
+            "redis refuses %s revision %d, it is a dead letter: %s",
+            *(*one, reason),
+        )
+        self._letters.add(NAME, event, reason)
+        self._tally.dead_letters += 1

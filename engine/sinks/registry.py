@@ -1,20 +1,21 @@
 """Which sinks the configuration asks for; each one's library is imported only where it is used."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.errors import ConfigError
 from engine.sections import PublisherSection
-from engine.sink_settings import SinkSettings, WebhookSettings
-from engine.sinks.base import Sink, SinkPlan, Tally
+from engine.sink_settings import MqttSettings, SinkSettings, WebhookSettings
+from engine.sinks.base import ShowsCameras, Sink, SinkPlan, Tally
 from engine.sinks.choice import Choice, ChosenSink, Lane
 from engine.sinks.redis import RedisSink
 
+_REDIS_UNDER_LOAD: Final = 1_024
 _WEBHOOK_PAUSE_S: Final = 30.0
 _BROKER_PAUSE_S: Final = 5.0
-
-_Make = Callable[[Lane, Tally], Sink]
+_BROKER_BATCH: Final = 64
+_BROKER_WAIT_S: Final = 0.02
 
 
 def open_sinks(section: PublisherSection) -> list[SinkPlan]:
@@ -25,11 +26,26 @@ def open_sinks(section: PublisherSection) -> list[SinkPlan]:
     Raises:
         ConfigError: the library of a sink is not installed; names its extra.
     """
-    redis, sinks = section.redis, section.sinks
-    plans = [SinkPlan(RedisSink(redis.url, redis), redis.batch, redis.batch_wait_ms / 1_000)]
+    sinks = section.sinks
+    plans = [_redis(section)]
     for index, webhook in enumerate(sinks.webhooks):
         plans += _webhook(section, webhook, f"sinks.webhooks[{index}]")
+    if sinks.mqtt.url:
+        plans += _mqtt(sinks.mqtt, section.node)
     return plans
+
+
+def _redis(section: PublisherSection) -> SinkPlan:
+    redis, tally = section.redis, Tally()
+    letters = DeadLetters(section.directory / FILE_NAME)
+    return SinkPlan(
+        RedisSink(redis.url, redis, letters, tally),
+        redis.batch,
+        redis.batch_wait_ms / 1_000,
+        batch_under_load=max(redis.batch, _REDIS_UNDER_LOAD),
+        replay_per_s=section.spool.replay_per_s,
+        tally=tally,
+    )
 
 
 def _webhook(section: PublisherSection, webhook: WebhookSettings, key: str) -> Iterator[SinkPlan]:
@@ -38,10 +54,9 @@ def _webhook(section: PublisherSection, webhook: WebhookSettings, key: str) -> I
     except ImportError as error:
         raise _missing(key, "webhooks") from error
 
-    def make(_lane: Lane, tally: Tally) -> Sink:
-        return WebhookSink(webhook, DeadLetters(section.directory / FILE_NAME), tally)
-
-    for lane, tally, sink in _lanes(webhook, make):
+    for lane in _lanes(webhook):
+        tally = Tally()
+        sink = WebhookSink(webhook, DeadLetters(section.directory / FILE_NAME), tally)
         yield SinkPlan(
             ChosenSink(sink, Choice.of(webhook, lane), tally),
             batch=1,
@@ -50,11 +65,32 @@ def _webhook(section: PublisherSection, webhook: WebhookSettings, key: str) -> I
         )
 
 
-def _lanes(settings: SinkSettings, make: _Make) -> Iterator[tuple[Lane, Tally, Sink]]:
-    """Yield one connection for all events, or one for hits and one for the others."""
-    for lane in (Lane.HITS, Lane.OTHERS) if settings.hits_first else (Lane.ALL,):
-        tally = Tally()
-        yield lane, tally, make(lane, tally)
+def _mqtt(settings: MqttSettings, node: str) -> Iterator[SinkPlan]:
+    try:
+        from engine.sinks.mqtt import MqttSink  # noqa: PLC0415  # only where it is used
+    except ImportError as error:
+        raise _missing("sinks.mqtt", "mqtt") from error
+    for lane in _lanes(settings):
+        sink = MqttSink(settings, node, lane)
+        screen = None if lane is Lane.HITS else sink
+        yield _broker(sink, Choice.of(settings, lane), screen)
+
+
+def _broker(sink: Sink, choice: Choice, screen: ShowsCameras | None = None) -> SinkPlan:
+    tally = Tally()
+    return SinkPlan(
+        ChosenSink(sink, choice, tally),
+        batch=_BROKER_BATCH,
+        wait_s=_BROKER_WAIT_S,
+        longest_pause_s=_BROKER_PAUSE_S,
+        screen=screen,
+        tally=tally,
+    )
+
+
+def _lanes(settings: SinkSettings) -> tuple[Lane, ...]:
+    """Return one lane for all events, or one for hits and one for the others."""
+    return (Lane.HITS, Lane.OTHERS) if settings.hits_first else (Lane.ALL,)
 
 
 def _missing(key: str, extra: str) -> ConfigError:

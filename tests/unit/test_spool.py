@@ -1,6 +1,7 @@
 """What is committed is there after a crash, in order, and within its bound."""
 
 import sqlite3
+import time
 
 import pytest
 
@@ -43,6 +44,15 @@ def reader(spool):
     one = SpoolReader(spool.path)
     yield one
     one.close()
+
+
+def all_of(reader):
+    """Read on until nothing is left: pictures make reads short."""
+    read, after = [], 0
+    while some := reader.read(after, 5_000):
+        read += some
+        after = some[-1].seq
+    return read
 
 
 def plates(spooled):
@@ -90,7 +100,7 @@ def test_over_its_bound_the_oldest_go_and_are_counted(path):
     dropped = 0
     for number in range(1_200):
         dropped += spool.commit(turn(event(number, crop_bytes=16_000)))
-    kept = plates(reader.read(0, 5_000))
+    kept = plates(all_of(reader))
     assert dropped > 0
     assert len(kept) + dropped == 1_200
     assert kept == [f"P{number}" for number in range(dropped, 1_200)]
@@ -180,3 +190,40 @@ def test_a_sink_that_is_no_more_holds_nothing_and_a_new_one_begins_with_what_com
     assert spool.positions == {"redis": 2, "new": 2}
     spool.commit(turn(event(3), positions={"redis": 3, "new": 3}))
     assert reader.read(0, 9) == []
+
+
+def test_big_pictures_make_a_read_short_and_it_says_so(spool, reader):
+    spool.commit(turn(*(event(number, crop_bytes=3 << 20) for number in range(3))))
+    assert plates(reader.read(0, 10)) == ["P0"]
+    assert reader.cut_short
+    assert plates(reader.read(2, 10)) == ["P2"]
+    assert not reader.cut_short
+
+
+def test_what_is_too_old_is_given_up_and_counted(path, monkeypatch):
+    spool = Spool(path, 8 << 20, "run-1", max_age_s=100.0)
+    spool.feed(["redis"])
+    assert spool.commit(turn(event(1), event(2))) == 0
+    now_s = time.time()
+    monkeypatch.setattr(spool_module.time, "time", lambda: now_s + 200.0)
+    dropped = sum(spool.commit(turn(event(number))) for number in range(3, 100))
+    assert dropped == 2
+    reader = SpoolReader(path)
+    assert plates(all_of(reader)) == [f"P{number}" for number in range(3, 100)]
+    reader.close()
+    spool.close()
+
+
+def test_a_spool_without_times_is_taken_over(path):
+    spool = Spool(path, 8 << 20, "run-1")
+    spool.commit(turn(event(1)))
+    spool.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE events DROP COLUMN unix_s")
+    db.close()
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.commit(turn(event(2))) == 0
+    reader = SpoolReader(path)
+    assert plates(all_of(reader)) == ["P1", "P2"]
+    reader.close()
+    again.close()

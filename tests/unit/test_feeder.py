@@ -1,0 +1,117 @@
+"""How a sink is fed: small batches in time, large ones under load, a backlog not too fast."""
+
+import threading
+import time
+
+import pytest
+from polling import wait_until
+
+from engine.errors import SinkError
+from engine.sinks.base import SinkPlan
+from engine.sinks.feeder import Feeder
+from engine.spool import Spool, Turn
+from engine.track import Event
+from engine.tracker import Changes
+from engine.types import Phase, Sighting
+
+NOTHING = Changes([], {}, [])
+
+
+def event(number):
+    return Event(Sighting(
+        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera="gate", node="node",
+        plate=f"P{number}", confidence=90, first_unix_ms=number, last_unix_ms=number,
+        best_unix_ms=number,
+    ))  # fmt: skip
+
+
+class Bin:
+    """A sink that keeps what it gets."""
+
+    name = "bin"
+
+    def __init__(self):
+        self.batches = []
+        self.times = []
+        self.away = threading.Event()
+        self.connected = True
+
+    def deliver(self, events):
+        if self.away.is_set():
+            raise SinkError("away")
+        self.batches.append([one.sighting.plate for one in events])
+        self.times.append(time.monotonic())
+
+    def close(self):
+        pass
+
+    def taken(self):
+        return [plate for batch in self.batches for plate in batch]
+
+
+@pytest.fixture
+def spool(tmp_path):
+    one = Spool(tmp_path / "spool.sqlite", 64 << 20, "run-1")
+    one.feed(["bin"])
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def feeding(spool):
+    feeders = []
+
+    def start(sink, **plan):
+        feeder = Feeder(SinkPlan(sink, 10, **plan), spool)
+        feeders.append(feeder)
+        feeder.start()
+        return feeder
+
+    yield start
+    for feeder in feeders:
+        feeder.stop()
+        feeder.join(5.0)
+        assert feeder.broken is None
+
+
+def put(spool, numbers):
+    spool.commit(Turn(NOTHING, [event(number) for number in numbers]))
+
+
+def test_batches_grow_under_load_and_keep_the_order(spool, feeding):
+    put(spool, range(400))
+    sink = Bin()
+    feeding(sink, batch_under_load=80)
+    wait_until(lambda: len(sink.taken()) == 400, 5.0, "all are there")
+    assert sink.taken() == [f"P{number}" for number in range(400)]
+    assert [len(batch) for batch in sink.batches[:5]] == [10, 20, 40, 80, 80]
+
+
+def test_a_backlog_goes_no_faster_than_allowed_and_later_ones_at_once(spool, feeding):
+    sink = Bin()
+    sink.away.set()
+    feeder = feeding(sink, replay_per_s=200.0)
+    put(spool, range(100))
+    feeder.notify()
+    wait_until(lambda: feeder.away, 5.0, "it is away")
+    sink.away.clear()
+    wait_until(lambda: len(sink.taken()) == 100, 10.0, "the backlog is there")
+    took_s = sink.times[-1] - sink.times[0]
+    assert 0.35 < took_s < 3.0, took_s  # 90 events after the first batch, at 200 a second
+    wait_until(lambda: not feeder._replaying, 2.0, "it has caught up")
+    began = time.monotonic()
+    put(spool, range(100, 200))
+    feeder.notify()
+    wait_until(lambda: len(sink.taken()) == 200, 5.0, "the others are there")
+    assert time.monotonic() - began < 0.35
+
+
+def test_what_comes_during_a_replay_comes_after_it(spool, feeding):
+    put(spool, range(60))
+    sink = Bin()
+    feeder = feeding(sink, replay_per_s=200.0)
+    wait_until(lambda: sink.batches, 5.0, "it has begun")
+    put(spool, range(60, 90))
+    feeder.notify()
+    wait_until(lambda: len(sink.taken()) == 90, 5.0, "all are there")
+    assert sink.taken() == [f"P{number}" for number in range(90)]
