@@ -6,27 +6,23 @@ clock, and gives every vehicle once.
 
 import contextlib
 import glob
-import random
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
-import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from engine.config import CameraSettings, OpenAlprSettings, TrackerSettings
+from engine.config import OpenAlprSettings
 from engine.console import table_console
 from engine.errors import EXIT_FAILED, RecognizerError, SourceError
+from engine.footage import FrameBar, VideoTracker, frames_of, is_picture
 from engine.recognizers.base import RecognizeHints, Recognizer
 from engine.recognizers.registry import open_recognizer
-from engine.sources import SourceFrame, SourceOptions, count_frames, open_source
 from engine.sources.images import IMAGE_SUFFIXES
-from engine.tracker import Rules, SightingIds, Tracker
-from engine.types import Box, Candidate, Corners, FrameReads, FrameStamp, Luma, PlateRead, Sighting
+from engine.types import Box, Candidate, Corners, PlateRead, Sighting
 
 VIDEO_SUFFIXES: Final = frozenset(
     {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
@@ -35,8 +31,6 @@ VIDEO_SUFFIXES: Final = frozenset(
 """What counts as a video in a folder; a file that is named itself is always tried."""
 
 _GLOB_SIGNS: Final = frozenset("*?[")
-_FRAME_S: Final = 1 / 25
-"""The time between frames of a video that has no times."""
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,11 +88,11 @@ def read_files(arguments: Iterable[str], options: ReadOptions, openalpr: OpenAlp
     hints = RecognizeHints(regions=options.regions)
     files = list(expand(arguments))
     failed = False
-    with contextlib.closing(recognizer), _progress(people, options) as progress:
-        steps = _Steps(progress, files)
+    quiet = options.as_json and sys.stdout.isatty()
+    with contextlib.closing(recognizer), FrameBar(people, files, quiet=quiet) as bar:
         for file in files:
             try:
-                for plate in _plates(file, recognizer, hints, steps):
+                for plate in _plates(file, recognizer, hints, bar):
                     report.add(plate)
             except (SourceError, RecognizerError) as error:
                 failed = True
@@ -132,7 +126,7 @@ def _suffix(path: Path) -> str:
 
 
 def _plates(
-    file: str, recognizer: Recognizer, hints: RecognizeHints, steps: "_Steps"
+    file: str, recognizer: Recognizer, hints: RecognizeHints, bar: FrameBar
 ) -> Iterator[Plate]:
     """Yield the plates of one file.
 
@@ -142,59 +136,16 @@ def _plates(
     """
     if "://" in file and not file.startswith("file://"):
         raise SourceError(f"{file.partition('://')[0]}://… is no file: add it as a camera instead")
-    frames = _frames(file, steps)
-    if _suffix(Path(file)) in IMAGE_SUFFIXES:
-        for _frame, luma in frames:
+    if is_picture(file):
+        for _frame, luma in frames_of(file, bar):
             for read in recognizer.recognize(luma, hints):
                 yield _of_picture(file, read)
         return
-    for sighting in _track(file, frames, recognizer, hints):
-        yield _of_video(file, sighting)
-
-
-def _frames(file: str, steps: "_Steps") -> Iterator[tuple[SourceFrame, Luma]]:
-    """Yield every frame with its luma: (H, W) uint8, overwritten by the next frame's."""
-    luma: Luma = np.empty((0, 0), np.uint8)
-    steps.begin(file)
-    with contextlib.closing(open_source(file, SourceOptions(play="fast"))) as source:
-        for frame in source.frames(lambda: False):
-            if luma.shape != (frame.height_px, frame.width_px):
-                luma = np.empty((frame.height_px, frame.width_px), np.uint8)
-            frame.write_luma(luma)
-            yield frame, luma
-            steps.step()
-
-
-def _track(
-    file: str,
-    frames: Iterator[tuple[SourceFrame, Luma]],
-    recognizer: Recognizer,
-    hints: RecognizeHints,
-) -> list[Sighting]:
-    """Return the sightings of a video in the order of their first reads; its own time is ours."""
-    camera = CameraSettings(name="video", url="-")
-    rules = Rules(min_confidence=camera.min_confidence, min_reads=camera.min_reads)
-    settings = TrackerSettings()
-    tracker = Tracker({file: rules}, settings, "", SightingIds("", random.Random(0)))
-    sightings: dict[str, Sighting] = {}
-    now_ns = 0
-    for number, (frame, luma) in enumerate(frames):
-        media_s = number * _FRAME_S if frame.pts_s is None else frame.pts_s
-        now_ns = max(now_ns, int(media_s * 1e9))
-        stamp = FrameStamp(
-            camera=file,
-            generation=number,
-            captured_unix_ns=now_ns,
-            captured_monotonic_ns=now_ns,
-            width_px=frame.width_px,
-            height_px=frame.height_px,
-        )
-        reads = tuple(recognizer.recognize(luma, hints))
-        fed = tracker.feed(FrameReads(stamp=stamp, reads=reads), now_ns)
-        sightings |= {event.sighting.id: event.sighting for event in fed.events}
-    after_all_ns = now_ns + int((settings.max_gap_s + 1) * 1e9)
-    sightings |= {event.sighting.id: event.sighting for event in tracker.tick(after_all_ns)}
-    return sorted(sightings.values(), key=lambda sighting: sighting.first_unix_ms)
+    tracker = VideoTracker(file)
+    for frame, luma in frames_of(file, bar):
+        tracker.feed(frame, recognizer.recognize(luma, hints))
+    for passage in tracker.finish():
+        yield _of_video(file, passage.sighting)
 
 
 def _of_picture(file: str, read: PlateRead) -> PicturePlate:
@@ -223,49 +174,6 @@ def _of_video(file: str, sighting: Sighting) -> VideoPlate:
         reads=sighting.reads,
         recognizer=sighting.recognizer,
     )
-
-
-# --- progress ----------------------------------------------------------------------------------
-
-
-def _progress(people: Console, options: ReadOptions) -> Progress:
-    """Return the progress bar, which shows on a terminal that no other output goes to."""
-    quiet = not people.is_terminal or (options.as_json and sys.stdout.isatty())
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames"),
-        TimeRemainingColumn(),
-        console=people,
-        transient=True,
-        disable=quiet,
-        redirect_stdout=False,  # plates go where the caller sent them, not above the bar
-    )
-
-
-class _Steps:
-    """Moves the bar frame by frame through all files."""
-
-    def __init__(self, progress: Progress, files: list[str]) -> None:
-        self._progress = progress
-        shown = not progress.disable
-        self._task = progress.add_task("", total=_total_frames(files) if shown else None)
-
-    def begin(self, file: str) -> None:
-        self._progress.update(self._task, description=Path(file).name)
-
-    def step(self) -> None:
-        self._progress.advance(self._task)
-
-
-def _total_frames(files: list[str]) -> int:
-    """Estimate the frames of all files; unreadable ones count as none."""
-    total = 0
-    for file in files:
-        with contextlib.suppress(SourceError):
-            total += count_frames(file) or 0
-    return total
 
 
 # --- printing ----------------------------------------------------------------------------------

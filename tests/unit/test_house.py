@@ -19,13 +19,13 @@ FLOORS = """
     board sections amendments recognizers track
     messages lane store_commands
     tracker store_writer
-    deadletters process ring_memory spool reads_channel ingest_channel
+    deadletters process ring_memory spool reads_channel ingest_channel footage
     ring reaper children quarantine control sinks watchlists intake
     decoder worker publisher plane resources
     roster
     watch orders
     supervisor
-    read doctor status benchmarks
+    read doctor status benchmarks evaluation
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""
