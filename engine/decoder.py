@@ -125,11 +125,14 @@ class Decoder:
                 self._turn(CameraState.ENDED)
                 self._wait_until_stopped_or_paused()
                 continue
-            if time.monotonic() - started > SETTLED_S or longest_s > LONGEST_PAUSE_S:
-                pause_s = longest_s if longest_s > LONGEST_PAUSE_S else FIRST_PAUSE_S
+            if longest_s > LONGEST_PAUSE_S:
+                pause_s = longest_s
+            elif time.monotonic() - started > SETTLED_S:
+                pause_s = FIRST_PAUSE_S
+            pause_s = min(pause_s, longest_s)
             self._row.fate(self._index, Fate.RECONNECTS)
             self._wait(pause_s * random.uniform(0.75, 1.25))
-            pause_s = min(2 * pause_s, longest_s)
+            pause_s *= 2
         self._drain()
 
     def _capture(self) -> float | None:

@@ -1,0 +1,171 @@
+"""Hostile files through a real decoder: the neighbour is not disturbed, memory stays bounded.
+
+Each decoder plays a list of mutated files one after the other through the very source that the
+engine uses. Every file is counted under one outcome.
+"""
+
+import contextlib
+import random
+import struct
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from clips import make_clip
+from decoder_rig import DecoderRig, decoders
+from streams import wait_s
+
+from engine.board import Kind
+from engine.children import MODULES
+
+KINDS = [
+    ("h264.mp4", "libx264", "yuv420p"),
+    ("h264.ts", "libx264", "yuv420p"),
+    ("h265.mkv", "libx265", "yuv420p10le"),
+    ("mjpeg.avi", "mjpeg", "yuvj422p"),
+    ("mpeg4.avi", "mpeg4", "yuv420p"),
+    ("ffv1.mkv", "ffv1", "yuv422p10le"),
+]
+MEMORY_MIB = 1024
+EACH_S = 10.0
+"""A file that keeps its decoder for longer hangs it."""
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Whole clips of several codecs and containers."""
+    folder = tmp_path_factory.mktemp("good")
+    clips = [
+        make_clip(folder / name, codec, pix_fmt, (160, 96), frames=12)
+        for name, codec, pix_fmt in KINDS
+    ]
+    bomb = folder / "bomb.png"
+    bomb.write_bytes(png_bomb(30_000, 30_000))
+    return [*clips, bomb]
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """Return a PNG of a few bytes that claims to be huge."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(3 * width + 1) * 100, 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def mutated(whole: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Return how a file was spoilt, and the file."""
+    way = rng.choice(("truncated", "flipped", "swapped", "sizes", "zeros", "doubled"))
+    spoilt = bytearray(whole)
+    match way:
+        case "truncated":
+            del spoilt[rng.randrange(len(spoilt)) :]
+        case "flipped":
+            for _ in range(rng.choice((1, 10, 200))):
+                spoilt[rng.randrange(len(spoilt))] ^= 1 << rng.randrange(8)
+        case "swapped":
+            one, other, size = (rng.randrange(len(spoilt)) for _ in range(3))
+            piece = spoilt[one : one + size % 4096]
+            spoilt[other : other + len(piece)] = piece
+        case "sizes":
+            at = rng.randrange(min(2000, len(spoilt)))
+            huge = rng.choice((0xFFFFFFFF, 0x7FFFFFFF, 0, 0xFFFF, 0x00100000))
+            spoilt[at : at + 4] = struct.pack(rng.choice("<>") + "I", huge)
+        case "zeros":
+            at = rng.randrange(len(spoilt))
+            spoilt[at : at + 2000] = bytes(len(spoilt[at : at + 2000]))
+        case _:
+            spoilt += spoilt[rng.randrange(len(spoilt)) :]
+    return way, bytes(spoilt)
+
+
+def spoil(good: list[Path], folder: Path, count: int, rng: random.Random) -> Counter[str]:
+    """Write that many mutated files, and each good one whole; return how they were spoilt."""
+    ways: Counter[str] = Counter()
+    for number, whole in enumerate(good):
+        (folder / f"{number}{whole.suffix}").write_bytes(whole.read_bytes())
+    for number in range(len(good), count):
+        whole = rng.choice(good)
+        way, spoilt = mutated(whole.read_bytes(), rng)
+        ways[way] += 1
+        (folder / f"{number}{whole.suffix}").write_bytes(spoilt)
+    return ways
+
+
+def outcomes(log: Path) -> Counter[str]:
+    """Return what became of the files, each counted once."""
+    begun: dict[str, str] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        verb, name, *rest = line.split(maxsplit=3)
+        if verb != "all":
+            begun[name] = "died" if verb == "begin" else rest[0]
+    return Counter(begun.values())
+
+
+class Strain(NamedTuple):
+    """What playing the files did."""
+
+    deaths: int
+    highest_mib: float
+    neighbour_fps: float
+    neighbour_deaths: int
+
+
+def fuzz(rig: DecoderRig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Strain:
+    """Play a folder beside a good camera."""
+    neighbour = rig.add("demo://?width=320&height=180", skip_static=False)
+    neighbour.wait_frames(15.0)
+    monkeypatch.setitem(MODULES, Kind.DECODER, "fuzz_decoder")
+    log = folder / "log"
+    log.touch()
+    camera = rig.add(str(folder), memory_mib=MEMORY_MIB, skip_static=False, play="fast")
+    began, before = time.monotonic(), neighbour.captured
+    highest_mib, seen, seen_at = 0.0, 0, began
+    while not log.read_text().endswith("all done\n"):
+        rig.hear()
+        if camera.child.is_up:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                highest_mib = max(highest_mib, camera.peak_mib())
+        if log.stat().st_size != seen:
+            seen, seen_at = log.stat().st_size, time.monotonic()
+        assert time.monotonic() - seen_at < EACH_S, f"it hangs: {log.read_text()[-100:]}"
+        wait_s(0.05)
+    fps = (neighbour.captured - before) / (time.monotonic() - began)
+    return Strain(camera.child.restarts, highest_mib, fps, neighbour.child.restarts)
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.long)])
+def test_hostile_files_hurt_nobody_else(
+    good: list[Path],
+    tmp_path: Path,
+    rng: random.Random,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    ways = spoil(good, folder, count, rng)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    with decoders(tmp_path, cameras=2) as rig:
+        strain = fuzz(rig, folder, monkeypatch)
+    found = outcomes(folder / "log")
+    record_property("ways", dict(ways))
+    record_property("outcomes", dict(found))
+    record_property("strain", strain)
+    assert found.total() == count, "every file is counted"
+    assert found["played"] >= len(KINDS)
+    assert found["died"] == strain.deaths <= count / 100
+    assert strain.highest_mib < MEMORY_MIB
+    assert strain.neighbour_deaths == 0
+    assert strain.neighbour_fps > 12.0

@@ -1,0 +1,61 @@
+"""A decoder process that plays every file of a folder once, through the engine's own ``Decoder``.
+
+Its camera's URL names the folder. Before and after each file it writes a line into ``log`` there;
+a new incarnation goes on behind the file that killed the last one.
+"""
+
+from pathlib import Path
+
+from engine.board import Fate, Kind
+from engine.decoder import Decoder
+from engine.process import Child, run_child
+from engine.sources.base import SourceFrame
+
+
+class FuzzDecoder(Decoder):
+    """A decoder whose frames nobody reads: its rings are those of live cameras."""
+
+    def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
+        del lossless
+        super()._handle(frame, lossless=False)
+
+    def _capture(self) -> float | None:
+        """Play what has not been begun yet, then have ended."""
+        folder = Path(self._camera.url)
+        with (folder / "log").open("a+", encoding="utf-8") as log:
+            log.seek(0)
+            begun = {line.split()[1] for line in log}
+            for path in sorted(folder.glob("*.*"), key=lambda path: int(path.stem)):
+                if path.name in begun:
+                    continue
+                if self._is_stopping():
+                    return None
+                log.write(f"begin {path.name}\n")
+                log.flush()
+                log.write(f"end {path.name} {self._outcome(path)}\n")
+                log.flush()
+            log.write("all done\n")
+        return None
+
+    def _outcome(self, path: Path) -> str:
+        """Play one file; return what became of it in one line."""
+        self._camera = self._camera.model_copy(update={"url": str(path)})
+        before = self._row.fate_so_far(self._index, Fate.CAPTURED)
+        self._shown = None
+        ended = super()._capture() is None
+        frames = self._row.fate_so_far(self._index, Fate.CAPTURED) - before
+        if ended:
+            return f"{'played' if frames else 'empty'} {frames}"
+        reason = str(self._shown).replace(str(path), "FILE").replace("\n", " ")
+        return f"{'broke-off' if frames else 'refused'} {frames} {reason}"
+
+
+def main(child: Child) -> None:
+    """Play all, then wait to be stopped as a camera that has ended."""
+    decoder = FuzzDecoder(child)
+    decoder.limit_memory()
+    decoder.run()
+
+
+if __name__ == "__main__":
+    run_child(Kind.DECODER, main)
