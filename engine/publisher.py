@@ -36,6 +36,8 @@ from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import Rules, SightingIds, Tracker
 from engine.types import Phase
+from engine.watchlists.entries import FILE_NAME as WATCHLISTS
+from engine.watchlists.matcher import Matcher
 
 _TURN_S: Final = 0.1
 """The longest wait of the loop: announcements and finals are due by the clock, too."""
@@ -73,6 +75,7 @@ class Publisher:
         ingest = socket.socket(fileno=child.fds[0]) if child.fds else None
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
+        self._matcher = Matcher(section.directory / WATCHLISTS)
         plans = open_sinks(section)
         self._spool.feed([plan.sink.name for plan in plans])
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
@@ -86,6 +89,7 @@ class Publisher:
     def start(self, link: Link) -> None:
         """Begin: from now on sinks are fed."""
         self._intake.watch(link)
+        self._matcher.start()
         for feeder in self._feeders:
             feeder.start()
 
@@ -133,6 +137,7 @@ class Publisher:
         for feeder in self._feeders:
             feeder.join(max(0.0, deadline - time.monotonic()))
         self.turn(0.0)
+        self._matcher.close()
         self._spool.close()
 
     def _waiting(self) -> bool:
@@ -167,6 +172,7 @@ class Publisher:
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
         events += self._tracker.tick(self._clock_ns())
+        events = [self._marked(event) for event in events]
         for event in events:
             self._count_event(event)
         told = self._spool.positions
@@ -209,12 +215,19 @@ class Publisher:
         told = bool(pictures.crop_jpeg or pictures.frame_jpeg)
         return [Event(sighting, pictures if told else None)], sighting.id
 
+    def _marked(self, event: Event) -> Event:
+        """Return the event with what the watchlists say of its plate."""
+        sighting = self._matcher.marked(event.sighting)
+        return event if sighting is event.sighting else Event(sighting, event.evidence)
+
     def _count_event(self, event: Event) -> None:
         index = self._indexes.get(event.sighting.camera)
         if index is not None:
             self._row.fate(index, Fate.REVISIONS)
             if event.sighting.phase is Phase.FINAL:
                 self._row.fate(index, Fate.SIGHTINGS)
+        if event.sighting.hits and event.sighting.phase is Phase.FINAL:
+            self._row.count(Count.WATCHLIST_HITS)
 
     # --- committing -------------------------------------------------------------------------
 

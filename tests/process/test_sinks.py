@@ -1,6 +1,7 @@
 """Many sinks of one publisher: none delays another, each gets everything in order, once or more."""
 
 import contextlib
+import threading
 import time
 from collections import defaultdict
 
@@ -17,6 +18,8 @@ from engine.ingest_channel import IngestClient
 from engine.sink_settings import MqttSettings, SinksSettings, WebhookSettings
 from engine.store import Store, connect
 from engine.types import Phase, Sighting
+from engine.watchlists.entries import FILE_NAME as WATCHLISTS
+from engine.watchlists.entries import Watchlists, entry_of
 
 CAMERAS = ("gate", "yard", "ramp")
 
@@ -183,3 +186,44 @@ def test_mqtt_gets_everything_after_an_outage(tmp_path, redis_server, store):
         broker.start()
         wait_until(lambda: rig.total(Count.SINK_DELIVERED) == 40, 20.0)
         assert rig.stop() == 0
+
+
+# --- watchlists ---------------------------------------------------------------------------------
+
+
+def test_a_hit_marks_the_sighting_is_counted_and_overtakes_what_waits(
+    tmp_path, redis_server, store
+):
+    lists = Watchlists(tmp_path / "engine" / WATCHLISTS)
+    with receiving() as slow, receiving() as chosen:
+        open_now = threading.Event()
+        slow.answer = lambda _posted: (200, {}) if open_now.is_set() else (503, {})
+        hooks = (
+            webhook(slow, hits_first=True),
+            webhook(chosen, hits_only=True).model_copy(update={"name": "chosen"}),
+        )
+        with publishing(tmp_path, redis_server, webhooks=hooks) as rig:
+            ids = post(rig, range(20))
+            lists.put([entry_of("stolen", plate="P2?", label="van", severity="alarm")])
+            wanted = wait_until(lambda: hit_of(rig, store, 21), 2.0, "the list counts")
+            open_now.set()
+            wait_until(lambda: set(ids) <= {one.event[0] for one in slow.taken}, 20.0)
+            events = [one.event[0] for one in slow.taken]
+            assert events.index(wanted[-1]) < events.index(ids[-1])
+            hits = store.get(wanted[-1]).hits
+            assert [(hit.list, hit.label, hit.match) for hit in hits] == [
+                ("stolen", "van", "pattern")
+            ]
+            assert wanted[-1] in [one.event[0] for one in chosen.taken]
+            assert not {one.event[0] for one in chosen.taken} & set(ids)
+            assert rig.total(Count.WATCHLIST_HITS) == len(chosen.taken)
+    lists.close()
+
+
+def hit_of(rig, store, number):
+    """Post once more; the ids so far once the newest of them was marked."""
+    client = IngestClient(rig.ingest_path)
+    posted = client.sighting("", bare(number)).sighting_id
+    client.close()
+    sighting = wait_until(lambda: store.get(posted), 5.0)
+    return [posted] if sighting.hits else []

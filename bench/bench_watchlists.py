@@ -1,0 +1,83 @@
+"""Group ``watchlists``: a plate against a million entries that near plates match, too.
+
+Plates are of the form AB12CDE, so nearly one in five is within one character of an entry. Memory is
+that of a process of its own which does nothing else. Run: ``pytest bench/bench_watchlists.py``.
+"""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from engine.watchlists.entries import Entry, Match, Watchlists
+from engine.watchlists.matcher import Matcher
+
+ENTRIES = 1_000_000
+PATTERNS = 200
+QUERIES = 2_000
+LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from engine.watchlists.matcher import Matcher
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+Matcher(Path(sys.argv[1])).match("AB12CDE", 0)
+print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def make_plate(rng: random.Random) -> str:
+    """Return a plate like AB12CDE."""
+    letters = [rng.choice(LETTERS) for _ in range(5)]
+    return f"{letters[0]}{letters[1]}{rng.randrange(100):02d}{''.join(letters[2:])}"
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a million entries of the costliest kind, and some patterns."""
+    path = tmp_path_factory.mktemp("lists") / "watchlists.sqlite"
+    rng = random.Random(1)
+    lists = Watchlists(path)
+    lists.put(Entry(list="wanted", plate=make_plate(rng), match=Match.NEAR) for _ in range(ENTRIES))
+    lists.put(
+        Entry(list="wanted", plate=f"{make_plate(rng)[:5]}*", match=Match.PATTERN)
+        for _ in range(PATTERNS)
+    )
+    lists.close()
+    return path
+
+
+@pytest.mark.benchmark(group="watchlists")
+def test_match_among_a_million(benchmark: BenchmarkFixture, full: Path) -> None:
+    """Below 50 µs a sighting on average."""
+    matcher = Matcher(full)
+    rng = random.Random(2)
+    plates = [make_plate(rng) for _ in range(QUERIES)]
+
+    def match_all() -> int:
+        return sum(bool(matcher.match(plate, 0)) for plate in plates)
+
+    hits = benchmark.pedantic(match_all, rounds=5, warmup_rounds=1)
+    matcher.close()
+    each_us = benchmark.stats.stats.median / QUERIES * 1e6
+    benchmark.extra_info.update({"us_per_sighting": round(each_us, 1), "hits": hits / QUERIES})
+    print(f"\n{each_us:.1f} us a sighting, {hits / QUERIES:.0%} of them hits")
+    assert each_us < 50
+
+
+@pytest.mark.benchmark(group="watchlists")
+def test_index_of_a_million(benchmark: BenchmarkFixture, full: Path) -> None:
+    """Below 300 MiB at its peak, Python included."""
+    matcher = benchmark.pedantic(Matcher, args=(full,), rounds=1)
+    matcher.close()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(full)], check=True, capture_output=True, text=True
+    )
+    before_mib, peak_mib = (int(word) / 1024 for word in done.stdout.split())
+    benchmark.extra_info.update({"peak_mib": round(peak_mib), "before_mib": round(before_mib)})
+    print(f"\npeak {peak_mib:.0f} MiB, {before_mib:.0f} before, {benchmark.stats.stats.mean:.1f} s")
+    assert peak_mib < 300

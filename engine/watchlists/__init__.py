@@ -1,0 +1,1 @@
+"""Lists of plates and patterns to look out for: kept in SQLite, matched against every sighting."""
