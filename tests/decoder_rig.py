@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import time
@@ -71,9 +72,10 @@ class Camera:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def peak_mib(self) -> float:
-        """Return the most memory its process ever held."""
+        """Return the most memory its process ever held, 0 of one that is ending."""
         status = Path(f"/proc/{self.child.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found[1]) / 1024 if found else 0.0
 
     def newest_age_s(self) -> float:
         """Return how old its newest frame is."""

@@ -121,6 +121,8 @@ def video_stream(container: InputContainer, url: str, options: SourceOptions) ->
         raise SourceError(f"{redact(url)}: there is no video in it")
     stream = container.streams.video[0]
     codec = stream.codec_context
+    if codec is None:  # whatever the annotation says: so it is for a codec that libav lacks
+        raise SourceError(f"{redact(url)}: nobody here decodes this kind of video")
     check_size(url, codec.width, codec.height, options)
     codec.thread_count = 1
     codec.thread_type = "NONE"
