@@ -79,6 +79,24 @@ candidates, recognizer; for pictures also box, corners (pixels of the picture); 
 first_s, last_s (seconds in the video), reads, id.
 """
 
+_EVAL_ABOUT: Final = """\
+Measures how well and how fast recognizers read labelled pictures and videos. LABELS.csv has a
+header: file,x,y,w,h,plate (boxes in pixels, several rows for several plates), file,x,y,w,h or
+file,plate for what is known of pictures, file,plates for what passes in videos (separated by |,
+empty for nothing); files are looked for beside it. Several recognizers take turns on every picture.
+CPU time is that of all threads, without decoding."""
+
+_EVAL_EXAMPLES: Final = """\
+examples:
+  platering eval labels.csv
+  platering eval pictures.csv clips.csv --recognizer builtin --recognizer openalpr
+  platering eval --regions gb labels.csv --html misses.html
+
+openalpr-detected is OpenALPR that reads what the built-in detector finds. With --json the output is
+one object: figures of the recognizer named first, and recognizers with the figures of each, also
+for every file of labels. Shares are 0 to 1; null is what the labels do not tell.
+"""
+
 _DOCTOR_ABOUT: Final = """\
 Looks at everything that platering run needs and says what was found, what would be chosen, and
 what to do about each problem: the configuration, cores, memory, /dev/shm, limits, the recognizer,
@@ -133,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_halves(commands)
     _add_read(commands)
+    _add_eval(commands)
     doctor = _add(commands, "doctor", "look for what is missing on this machine", _DOCTOR_ABOUT)
     _add_config(doctor)
     _add_json(doctor)
@@ -184,20 +203,44 @@ def _add_read(commands: _Commands) -> None:
         default="auto",
         help="auto (default): OpenALPR where its library is found, else the built-in one",
     )
-    read.add_argument(
+    _add_recognizing(read)
+    read.set_defaults(command=_read)
+
+
+def _add_eval(commands: _Commands) -> None:
+    evaluation = _add(commands, "eval", "measure recognizers on labelled files", _EVAL_ABOUT)
+    evaluation.epilog = f"{_EVAL_EXAMPLES}\n{_EXIT_CODES}"
+    evaluation.add_argument(
+        "labels", nargs="+", type=Path, metavar="LABELS.csv", help="which plates are in which file"
+    )
+    _add_json(evaluation)
+    evaluation.add_argument(
+        "--recognizer",
+        action="append",
+        choices=("auto", "builtin", "openalpr", "openalpr-detected"),
+        help="what to measure; may be repeated; default: auto, as in read",
+    )
+    _add_recognizing(evaluation)
+    evaluation.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page that shows every miss"
+    )
+    evaluation.set_defaults(command=_eval)
+
+
+def _add_recognizing(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--regions",
         type=_codes,
         default=(),
         metavar="CODES",
         help="where the plates are from, likeliest first, like gb,de,us-ca; default: anywhere",
     )
-    read.add_argument(
+    command.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
         help="a configuration file whose [openalpr] section says where OpenALPR is",
     )
-    read.set_defaults(command=_read)
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
@@ -245,6 +288,20 @@ def _read(options: argparse.Namespace) -> int:
         recognizer=options.recognizer, regions=options.regions, as_json=bool(options.json)
     )
     return read_files(options.files, read_options, settings.openalpr)
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from engine.config import Settings, load_settings  # noqa: PLC0415  # lazy, see above
+    from engine.evaluation import EvalOptions, evaluate  # noqa: PLC0415  # same
+
+    settings = load_settings(options.config) if options.config else Settings()
+    eval_options = EvalOptions(
+        recognizers=tuple(options.recognizer or ("auto",)),
+        regions=options.regions,
+        as_json=bool(options.json),
+        html=options.html,
+    )
+    return evaluate(options.labels, eval_options, settings.openalpr)
 
 
 def _doctor(options: argparse.Namespace) -> int:
