@@ -14,6 +14,12 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from engine import __version__
+from engine.delivery_commands import (
+    DEADLETTERS_ABOUT,
+    LISTS_ABOUT,
+    add_deadletters,
+    add_lists,
+)
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
 
 EXIT_INTERRUPTED: Final = 130
@@ -109,6 +115,11 @@ getting a frame from a decoder to a recognizer, beside bare copies and multiproc
 delivery is sightings a second into Redis, beside single commands and the limit of the server;
 decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV."""
 
+_PROBE_ABOUT: Final = """\
+Opens a camera as its decoder would, watches it for three seconds and says what is there: size,
+frame rate, damaged packets, and whether the picture is black. URL is anything that a camera of the
+configuration may have, ${NAME} and file:PATH for its secrets included; no password is printed."""
+
 _STATUS_ABOUT: Final = """\
 Asks the running engine of this configuration how its cameras and processes are."""
 
@@ -160,6 +171,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=_BENCHES, help="what to measure")
     _add_json(bench)
     bench.set_defaults(command=_bench)
+    letters = _add(commands, "deadletters", "what sinks refused for good", DEADLETTERS_ABOUT)
+    add_deadletters(letters, _add_config)
+    lists = _add(commands, "lists", "plates to look out for", LISTS_ABOUT)
+    add_lists(lists, _add_config)
+    _add_cameras(commands)
     status = _add(commands, "status", "ask the running engine how it is", _STATUS_ABOUT)
     _add_config(status)
     _add_json(status)
@@ -190,6 +206,17 @@ def _add_halves(commands: _Commands) -> None:
         command = _add(commands, name, shorts[name], _RUN_ABOUT[name])
         _add_config(command)
         command.set_defaults(command=_run, halves=halves)
+
+
+def _add_cameras(commands: _Commands) -> None:
+    cameras = _add(commands, "cameras", "look at a camera", "Commands about cameras.")
+    verbs = cameras.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    probe = _add(verbs, "probe", "open a camera and say what is there", _PROBE_ABOUT)
+    probe.add_argument("url", metavar="URL", help="rtsp://…, http://…, a file, /dev/video0, …")
+    probe.add_argument("--picture", type=Path, metavar="FILE", help="write its newest frame there")
+    probe.add_argument("--transport", choices=("auto", "tcp", "udp"), default="auto")
+    _add_json(probe)
+    probe.set_defaults(command=_probe)
 
 
 def _add_read(commands: _Commands) -> None:
@@ -313,6 +340,16 @@ def _doctor(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     group = importlib.import_module(f"engine.benchmarks.{options.what}")
     return int(group.run(as_json=bool(options.json)))
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from engine.config import parse_camera  # noqa: PLC0415  # lazy, see the module's docstring
+    from engine.probe import print_probe  # noqa: PLC0415  # same
+    from engine.sources import SourceOptions  # noqa: PLC0415  # same
+
+    camera = parse_camera({"name": "probe", "url": options.url, "transport": options.transport})
+    chosen = SourceOptions(transport=camera.transport)
+    return print_probe(camera.url, chosen, options.picture, as_json=bool(options.json))
 
 
 def _status(options: argparse.Namespace) -> int:

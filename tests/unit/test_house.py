@@ -25,7 +25,7 @@ FLOORS = """
     roster
     watch orders
     supervisor
-    read doctor status benchmarks evaluation
+    read probe doctor status benchmarks evaluation delivery_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""
