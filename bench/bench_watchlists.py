@@ -65,9 +65,12 @@ def test_match_among_a_million(benchmark: BenchmarkFixture, full: Path) -> None:
         return sum(bool(matcher.match(plate, 0)) for plate in plates)
 
     hits = benchmark(match_all)
-    began = time.perf_counter()
-    match_all()
-    each_us = (time.perf_counter() - began) / QUERIES * 1e6
+    spent_s = []
+    for _ in range(5):
+        began = time.perf_counter()
+        match_all()
+        spent_s.append(time.perf_counter() - began)
+    each_us = min(spent_s) / QUERIES * 1e6
     matcher.close()
     benchmark.extra_info.update({"us_per_sighting": round(each_us, 1), "hits": hits / QUERIES})
     print(f"\n{each_us:.1f} us a sighting, {hits / QUERIES:.0%} of them hits")
