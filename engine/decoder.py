@@ -22,7 +22,6 @@ from engine.board import (
     LAST_FRAME_UNIX_NS,
     STATE,
     Fate,
-    Journal,
     Kind,
     Stage,
 )
@@ -86,7 +85,6 @@ class Decoder:
         """Guards all below; notified when the supervisor said something."""
         self._ring: RingWriter | None = None
         self._draining: list[RingWriter] = []
-        self._journal: Journal | None = self._row.take_journal(self._index)
         self._paused = False
         self._stopped = False
         self._capped = self._spoilt = 0
@@ -397,7 +395,7 @@ class Decoder:
         """Take a ring, new or of a dead predecessor."""
         memory = RingMemory.attach(grant.handle)
         writer = RingWriter(memory, self._row, fds, self._section.max_unread)
-        writer.adopt(self._journal)
+        writer.adopt()
         if grant.draining:
             self._draining.append(writer)
         else:

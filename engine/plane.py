@@ -27,7 +27,8 @@ from engine.messages import (
     WantRing,
 )
 from engine.quarantine import Quarantine
-from engine.reaper import OwnedRing, Sweep, fate_of_killed, reap_worker
+from engine.reaper import OwnedRing, Sweep, fate_of_killed, leased, reap_decoder, reap_worker
+from engine.ring_memory import Tokens
 from engine.shm import RunLock
 from engine.types import CameraState
 
@@ -88,10 +89,13 @@ class FramePlane:
         self._row = row
         self._quarantine = quarantine
         self._tokens_write = pool.tokens_write
+        self._tokens = Tokens(pool.tokens_write)
         self._batch = pool.batch
         self._rings: dict[int, OwnedRing] = {}
         self._places: dict[int, CameraPlace] = {}
         self._sweeps: list[Sweep] = []
+        self._leaving: set[int] = set()
+        """Rings of dismissed cameras: they go when the last lease on them has ended."""
         self._newest = 0
 
     # --- rings come and go ---------------------------------------------------------------------
@@ -150,9 +154,9 @@ class FramePlane:
         self._remove(drained.ring)
 
     def forget_camera(self, place: CameraPlace) -> None:
-        """Remove every ring of a camera whose decoder has ended for good."""
-        for number in [ring for ring, owner in self._places.items() if owner is place]:
-            self._remove(number)
+        """Remove the rings of a camera whose decoder has ended for good, once nobody reads them."""
+        place.ring = None
+        self._leaving |= {ring for ring, owner in self._places.items() if owner is place}
 
     def _remove(self, number: int) -> None:
         ring = self._rings.pop(number, None)
@@ -198,8 +202,15 @@ class FramePlane:
                 log.error("%s; its frame is kept in %s", reason, picture)
 
         taking_from = reap_worker(worker.row, self._rings, set_aside)
+        self._tokens.put()  # it may have died with the wake-up of frames that still wait
         if taking_from is not None:
             self._take_stock(self._rings[taking_from])
+
+    def decoder_died(self, place: CameraPlace) -> None:
+        """Complete the step that a decoder died in."""
+        memories = {ring.handle.ring: ring.memory for ring in self._rings_of(place)}
+        lost = reap_decoder(place.decoder.row, place.index, memories)
+        self._row.fate(place.index, Fate.FAILED_LOST, lost)
 
     def decoder_started(self, place: CameraPlace) -> None:
         """Hand a new decoder incarnation the rings of its dead predecessor."""
@@ -219,7 +230,7 @@ class FramePlane:
             self._sweeps.append(Sweep(answer.ring, answer.slots, self._living()))
 
     def sweep(self) -> bool:
-        """Finish the sweeps that are ready; return True while some are not."""
+        """Finish the sweeps that are ready and remove what is left; True while some are not."""
         waiting = []
         for sweep in self._sweeps:
             if not sweep.is_ready():
@@ -230,7 +241,10 @@ class FramePlane:
                 decoder = self._places[sweep.ring].decoder
                 decoder.send(Reclaim(ring=sweep.ring, slots=unclaimed))
         self._sweeps = waiting
-        return bool(waiting)
+        for number in [ring for ring in self._leaving if not leased(ring, self._living())]:
+            self._leaving.discard(number)
+            self._remove(number)
+        return bool(waiting or self._leaving)
 
     def _living(self) -> list[Row]:
         return [worker.row for worker in self._workers if worker.is_up]
@@ -248,3 +262,5 @@ class FramePlane:
         """Remove everything at the end of the run."""
         for place in places:
             self.forget_camera(place)
+        for number in list(self._rings):
+            self._remove(number)

@@ -11,15 +11,12 @@ Two ways a slot can be left behind, and what brings it back:
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
 import msgspec
 
-from engine.board import BUSY, INTENT, LEASE_BASE, MAX_BATCH, Fate, Row
+from engine.board import BUSY, INTENT, LEASE_BASE, LEASE_WORDS, MAX_BATCH, Fate, Row
 from engine.messages import RingHandle
 from engine.ring_memory import DESCRIPTOR, GENERATION, SETTLED, STATE, RingMemory, SlotState
-
-LEASE_WORDS: Final = 4
 
 
 class OwnedRing:
@@ -101,6 +98,22 @@ def reap_worker(
     return taking_from if taking_from in rings else None
 
 
+def reap_decoder(row: Row, camera: int, rings: Mapping[int, RingMemory]) -> int:
+    """Complete the step that a dead decoder was in; return how many frames were lost in it.
+
+    ``row`` is the dead decoder's and ``camera`` its cell. A frame that was counted as captured and
+    never announced is lost: the caller counts it. One whose fate was counted is marked settled.
+    """
+    journal = row.take_journal(camera)
+    if journal is None or not journal.counted or journal.ring not in rings:
+        return 0
+    memory = rings[journal.ring]
+    if journal.fate is not Fate.CAPTURED:
+        memory.put(journal.slot, SETTLED, memory.word(journal.slot, GENERATION))
+        return 0
+    return int(memory.word(journal.slot, STATE) == SlotState.WRITING)
+
+
 class WatchedWorker(msgspec.Struct, frozen=True):
     """A living worker that may still be between reading a descriptor and signing."""
 
@@ -132,14 +145,20 @@ class Sweep:
 
     def unclaimed(self, living: Iterable[Row]) -> tuple[tuple[int, int], ...]:
         """Return the slots that stand in nobody's lease line; call once ``is_ready``."""
-        claimed = set()
-        for row in living:
-            for line in range(MAX_BATCH):
-                base = LEASE_BASE + LEASE_WORDS * line
-                ring, slot, generation = row.words[base : base + 3].tolist()
-                if ring == self.ring:
-                    claimed.add((slot, generation))
+        claimed = leased(self.ring, living)
         return tuple(slot for slot in self._slots if slot not in claimed)
+
+
+def leased(ring: int, living: Iterable[Row]) -> set[tuple[int, int]]:
+    """Return (slot, generation) of a ring's frames that stand in somebody's lease line."""
+    held = set()
+    for row in living:
+        for line in range(MAX_BATCH):
+            base = LEASE_BASE + LEASE_WORDS * line
+            number, slot, generation = row.words[base : base + 3].tolist()
+            if number == ring:
+                held.add((slot, generation))
+    return held
 
 
 def oldest_lease_ns(row: Row) -> int:

@@ -43,7 +43,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.board import INTENT, LEASE_BASE, LEASE_WORDS, Count, Fate, Journal, Row
+from engine.board import INTENT, LEASE_BASE, LEASE_WORDS, Count, Fate, Row
 from engine.messages import RingHandle
 from engine.ring_memory import (
     DESCRIPTOR_BYTES,
@@ -95,19 +95,13 @@ class RingWriter:
         self._max_unread = max_unread
         self._free: list[int] = []
 
-    def adopt(self, journal: Journal | None) -> None:
-        """Put every slot where it belongs after a predecessor died between any two steps.
+    def adopt(self) -> None:
+        """Put every slot where it belongs, whatever step a predecessor died in; called first.
 
-        Called once, first; ``journal`` is the step the predecessor died in (``Row.take_journal``).
+        The supervisor has completed that step before (``engine.reaper.reap_decoder``).
         """
-        camera, memory = self.handle.camera, self.memory
-        if journal is not None and journal.ring == self.handle.ring and journal.counted:
-            if journal.fate is not Fate.CAPTURED:
-                memory.put(journal.slot, SETTLED, memory.word(journal.slot, GENERATION))
-            elif memory.word(journal.slot, STATE) == SlotState.WRITING:
-                self._row.fate(camera, Fate.FAILED_LOST)  # captured, never announced
         for slot in range(self.handle.slots):
-            state = memory.word(slot, STATE)
+            state = self.memory.word(slot, STATE)
             if state == SlotState.WRITING:
                 self.abandon(slot)
             elif state == SlotState.FREE:

@@ -252,6 +252,7 @@ class Supervisor:
         if child.kind is Kind.WORKER:
             self._plane.worker_died(child, why, stuck=stuck)
         if child.kind is Kind.DECODER:
+            self._plane.decoder_died(self._roster.place_of(child))
             self._roster.place_of(child).decoder_ended(child.failure or why)
         if child.is_dismissed and self._phase < 0:
             self._take_off(child)

@@ -30,7 +30,7 @@ Ended = Callable[[], bool]
 
 def write(row: Row, handle: RingHandle, fds: list[int], ended: Ended) -> None:
     writer = RingWriter(RingMemory.attach(handle), row, fds, max_unread=1)
-    writer.adopt(row.take_journal(handle.camera))
+    writer.adopt()
     while not ended():
         _offer_or_wait(writer, row)
 
@@ -50,7 +50,7 @@ def write_and_obey(row: Row, handle: RingHandle, fds: list[int], ended: Ended) -
     *ring_fds, control_fd = fds
     control = socket.socket(fileno=control_fd)
     writer = RingWriter(RingMemory.attach(handle), row, ring_fds, max_unread=1)
-    writer.adopt(row.take_journal(handle.camera))
+    writer.adopt()
     resting = False
     while not ended():
         if select.select([control], [], [], 0.02 if resting else 0)[0]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.board import CELL_WORDS, Board, Fate, Row
 from engine.messages import RingHandle
-from engine.reaper import OwnedRing
+from engine.reaper import OwnedRing, reap_decoder
 from engine.ring import RingTaker, RingWriter
 from engine.ring_memory import DESCRIPTOR, RingMemory, bytes_in, read_descriptor
 from engine.shm import RunLock
@@ -78,10 +78,15 @@ class Rig:
         self._roles.append(writer)
         return writer
 
+    def reap_decoder(self) -> None:
+        """Complete the step that the decoder died in, as the supervisor does."""
+        lost = reap_decoder(self.rows[0], 0, {1: self.memory})
+        self.supervisor_row.fate(0, Fate.FAILED_LOST, lost)
+
     def started_writer(self) -> RingWriter:
         """Return the first decoder's side."""
         writer = self.writer()
-        writer.adopt(None)
+        writer.adopt()
         return writer
 
     def taker(self, worker: int = 0, weight: float = 1.0) -> RingTaker:

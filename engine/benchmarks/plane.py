@@ -113,7 +113,7 @@ class Plane:
     def _writer(self, ring: OwnedRing) -> RingWriter:
         fds = [os.dup(fd) for fd in (*ring.writer_fds, self._tokens[1])]
         writer = RingWriter(RingMemory.attach(ring.handle), self._row, fds, max_unread=1)
-        writer.adopt(None)
+        writer.adopt()
         return writer
 
     def acquire(self) -> int:

@@ -98,6 +98,7 @@ class Keeper:
         self.kill(self.decoder)
         states = [self.rig.memory.word(slot, STATE) for slot in range(self.rig.handle.slots)]
         self.met["in a frame" if SlotState.WRITING in states else "between frames"] += 1
+        self.rig.reap_decoder()
         self.decoder = self._fork("write")
         self.sweep()
 

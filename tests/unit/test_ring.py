@@ -350,7 +350,8 @@ def test_an_heir_frees_what_was_being_written_and_keeps_what_is_announced_or_lea
         unread = offer(writer)
         writer.memory.frame(writer.acquire())[:4] = 1  # dies here, in the middle of the pixels
         heir = rig.writer()
-        heir.adopt(rig.rows[0].take_journal(0))
+        rig.reap_decoder()
+        heir.adopt()
         assert heir.outstanding() == [(lease.slot, lease.generation)]
         assert rig.imbalance() == 0
         second = taker.take(1)

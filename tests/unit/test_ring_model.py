@@ -114,7 +114,8 @@ class RingMachine(RuleBasedStateMachine):
         self.deaths += 1
         self.rig.forget(self.writer)
         self.writer = self.rig.writer()
-        self.writer.adopt(self.rig.rows[0].take_journal(0))
+        self.rig.reap_decoder()
+        self.writer.adopt()
         self._sweep()
         self._look_at_the_pipe()
 
