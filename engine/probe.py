@@ -61,8 +61,8 @@ def probe(url: str, options: SourceOptions, picture: Path | None) -> Probe:
             now_s = time.monotonic()
             frames, last_s = frames + 1, now_s - began
             first_s = first_s or last_s
-            # A stream's own times where it has some: what waited for us comes in a burst.
-            times_s.append(last_s if frame.pts_s is None else frame.pts_s)
+            if frame.pts_s is not None:
+                times_s.append(frame.pts_s)
             health.frame(now_s)
             health.look(frame.preview(), now_s)
             if luma.shape != (frame.height_px, frame.width_px):
@@ -71,13 +71,16 @@ def probe(url: str, options: SourceOptions, picture: Path | None) -> Probe:
         live, spoilt = source.live, source.spoilt
     if not frames:
         raise SourceError(f"{redact(url)}: it ended without a frame")
-    seen_s = times_s[-1] - times_s[0]
+    # A stream's own times where it has some: what waited for us came in a burst.
+    counted, seen_s = frames - 1, last_s - first_s
+    if len(times_s) > 1:
+        counted, seen_s = len(times_s) - 1, times_s[-1] - times_s[0]
     verdict = health.verdict(began + last_s)
     return Probe(
         url=redact(url),
         width_px=luma.shape[1],
         height_px=luma.shape[0],
-        fps=round((frames - 1) / seen_s, 1) if seen_s > 0 else 0.0,
+        fps=round(counted / seen_s, 1) if seen_s > 0 else 0.0,
         first_frame_s=round(first_s, 2),
         frames=frames,
         spoilt=spoilt,

@@ -1,5 +1,8 @@
 """Every kind of input through a real decoder process, from real servers and senders."""
 
+import contextlib
+import os
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -125,14 +128,13 @@ def test_a_remote_playlist_reaches_no_local_file(rig: DecoderRig, tmp_path: Path
         assert camera.captured == 0
 
 
-@pytest.mark.parametrize("kind", ["udp", "rtmp"])
+@pytest.mark.parametrize("kind", ["udp", pytest.param("rtmp", marks=pytest.mark.long)])
 def test_what_ffmpeg_sends(rig: DecoderRig, kind: str) -> None:
     if kind == "udp":
         url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
         with ffmpeg(*BARS, *H264, "-f", "mpegts", url):
             camera = rig.add(url, **PLAIN)
             camera.wait_frames(10.0, more=20)
-        camera.wait_state(CameraState.LOST, 12.0)
     else:
         url = f"rtmp://127.0.0.1:{free_port()}/live/cam"
         with ffmpeg(*BARS, *H264, "-f", "flv", "-listen", "1", url):
@@ -141,10 +143,71 @@ def test_what_ffmpeg_sends(rig: DecoderRig, kind: str) -> None:
     assert camera.sizes == [(320, 180)]
 
 
+class LossyRelay(threading.Thread):
+    """Hands datagrams on from one port to another and loses a share of them."""
+
+    def __init__(self, to_port: int, rng: random.Random) -> None:
+        super().__init__()
+        self.share = 0.0
+        self.ended = False
+        self._rng, self._to = rng, ("127.0.0.1", to_port)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.bind(("127.0.0.1", 0))
+        self._sock.settimeout(0.1)
+        self.port = int(self._sock.getsockname()[1])
+
+    def run(self) -> None:
+        with self._sock:
+            while not self.ended:
+                with contextlib.suppress(TimeoutError, ConnectionRefusedError):
+                    datagram = self._sock.recv(65536)
+                    if self._rng.random() >= self.share:
+                        self._sock.sendto(datagram, self._to)
+
+
+@pytest.mark.long
+def test_lost_packets_degrade_a_camera_and_no_other(rig: DecoderRig, rng: random.Random) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    relay = LossyRelay(port, rng)
+    relay.start()
+    try:
+        with ffmpeg(*BARS, *H264, "-f", "mpegts", f"udp://127.0.0.1:{relay.port}?pkt_size=1316"):
+            camera = rig.add(f"udp://127.0.0.1:{port}", **PLAIN)
+            neighbour = rig.add("demo://?width=320&height=180", skip_static=False)
+            camera.wait_state(CameraState.LIVE, 10.0)
+            neighbour.wait_frames(10.0)
+            relay.share = 0.3
+            camera.wait_state(CameraState.DEGRADED, 10.0, "cannot be decoded")
+            assert camera.count(Fate.DECODE_ERRORS) >= 5
+            assert neighbour.fps_over(2.0) > 12.0
+            relay.share = 0.0
+            camera.wait_state(CameraState.LIVE, 14.0)
+    finally:
+        relay.ended = True
+        relay.join()
+
+
 def test_srt_is_named_as_missing(rig: DecoderRig) -> None:
     camera = rig.add("srt://127.0.0.1:9", **PLAIN)
     camera.wait_state(CameraState.LOST, 8.0, "built without srt://")
     wait_until(lambda: camera.state and not camera.child.is_wanted, 5.0, "it is not tried again")
+
+
+def test_the_engines_standard_input(rig: DecoderRig, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.ts", "libx264", "yuv420p", (320, 180), frames=20)
+    read_end, write_end = os.pipe()
+    saved = os.dup(0)
+    try:
+        os.dup2(read_end, 0)
+        camera = rig.add("-", **PLAIN)
+        os.write(write_end, clip.read_bytes()[:60_000])
+        os.close(write_end)
+        camera.wait_state(CameraState.ENDED, 10.0)
+        assert camera.captured > 5
+    finally:
+        os.dup2(saved, 0)
+        for fd in (saved, read_end):
+            os.close(fd)
 
 
 def test_a_watched_folder_shows_what_comes(rig: DecoderRig, tmp_path: Path) -> None:

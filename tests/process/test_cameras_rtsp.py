@@ -12,6 +12,7 @@ from engine.board import Fate
 from engine.types import CameraState
 
 QUICK = {"connect_timeout_s": 5.0, "read_timeout_s": 6.0, "skip_static": False}
+LONG = pytest.mark.long
 BACK_S = 5.0
 """Frames flow again this long after the server is back, at the latest."""
 
@@ -28,7 +29,10 @@ def rig(tmp_path: Path) -> Iterator[DecoderRig]:
         yield running
 
 
-@pytest.mark.parametrize("transport", ["auto", "tcp", "udp"])
+@pytest.mark.parametrize(
+    "transport",
+    ["auto", pytest.param("tcp", marks=LONG), pytest.param("udp", marks=LONG)],
+)
 def test_plays_over_each_transport(server: RtspServer, rig: DecoderRig, transport: str) -> None:
     camera = rig.add(server.url, transport=transport, **QUICK)
     camera.wait_state(CameraState.LIVE, 8.0)
@@ -51,6 +55,7 @@ def test_logs_in_and_names_a_wrong_password(rig: DecoderRig) -> None:
         assert stranger.count(Fate.RECONNECTS) == 1, "an account must not be locked by us"
 
 
+@LONG
 def test_a_cut_cable_is_shown_and_mended(server: RtspServer, rig: DecoderRig) -> None:
     camera = rig.add(server.url, **QUICK)
     neighbour = rig.add("demo://?width=320&height=180", skip_static=False)
@@ -96,6 +101,7 @@ def test_another_resolution_gets_another_ring(server: RtspServer, rig: DecoderRi
     assert camera.child.restarts == 0
 
 
+@LONG
 def test_black_and_frozen_pictures_are_seen(server: RtspServer, rig: DecoderRig) -> None:
     with rtsp_server() as other:
         black, frozen = rig.add(server.url, **QUICK), rig.add(other.url, **QUICK)
