@@ -10,6 +10,9 @@
 ``rediss+sentinel://`` and ``rediss+cluster://`` are encrypted. Certificates are named behind a
 question mark: ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` (paths). Sentinels that ask for
 a password of their own take ``sentinel_username`` and ``sentinel_password`` from there.
+
+A user with few rights needs: ``~platering:* &license_plates &platering:* -@all +@read +@write
++@scripting +@connection +publish -@dangerous``; in a Cluster also ``+cluster|slots``.
 """
 
 from typing import Any, Final, TypeAlias

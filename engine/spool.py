@@ -12,7 +12,9 @@ may lose the last turns, whose events have long reached Redis in all but the las
 that carries an ingested body is promised to be durable and is written with FULL (one fsync).
 """
 
+import contextlib
 import logging
+import os
 import sqlite3
 import time
 from collections import deque
@@ -35,6 +37,7 @@ _KEPT_UUIDS: Final = 100_000
 _ROW_BYTES: Final = 128
 _PRUNE_EVERY: Final = 512
 _DROP_CHUNK: Final = 256
+_BALLAST_BYTES: Final = 1 << 20
 _READ_BYTES: Final = 4 << 20
 _LOOK_AT_AGE_EVERY: Final = 64
 
@@ -98,6 +101,8 @@ class Spool:
         self._max_bytes = max_bytes
         self._run = run
         self._db = _opened(path)
+        self._ballast = path.with_name(f"{path.name}-ballast")
+        self._take_ballast()
         with self._transaction():
             self._db.execute("DELETE FROM cursors WHERE run <> ?", (run,))
         one = self._db.execute
@@ -182,17 +187,28 @@ class Spool:
     def drop_oldest(self, share: float) -> int:
         """Give up this share of the events to free the disk; return how many were undelivered.
 
-        Their pages are used again by the next commit. Where even that cannot be written, 0.
+        Their pages are used again by the next commits. A file of ballast goes first, and is made
+        again after. Where all that is not enough, 0.
         """
         up_to = self._first_seq + max(1, int((self.last_seq - self._first_seq + 1) * share))
+        self._ballast.unlink(missing_ok=True)  # to delete, SQLite must write
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             with self._transaction():
                 dropped, freed = self._delete(up_to, self._slowest({}))
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.OperationalError:
             return 0
+        finally:
+            self._take_ballast()
         self._bytes -= freed
         return dropped
+
+    def _take_ballast(self) -> None:
+        """Keep some of the disk back for the moment when it is full."""
+        with contextlib.suppress(OSError), self._ballast.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
 
     def close(self) -> None:
         """Close the file."""

@@ -18,8 +18,8 @@ import redis
 
 from engine.config import RedisSettings
 from engine.errors import SinkError
-from engine.redis_wire import Command, Refusal, Wire, open_wire
-from engine.store import EPOCH
+from engine.redis_wire import Command, NodeWire, Refusal, Wire, open_wire
+from engine.store import EPOCH, marker_key
 from engine.store_commands import SCRIPT, encode_json, log_command, own_keys
 from engine.track import Event
 
@@ -64,6 +64,8 @@ class StoreWriter:
         self._refuse = refuse
         self._wire: Wire | None = None
         self._sequence = 0
+        self._last: tuple[str, int] | None = None
+        """The newest marker known to be there, and its revision."""
         self._told: set[str] = set()
 
     def commit(self, events: Sequence[Event]) -> int:
@@ -93,10 +95,25 @@ class StoreWriter:
         if wire is not None:
             wire.close()
 
-    @property
-    def connected(self) -> bool:
-        """True from a commit that worked until one that did not."""
-        return self._wire is not None
+    def resumes(self) -> bool:
+        """Connect again where it is needed; tell whether Redis still has all it acknowledged to us.
+
+        What it keeps of its log, after a crash or a failover, is a beginning of it: where the last
+        marker that we know of is there, everything before is. The nodes of a Cluster lose apart
+        from each other, so there it is never certain.
+        """
+        if self._wire is not None:
+            return True
+        if self._last is None:
+            return False
+        key, revision = self._last
+        try:
+            wire = self._connected()
+            known = _asked(wire, ("GET", key))
+        except (redis.RedisError, OSError, SinkError):
+            self.close()
+            return False
+        return isinstance(wire, NodeWire) and known is not None and int(known) >= revision
 
     def _connected(self) -> Wire:
         """Return the wire; a new one brings the script, and names the log.
@@ -121,7 +138,7 @@ class StoreWriter:
         keyed: _Portion | None = None
         for portion in chain(self._portions(events), (None, None)):
             if logged is not None:
-                stored += self._logged(wire)
+                stored += self._logged(wire, logged)
             if keyed is not None:
                 self._leave_out_refused(keyed, wire.receive())
                 wire.send([log_command(keyed.events, keyed.encoded, self._settings)])
@@ -168,7 +185,7 @@ class StoreWriter:
             raise SinkError(f"Redis: {reason}")
         self._refuse(event, reason)
 
-    def _logged(self, wire: Wire) -> int:
+    def _logged(self, wire: Wire, portion: _Portion) -> int:
         """Take the script's answer."""
         (answer,) = wire.receive()
         if isinstance(answer, Refusal):
@@ -176,6 +193,9 @@ class StoreWriter:
                 raise _LogRefusedError(answer.text)
             raise SinkError(f"Redis: {answer.text}")
         stored, self._sequence = answer
+        if portion.events:
+            last = portion.events[-1].sighting
+            self._last = marker_key(last.id), last.revision
         return int(stored)
 
 

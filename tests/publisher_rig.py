@@ -118,6 +118,8 @@ class PublisherRig:
     def __init__(self, folder: Path, redis_url: str, **tracker: float) -> None:
         self.folder = folder
         self.incarnation = 0
+        self.prefix: tuple[str, ...] = ()
+        """What the process is started by, like ``unshare``."""
         self.board = Board.create(f"platering.test{secrets.token_hex(4)}.board", 2, 1)
         self.row: Row = self.board.row(0)
         self.process: subprocess.Popen[bytes] | None = None
@@ -143,7 +145,7 @@ class PublisherRig:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "engine.publisher", str(theirs.fileno())],
+                [*self.prefix, sys.executable, "-m", "engine.publisher", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
             )
         self._link = ours

@@ -140,6 +140,7 @@ class Feeder:
             self._attempts += 1
             self._retries += 1
             self._replaying = True
+            self._size = self._batch
             self._pause(pause_s * random.uniform(0.5, 1.0))
             return False
         if self._attempts:

@@ -35,8 +35,8 @@ class RedisSink:
 
     @property
     def connected(self) -> bool:
-        """See ``Sink``."""
-        return self._writer.connected
+        """See ``Sink``; asks Redis, after a break, whether it still has what it acknowledged."""
+        return self._writer.resumes()
 
     def deliver(self, events: Sequence[Event]) -> None:
         """See ``Sink``; repeats are found by their markers."""

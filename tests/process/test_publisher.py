@@ -187,6 +187,35 @@ def test_redis_killed_and_back_gets_every_sighting_once(tmp_path, redis_server, 
         assert rig.stop() == 0
 
 
+def test_engines_on_two_machines_share_one_redis(tmp_path, redis_server, store):
+    with (
+        running(tmp_path / "a", redis_server.url, **QUICK) as one,
+        running(tmp_path / "b", redis_server.url, **QUICK) as other,
+    ):
+        other.stop()
+        other.section = other.section.model_copy(update={"node": "node-b"})
+        other.start()
+        workers = Worker(), Worker()  # of the same name and number, seeing the same plates
+        for rig, worker in zip((one, other), workers, strict=True):
+            rig.attach(worker)
+        for number in range(10):
+            for worker in workers:
+                passage(worker, f"A{number}12CDE", number * 1_000)
+        for worker in workers:
+            settle(worker)
+        wait_until(lambda: len(finals(store)) == 20, 8.0, "the finals of both")
+        assert Counter(final.node for final in finals(store)) == {"node-a": 10, "node-b": 10}
+        assert len({final.id for final in finals(store)}) == 20
+        assert max(Counter(all_events(store)).values()) == 1
+        numbers = [entry.seq for entry in store.read_stream("0-0", count=100_000)]
+        assert numbers == list(range(1, len(numbers) + 1))
+        for final in finals(store):  # no matter whose machine saw it
+            assert store.evidence(final.id).crop_jpeg == b"crop of " + final.plate.encode()
+        assert len(store.by_plate("A312CDE", 10)) == 2
+        for worker in workers:
+            worker.close()
+
+
 def test_an_ingested_body_sent_again_becomes_nothing_new(tmp_path, redis_server, store):
     with running(tmp_path, redis_server.url, **QUICK) as rig:
         client = IngestClient(rig.ingest_path)

@@ -82,7 +82,7 @@ def test_a_server_on_tcp_with_a_password_and_another_database(place):
 
 def test_a_user_who_may_do_no_more_than_is_needed(place):
     rules = f"on >{PASSWORD} ~platering:* &license_plates &platering:* -@all +@read +@write"
-    rules += " +@scripting +@connection +publish"
+    rules += " +@scripting +@connection +publish -@dangerous"
     server = place.server()
     with server.connect() as client:
         client.execute_command("ACL", "SETUSER", "plates", *rules.split())

@@ -149,9 +149,28 @@ def test_a_server_that_is_away_is_told_and_found_again(writer, redis_server, sto
         writer.commit([event(2)])
     with pytest.raises(SinkError):
         store.latest(1)
-    assert not writer.connected
+    assert not writer.resumes()
     redis_server.start()
     assert writer.commit([event(1), event(2)]) == 1
+
+
+def test_after_a_break_it_knows_whether_redis_kept_everything(writer, client):
+    assert not writer.resumes()
+    writer.commit([event(1), event(2)])
+    writer.close()
+    assert writer.resumes()
+    client.delete(marker_key("id-2"))  # as if its last second was lost
+    writer.close()
+    assert not writer.resumes()
+
+
+def test_a_log_that_went_back_gets_another_name(writer, client, store):
+    writer.commit([event(1), event(2), event(3)])
+    before = store.epoch()
+    client.set("platering:{log}:sequence", 1)
+    writer.close()
+    writer.commit([event(4)])
+    assert store.epoch() not in {"", before}
 
 
 def test_a_stored_form_nobody_knows_is_left_out(writer, client, store):
