@@ -17,6 +17,9 @@ from polling import wait_until
 USER, PASSWORD = "gate", "s3:cr/et"  # of these tests
 IN_URL = "gate:s3%3Acr%2Fet"
 
+RABBITMQ_PROGRAMS = "/usr/lib/rabbitmq/bin"
+"""Debian keeps the programs themselves there; those on PATH change the user first."""
+
 
 def free_port() -> int:
     """Return a port of loopback that nobody uses now."""
@@ -34,7 +37,7 @@ def listening(port: int) -> bool:
 
 def program(name: str, package: str) -> str:
     """Return the path of a server's program; skips where it is not installed."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    found = shutil.which(name, path=f"{RABBITMQ_PROGRAMS}:{os.environ['PATH']}:/usr/sbin")
     if found is None:
         pytest.skip(f"needs {name}: install the package {package}")
     return found
@@ -95,11 +98,12 @@ def mosquitto() -> Iterator[Mosquitto]:
 
 @dataclass
 class RabbitMq:
-    """A RabbitMQ node and its Erlang port mapper."""
+    """A RabbitMQ node with Erlang's port mapper, each in a process group of its own."""
 
     folder: Path
     port: int
     environment: dict[str, str]
+    mapper: subprocess.Popen[bytes] | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -109,23 +113,63 @@ class RabbitMq:
 
     def start(self) -> None:
         """Start it, with what it had on disk, and wait until it listens; takes its time."""
-        self.process = subprocess.Popen(
-            [program("rabbitmq-server", "rabbitmq-server")],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+        mapper = [program("epmd", "rabbitmq-server"), "-address", "127.0.0.1"]
+        self.mapper = subprocess.Popen(
+            [*mapper, "-port", self.environment["ERL_EPMD_PORT"]], env=self.environment
         )
-        wait_until(lambda: listening(self.port), 60.0, "rabbitmq-server listens")
+        with (self.folder / "said").open("wb") as said:
+            self.process = subprocess.Popen(
+                [program("rabbitmq-server", "rabbitmq-server")],
+                env=self.environment,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        wait_until(lambda: listening(self.port), 90.0, "rabbitmq-server listens")
 
-    def pause(self, number: int) -> None:
-        """Send SIGSTOP or SIGCONT to all of it."""
+    def send(self, number: int) -> None:
+        """Send a signal to all of it."""
         assert self.process is not None
         os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
         """End all of it at once."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self.send(signal.SIGKILL)
             self.process.wait()
             self.process = None
+        if self.mapper is not None:
+            self.mapper.kill()
+            self.mapper.wait()
+            self.mapper = None
+
+
+@contextmanager
+def rabbitmq() -> Iterator[RabbitMq]:
+    """A running RabbitMQ; starting it takes some ten seconds."""
+    program("rabbitmq-server", "rabbitmq-server")
+    folder = Path(tempfile.mkdtemp(prefix="plt-rabbit-"))
+    port = free_port()
+    (folder / "plugins").write_text("[].\n")
+    environment = os.environ | {
+        "PATH": f"{RABBITMQ_PROGRAMS}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "ERL_EPMD_PORT": str(free_port()),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"plt{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_MNESIA_BASE": str(folder),
+        "RABBITMQ_LOG_BASE": str(folder),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+    }
+    server = RabbitMq(folder, port, environment)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)

@@ -6,7 +6,13 @@ from typing import Final
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.errors import ConfigError
 from engine.sections import PublisherSection
-from engine.sink_settings import MqttSettings, SinkSettings, WebhookSettings
+from engine.sink_settings import (
+    KafkaSettings,
+    MqttSettings,
+    RabbitMqSettings,
+    SinkSettings,
+    WebhookSettings,
+)
 from engine.sinks.base import ShowsCameras, Sink, SinkPlan, Tally
 from engine.sinks.choice import Choice, ChosenSink, Lane
 from engine.sinks.redis import RedisSink
@@ -32,6 +38,10 @@ def open_sinks(section: PublisherSection) -> list[SinkPlan]:
         plans += _webhook(section, webhook, f"sinks.webhooks[{index}]")
     if sinks.mqtt.url:
         plans += _mqtt(sinks.mqtt, section.node)
+    if sinks.rabbitmq.url:
+        plans += _rabbitmq(sinks.rabbitmq)
+    if sinks.kafka.servers:
+        plans += _kafka(sinks.kafka)
     return plans
 
 
@@ -74,6 +84,24 @@ def _mqtt(settings: MqttSettings, node: str) -> Iterator[SinkPlan]:
         sink = MqttSink(settings, node, lane)
         screen = None if lane is Lane.HITS else sink
         yield _broker(sink, Choice.of(settings, lane), screen)
+
+
+def _rabbitmq(settings: RabbitMqSettings) -> Iterator[SinkPlan]:
+    try:
+        from engine.sinks.rabbitmq import RabbitMqSink  # noqa: PLC0415  # only where it is used
+    except ImportError as error:
+        raise _missing("sinks.rabbitmq", "rabbitmq") from error
+    for lane in _lanes(settings):
+        yield _broker(RabbitMqSink(settings), Choice.of(settings, lane))
+
+
+def _kafka(settings: KafkaSettings) -> Iterator[SinkPlan]:
+    try:
+        from engine.sinks.kafka import KafkaSink  # noqa: PLC0415  # only where it is used
+    except ImportError as error:
+        raise _missing("sinks.kafka", "kafka") from error
+    for lane in _lanes(settings):
+        yield _broker(KafkaSink(settings), Choice.of(settings, lane))
 
 
 def _broker(sink: Sink, choice: Choice, screen: ShowsCameras | None = None) -> SinkPlan:
