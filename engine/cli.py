@@ -21,6 +21,7 @@ from engine.delivery_commands import (
     add_lists,
 )
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
+from engine.order_commands import RECOGNIZERS_ABOUT, add_camera_orders, add_recognizers
 
 EXIT_INTERRUPTED: Final = 130
 
@@ -176,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     lists = _add(commands, "lists", "plates to look out for", LISTS_ABOUT)
     add_lists(lists, _add_config)
     _add_cameras(commands)
+    pool = _add(commands, "recognizers", "change the number of recognizers", RECOGNIZERS_ABOUT)
+    add_recognizers(pool, _add_config)
     status = _add(commands, "status", "ask the running engine how it is", _STATUS_ABOUT)
     _add_config(status)
     _add_json(status)
@@ -209,8 +212,9 @@ def _add_halves(commands: _Commands) -> None:
 
 
 def _add_cameras(commands: _Commands) -> None:
-    cameras = _add(commands, "cameras", "look at a camera", "Commands about cameras.")
+    cameras = _add(commands, "cameras", "look at, add, pause cameras", "Commands about cameras.")
     verbs = cameras.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_camera_orders(verbs, _add_config)
     probe = _add(verbs, "probe", "open a camera and say what is there", _PROBE_ABOUT)
     probe.add_argument("url", metavar="URL", help="rtsp://…, http://…, a file, /dev/video0, …")
     probe.add_argument("--picture", type=Path, metavar="FILE", help="write its newest frame there")

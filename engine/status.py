@@ -42,7 +42,7 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
 def _cameras(status: EngineStatus) -> Table:
     """Make a row per camera; frames and vehicles are counted since the start."""
     table = Table("Camera", "State", "Picture", box=box.SIMPLE_HEAD)
-    for column in ("Captured", "Skipped", "Dropped", "Read", "Failed", "Vehicles"):
+    for column in ("Captured", "Skipped", "Dropped", "Read", "Failed", "In flight", "Vehicles"):
         table.add_column(column, justify="right")
     for camera in status.cameras:
         ring, ledger = camera.ring, camera.ledger
@@ -53,6 +53,7 @@ def _cameras(status: EngineStatus) -> Table:
             f"{ring.width_px}×{ring.height_px}" if ring else "–",
             str(ledger.get("captured", 0)),
             *(str(_sum(ledger, fate)) for fate in ("skipped", "dropped", "recognized", "failed")),
+            str(camera.in_flight),
             str(ledger.get("sightings", 0)),
         )
     return table

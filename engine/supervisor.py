@@ -74,17 +74,45 @@ def run(settings: Settings, halves: AbstractSet[str]) -> int:
         PreflightError: the machine lacks something.
     """
     set_up_logging(settings.log.model_dump(), "supervisor")
-    supervisor = Supervisor(settings, halves)
+    signals = NotedSignals()
+    supervisor = Supervisor(settings, halves, signals)
     try:
         return supervisor.run()
     finally:
         supervisor.close()
 
 
+class NotedSignals:
+    """Signals that ask for the end, noted from the first moment and seen by a selector."""
+
+    NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._noted: list[int] = []
+        self._end, wake = socket.socketpair()
+        self._end.setblocking(False)
+        wake.setblocking(False)
+        self._wake = wake
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for number in self.NUMBERS:
+            signal.signal(number, lambda got, _frame: self._noted.append(got))
+
+    def fileno(self) -> int:
+        """For the selector: readable when a signal came."""
+        return self._end.fileno()
+
+    def take(self) -> list[int]:
+        """Return the signals that came since the last time."""
+        with contextlib.suppress(BlockingIOError):
+            self._end.recv(4096)
+        noted, self._noted = self._noted, []
+        return noted
+
+
 class Supervisor:
     """All processes of one run, from the first spawn to the last reap."""
 
-    def __init__(self, settings: Settings, halves: AbstractSet[str]) -> None:
+    def __init__(self, settings: Settings, halves: AbstractSet[str], signals: NotedSignals) -> None:
         amendments = Amendments(settings.data_dir / "engine" / "amendments.json")
         settings = amendments.applied(settings)
         self._settings = settings
@@ -108,7 +136,7 @@ class Supervisor:
         self._line = StatusLine()
         self._selector = selectors.DefaultSelector()
         self._log_section = log_section(settings.log)
-        self._signals: list[int] = []
+        self._signals = signals
         self._stuck: set[ChildProcess] = set()
         self._exit_code = 0
         self._phase = -1
@@ -120,7 +148,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until every process has ended; return the exit code."""
-        self._listen_to_signals()
+        self._selector.register(self._signals, selectors.EVENT_READ, self._act_on_signals)
         self._selector.register(
             self._resources.control.listener, selectors.EVENT_READ, self._accept_client
         )
@@ -141,21 +169,8 @@ class Supervisor:
                 react()
         return self._exit_code
 
-    def _listen_to_signals(self) -> None:
-        """Turn signals into bytes that the selector sees; the handlers only note them."""
-        self._wake, wake_end = socket.socketpair()
-        self._wake.setblocking(False)
-        wake_end.setblocking(False)
-        self._wake_end = wake_end
-        signal.set_wakeup_fd(wake_end.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda got, _frame: self._signals.append(got))
-        self._selector.register(self._wake, selectors.EVENT_READ, self._act_on_signals)
-
     def _act_on_signals(self) -> None:
-        self._wake.recv(4096)
-        signals, self._signals = self._signals, []
-        for number in signals:
+        for number in self._signals.take():
             if self._phase >= 0:
                 log.warning("ending at once")
                 self._exit_code = EXIT_INTERRUPTED

@@ -25,7 +25,7 @@ FLOORS = """
     roster
     watch orders
     supervisor
-    read probe doctor status benchmarks evaluation delivery_commands
+    read probe doctor status benchmarks evaluation delivery_commands order_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""
