@@ -98,11 +98,14 @@ class Decoder:
         self._gate = gate if camera.skip_static else None
 
     def limit_memory(self) -> None:
-        """Bound what a hostile stream can make this process take; no dump of its memory either."""
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        room_bytes = self._camera.memory_mib << 20
-        limit_bytes = pages * resource.getpagesize() + room_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+        """Bound what a hostile stream can make this process take; no dump of its memory either.
+
+        What counts is memory of its own: rings are shared, and drivers of hardware that decodes
+        reserve more addresses than there is memory.
+        """
+        own_pages = int(Path("/proc/self/statm").read_text().split()[5])
+        limit_bytes = own_pages * resource.getpagesize() + (self._camera.memory_mib << 20)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     # --- main thread: the source ---------------------------------------------------------------

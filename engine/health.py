@@ -71,7 +71,8 @@ class Health:
     def frame(self, now_s: float) -> None:
         """Note that a frame came."""
         distance_s = now_s - self._last_frame_s
-        self._distance_s += (min(distance_s, 60.0) - self._distance_s) * 0.1
+        # Up at once, down slowly: a camera of one frame in 10 s must not stall between them.
+        self._distance_s = max(min(distance_s, 60.0), 0.9 * self._distance_s)
         self._last_frame_s = now_s
         self._count(now_s, frames=1, spoilt=0)
 

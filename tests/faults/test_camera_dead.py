@@ -57,6 +57,7 @@ def test_a_killed_decoder_comes_back_and_its_camera_says_so(tmp_path: Path) -> N
         assert "ended with" in camera.reason
         camera.wait_frames(8.0)
         assert camera.state is CameraState.LIVE
+        rig.watch_fps([camera], 2.0)
         assert (neighbour.captured - before) / (time.monotonic() - began) > 12.0
 
 

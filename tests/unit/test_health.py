@@ -126,7 +126,7 @@ def test_a_camera_of_one_frame_in_5_s_does_not_stall(street):
         feed.now_s += 5.0
         feed.health.frame(feed.now_s)
         feed.health.look(street(), feed.now_s)
-    assert feed.health.verdict(feed.now_s + 5.0).state is CameraState.LIVE
+        assert feed.health.verdict(feed.now_s + 5.0).state is CameraState.LIVE
 
 
 def test_many_spoilt_packets_degrade_and_are_forgotten(street):
