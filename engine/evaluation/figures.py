@@ -23,7 +23,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     images: int
     """Labelled pictures."""
     detection: float | None
-    """Share of boxed plates with a read that overlaps them (intersection over union > 0.3)."""
+    """Share of boxed plates that were found where they are (intersection over union > 0.3), read or
+    not; of a recognizer that tells only of what it reads, its reads are taken."""
     exact: float | None
     """Share of plates with a text whose read has every character right."""
     exact_lookalike: float | None
@@ -49,6 +50,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Further sightings of a vehicle that was already told of with its right plate."""
     false: int | None
     """Sightings of nothing that is expected."""
+    detection_by_reads: float | None
+    """Share of boxed plates with a read that overlaps them as much."""
     false_per_frame: float | None
     """Reads per frame of the videos without any plate, before the tracker."""
 
@@ -63,6 +66,7 @@ class FigureRow(msgspec.Struct, frozen=True):
 _NAMES: Final = {
     "images": "Pictures",
     "detection": "Plates found (overlap > 0.3)",
+    "detection_by_reads": "Plates found and read",
     "exact": "Read exactly",
     "exact_lookalike": "Read exactly, O = 0 and I = 1",
     "character_error_rate": "Character errors",
@@ -78,7 +82,8 @@ _NAMES: Final = {
     "cpu_ms_p90": "CPU ms per picture or frame, 9 of 10",
 }
 _PERCENT: Final = frozenset(
-    {"detection", "exact", "exact_lookalike", "character_error_rate", "calibration_error"}
+    {"detection", "detection_by_reads", "exact", "exact_lookalike"}
+    | {"character_error_rate", "calibration_error"}
 )
 
 
@@ -105,7 +110,7 @@ def _cell(field: str, value: float | None) -> str:
 def figures_of(pictures: Sequence[PictureOutcome], videos: Sequence[VideoOutcome]) -> Figures:
     """Sum up what one recognizer made of pictures and videos, at least one of either."""
     matches = [match for picture in pictures for match in picture.matches]
-    boxed = [match.detected for match in matches if match.plate.box is not None]
+    boxed = [match for match in matches if match.plate.box is not None]
     written = [match for match in matches if match.plate.text is not None]
     strays = [len(picture.strays) for picture in pictures]
     cpu_ms = [picture.cpu_ms for picture in pictures]
@@ -113,7 +118,7 @@ def figures_of(pictures: Sequence[PictureOutcome], videos: Sequence[VideoOutcome
     vehicles = [vehicle for video in videos for vehicle in video.vehicles]
     return Figures(
         images=len(pictures),
-        detection=_share(boxed),
+        detection=_share([match.detected for match in boxed]),
         exact=_share([match.exact for match in written]),
         exact_lookalike=_share([match.alike for match in written]),
         character_error_rate=_character_error_rate(written),
@@ -126,6 +131,7 @@ def figures_of(pictures: Sequence[PictureOutcome], videos: Sequence[VideoOutcome
         wrong_text=sum(len(v.wrong) for v in vehicles) if videos else None,
         duplicates=sum(max(0, len(v.right) - 1) for v in vehicles) if videos else None,
         false=sum(len(video.strays) for video in videos) if videos else None,
+        detection_by_reads=_share([match.detected_by_read for match in boxed]),
         false_per_frame=_false_per_frame(videos),
     )
 

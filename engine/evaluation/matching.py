@@ -13,23 +13,30 @@ import msgspec
 
 from engine.evaluation.labels import LabelledPlate
 from engine.footage import Passage
-from engine.types import PlateRead
+from engine.types import Box, PlateRead
 
 LEAST_OVERLAP: Final = 0.3
 _LOOKALIKES: Final = str.maketrans("OI", "01")
 
 
 class PlateMatch(msgspec.Struct, frozen=True):
-    """A labelled plate and the read that is of it; ``overlap`` is their IoU, 0 without boxes."""
+    """A labelled plate and the read that is of it; overlaps are IoU, 0 where it has no box."""
 
     plate: LabelledPlate
     read: PlateRead | None = None
-    overlap: float = 0.0
+    read_overlap: float = 0.0
+    place_overlap: float = 0.0
+    """Of the nearest place where the recognizer found a plate, read or not."""
 
     @property
     def detected(self) -> bool:
-        """True when the plate was found where it is."""
-        return self.overlap > LEAST_OVERLAP
+        """True when the plate was found where it is, read or not."""
+        return max(self.read_overlap, self.place_overlap) > LEAST_OVERLAP
+
+    @property
+    def detected_by_read(self) -> bool:
+        """True when the read is where the plate is."""
+        return self.read_overlap > LEAST_OVERLAP
 
     @property
     def exact(self) -> bool:
@@ -98,20 +105,31 @@ def edit_distance(one: str, other: str) -> int:
 
 
 def match_picture(
-    plates: Sequence[LabelledPlate], reads: Sequence[PlateRead], cpu_ms: float
+    plates: Sequence[LabelledPlate],
+    reads: Sequence[PlateRead],
+    cpu_ms: float,
+    places: Sequence[Box] = (),
 ) -> PictureOutcome:
-    """Give every plate of a picture its read: by place first, then by text."""
-    matched: dict[int, PlateMatch] = {}
+    """Give every plate of a picture its read: by place first, then by text.
+
+    ``places`` is where the recognizer found plates, read or not, if it tells.
+    """
+    matched: dict[int, PlateRead] = {}
     left = list(range(len(reads)))
     pairs = [*_by_place(plates, reads), *_by_text(plates, reads)]
     for place, index in pairs:
         if place not in matched and index in left:
-            plate, read = plates[place], reads[index]
-            overlap = plate.box.iou(read.box) if plate.box else 0.0
-            matched[place] = PlateMatch(plate, read, overlap)
+            matched[place] = reads[index]
             left.remove(index)
-    matches = tuple(matched.get(i, PlateMatch(plate)) for i, plate in enumerate(plates))
+    matches = tuple(_match(plate, matched.get(i), places) for i, plate in enumerate(plates))
     return PictureOutcome(matches, tuple(reads[index] for index in left), cpu_ms)
+
+
+def _match(plate: LabelledPlate, read: PlateRead | None, places: Sequence[Box]) -> PlateMatch:
+    if plate.box is None:
+        return PlateMatch(plate, read)
+    read_overlap = plate.box.iou(read.box) if read else 0.0
+    return PlateMatch(plate, read, read_overlap, max(map(plate.box.iou, places), default=0.0))
 
 
 def match_video(

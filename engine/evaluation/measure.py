@@ -12,8 +12,8 @@ from engine.evaluation.matching import PictureOutcome, VideoOutcome, match_pictu
 from engine.evaluation.sheet import ContactSheet
 from engine.evidence import crop_jpeg
 from engine.footage import FrameBar, VideoTracker, frames_of
-from engine.recognizers.base import RecognizeHints, Recognizer
-from engine.types import Luma, PlateRead
+from engine.recognizers.base import Locator, RecognizeHints, Recognizer
+from engine.types import Box, Luma, PlateRead
 
 _NS_PER_MS: Final = 1e6
 
@@ -47,6 +47,12 @@ class Contestant:
         started_ns = time.process_time_ns()
         reads = self._recognizer.recognize(luma, self._hints)
         return Timed(reads, (time.process_time_ns() - started_ns) / _NS_PER_MS)
+
+    def locate(self, luma: Luma) -> list[Box]:
+        """Return where plates are, read or not, if the recognizer tells; nothing is timed."""
+        if not isinstance(self._recognizer, Locator):
+            return []
+        return [Box.around(corners) for corners in self._recognizer.locate(luma)]
 
 
 class Outcomes(msgspec.Struct):
@@ -103,7 +109,10 @@ def _picture(
     outcomes: list[PictureOutcome] = []
     for _frame, luma in frames_of(file.path, bar):
         timed = [contestant.read(luma) for contestant in contestants]
-        outcomes = [match_picture(file.plates, one.reads, one.cpu_ms) for one in timed]
+        outcomes = [
+            match_picture(file.plates, one.reads, one.cpu_ms, contestant.locate(luma))
+            for one, contestant in zip(timed, contestants, strict=True)
+        ]
         if sheet is not None:
             sheet.add_picture(file, luma, outcomes)
     return outcomes

@@ -83,6 +83,7 @@ mark { background: var(--marked); color: inherit; border-radius: 3px; }
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
 }
 body:has(#only-missed:checked) .tile:not(.missed),
+body:has(#only-unread:checked) .tile:not(.unread),
 body:has(#only-misread:checked) .tile:not(.misread),
 body:has(#only-again:checked) .tile:not(.again),
 body:has(#only-false:checked) .tile:not(.false) { display: none; }

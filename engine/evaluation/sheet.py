@@ -22,10 +22,11 @@ from engine.evidence import crop_jpeg
 from engine.footage import Passage
 from engine.types import Box, Luma
 
-Kind: TypeAlias = Literal["missed", "misread", "again", "false"]
+Kind: TypeAlias = Literal["missed", "unread", "misread", "again", "false"]
 
 KINDS: Final[dict[Kind, str]] = {
     "missed": "Not found",
+    "unread": "Found, not read",
     "misread": "Misread",
     "again": "Told again",
     "false": "Not there",
@@ -35,12 +36,13 @@ _AROUND: Final = (1.5, 4.0)
 
 
 class Line(msgspec.Struct, frozen=True):
-    """What one recognizer read; an empty text is nothing."""
+    """What one recognizer read; an empty text is nothing, though the plate may be found."""
 
     recognizer: str
     text: str = ""
     confidence: float = 0.0
     right: bool = False
+    found: bool = False
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +82,7 @@ class ContactSheet:
             around = _around(box) if box else Box(0, 0, width, height)
             self._tiles.append(
                 Tile(
-                    kind="missed" if any(m.read is None for m in matches) else "misread",
+                    kind=_kind(matches),
                     file=file.path,
                     jpeg=crop_jpeg(luma, height, around),
                     truth=matches[0].plate.text or "",
@@ -116,7 +118,7 @@ class ContactSheet:
         """
         counts = {kind: sum(tile.kind == kind for tile in self._tiles) for kind in KINDS}
         page = Template(PAGE).substitute(
-            recognizers=escape(" and ".join(self._recognizers)),
+            recognizers=escape(_listed(self._recognizers)),
             tables="".join(map(self._table, tables)),
             filters="".join(_filter(kind, counts[kind]) for kind in KINDS if counts[kind]),
             count=len(self._tiles),
@@ -152,15 +154,23 @@ class ContactSheet:
         )
 
 
+def _kind(matches: Sequence[PlateMatch]) -> Kind:
+    """Return the worst that happened to a plate."""
+    unread = [match for match in matches if match.read is None]
+    if any(not match.detected for match in unread):
+        return "missed"
+    return "unread" if unread else "misread"
+
+
 def _is_right(match: PlateMatch) -> bool:
-    """Tell whether a plate was found where its label tells and read as its label tells."""
-    placed = match.plate.box is None or match.detected
+    """Tell whether a plate was read where its label tells and as its label tells."""
+    placed = match.plate.box is None or match.detected_by_read
     return placed and (match.plate.text is None or match.alike)
 
 
 def _line(recognizer: str, match: PlateMatch) -> Line:
     if match.read is None:
-        return Line(recognizer)
+        return Line(recognizer, found=match.detected)
     return Line(recognizer, match.read.plate, match.read.confidence, _is_right(match))
 
 
@@ -172,6 +182,12 @@ def _around(box: Box) -> Box:
 
 
 # --- HTML ----------------------------------------------------------------------------------------
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Write names as ``a``, ``a and b``, ``a, b and c``."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _filter(kind: Kind, count: int) -> str:
@@ -200,7 +216,7 @@ def _tile(tile: Tile) -> str:
 def _line_html(line: Line, truth: str) -> str:
     name = f"<dt>{escape(line.recognizer)}</dt>"
     if not line.text:
-        return f'{name}<dd class="nothing">nothing</dd>'
+        return f'{name}<dd class="nothing">{"found, not read" if line.found else "nothing"}</dd>'
     sure = f"<small>{line.confidence:.0f}</small>"
     if line.right:
         return f'{name}<dd class="right"><code>{escape(line.text)}</code>{sure}</dd>'

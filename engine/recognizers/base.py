@@ -1,10 +1,10 @@
 """What every recognizer offers, whatever library or network stands behind it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from engine.types import Box, Luma, PlateRead
+from engine.types import Box, Corners, Luma, PlateRead
 
 
 class RecognizeHints(msgspec.Struct, frozen=True):
@@ -48,3 +48,11 @@ class Recognizer(Protocol):
 
     def close(self) -> None:
         """Free the library or networks; afterwards ``recognize`` must not be called."""
+
+
+@runtime_checkable
+class Locator(Protocol):
+    """A recognizer that also tells of plates which it finds but cannot read."""
+
+    def locate(self, frame: Luma) -> list[Corners]:
+        """Return where plates are, legible or not, the likeliest first; frame: as above."""

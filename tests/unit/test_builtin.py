@@ -44,6 +44,22 @@ def test_every_plate_of_a_frame_is_read_once(recognizer):
     assert [r.confidence for r in reads] == sorted((r.confidence for r in reads), reverse=True)
 
 
+def test_plates_are_located_without_being_read(recognizer):
+    scene = street()
+    corners = mount(scene, plate("LS15EBC"), (200, 200), width=110)
+    smeared = mount(scene, plate("XJ73PLM"), (900, 500), width=150)
+    left, top = smeared.min(axis=0).astype(int)
+    right, bottom = smeared.max(axis=0).astype(int)
+    text = scene[top + 8 : bottom - 8, left + 12 : right - 12]
+    text[:] = cv2.blur(text, (9, 9))
+    assert [read.plate for read in recognizer.recognize(scene)][:1] == ["LS15EBC"]
+    places = [Box.around(place) for place in recognizer.locate(scene)]
+    for drawn in (corners, smeared):
+        box = Box.around(tuple(map(tuple, drawn)))
+        assert max(place.iou(box) for place in places) > 0.6
+    assert recognizer.locate(np.full((360, 640), 90, np.uint8)) == []
+
+
 def test_two_lines_are_read_as_one_text(recognizer):
     scene = street()
     mount(scene, plate("KA03", "MW2817"), (600, 400), width=110)

@@ -163,6 +163,14 @@ def test_overlap_above_three_tenths_is_a_detection():
         assert len(outcome.strays) == (not found)
 
 
+def test_plate_that_is_found_but_not_read_is_a_detection():
+    plate = LabelledPlate("AB12", PLACE)
+    found = match_picture([plate], [], 1.0, [ELSEWHERE, PLACE]).matches[0]
+    assert found.detected
+    assert not found.detected_by_read
+    assert not match_picture([plate], [], 1.0, [ELSEWHERE]).matches[0].detected
+
+
 def test_each_read_is_of_one_plate_and_each_plate_has_one_read():
     near = Box(PLACE.x + 10, PLACE.y, PLACE.width, PLACE.height)
     plates = [LabelledPlate("AB12", PLACE), LabelledPlate("CD34", ELSEWHERE)]
@@ -219,7 +227,7 @@ def test_rates_of_pictures():
     none = match_picture(plates, [read("NOISE", Box(0, 0, 50, 10))], 30.0)
     figures = pictures(both, none)
     assert figures.images == 2
-    assert figures.detection == 0.5
+    assert figures.detection == figures.detection_by_reads == 0.5
     assert figures.exact == 0.25
     assert figures.exact_lookalike == 0.5
     assert figures.character_error_rate == pytest.approx(9 / 16, abs=1e-4)
@@ -315,6 +323,15 @@ def test_sheet_shows_what_everyone_read_where_one_missed(tmp_path):
     assert not re.search(r'(?:src|href)="(?!data:)|url\(|@import', page), "needs no other file"
 
 
+def test_sheet_tells_unread_from_not_found(tmp_path):
+    plate = LabelledPlate("AB12", PLACE)
+    found = match_picture([plate], [], 1.0, [PLACE])
+    page = sheet_of(tmp_path, plate, found, match_picture([plate], [read("AB12")], 1.0))
+    assert '<li class="tile unread">' in page
+    assert '<dd class="nothing">found, not read</dd>' in page
+    assert "one and two" in page
+
+
 def test_sheet_without_misses_says_so(tmp_path):
     plate = LabelledPlate("AB12", PLACE)
     page = sheet_of(tmp_path, plate, match_picture([plate], [read("AB12")], 1.0))
@@ -334,4 +351,5 @@ def test_sheet_tells_misses_strays_and_videos_apart(tmp_path):
     sheet.write(tmp_path / "misses.html", [])
     page = (tmp_path / "misses.html").read_text()
     kinds = re.findall(r'<li class="tile (\w+)">', page)
+    assert page.count("found, not read") == 0
     assert sorted(kinds) == ["again", "false", "false", "misread", "missed", "missed", "missed"]

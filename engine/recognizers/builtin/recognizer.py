@@ -10,7 +10,7 @@ from engine.recognizers.builtin.network import Network
 from engine.recognizers.builtin.ranking import confidence, guess_region, rank
 from engine.recognizers.builtin.reader import PlateReader
 from engine.recognizers.builtin.straighten import straighten
-from engine.types import Box, Candidate, Luma, PlateRead
+from engine.types import Box, Candidate, Corners, Luma, PlateRead
 
 VERSION: Final = "study-1"
 """The weights and the calibration; see ``weights/MODEL_CARD.md``."""
@@ -77,6 +77,15 @@ class BuiltinRecognizer:
                 drafts.append(draft)
         elapsed_ms = (time.perf_counter_ns() - started_ns) / 1e6
         return [_finished(draft, hints, elapsed_ms) for draft in _distinct(drafts)]
+
+    def locate(self, frame: Luma) -> list[Corners]:
+        """Return the corners of all plates that are found, legible or not, the likeliest first.
+
+        frame: (H, W) uint8 luma as above. These are the places that ``recognize`` tries to read.
+        """
+        found = self._detector.detect(frame, _LEAST_PROBABILITY, _MOST_PLATES)
+        near = [self._detector.focus(frame, detection) for detection in found]
+        return [corners_of(detection.quad) for detection in near if detection is not None]
 
     def close(self) -> None:
         """Drop both networks; their memory is freed with the last reference."""
