@@ -15,6 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.benchmarks import handoff
 from engine.benchmarks.plane import FULL_HD, Plane
+from engine.benchmarks.stand_in import Cost
 
 FRAMES = 200
 
@@ -30,7 +31,7 @@ def frames() -> handoff.Frames:
 @pytest.fixture
 def plane() -> Iterator[Plane]:
     """A ring and one worker that does nothing with its frames."""
-    with Plane(1, 0, handoff.SLOTS) as plane:
+    with Plane(1, Cost(), [handoff.FRAMES_IN_MEMORY]) as plane:
         yield plane
 
 
@@ -66,7 +67,7 @@ def test_ring_wakes_a_sleeping_worker(
 
 def test_ring_of_waiting_frames(benchmark: BenchmarkFixture) -> None:
     """CPU without pixels while frames wait for the worker."""
-    with Plane(1, 0, handoff.BURST, handoff.SMALL) as plane:
+    with Plane(1, Cost(), [handoff.WAITING_FRAMES]) as plane:
         cpu_us = _rounds(benchmark, 15, lambda: handoff.busy_handoff_us(plane, 5))
     benchmark.extra_info["cpu_us"] = cpu_us
 

@@ -21,15 +21,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.benchmarks.plane import FULL_HD, Plane
-from engine.benchmarks.stand_in import cost_s
+from engine.benchmarks.plane import FULL_HD, Plane, RingPlan
+from engine.benchmarks.stand_in import Cost, cost_s
 
 SLOTS: Final = 16
 """Slots of the ring, buffers of the equal ring of bare copies, and different source frames."""
 BURST: Final = 256
 """Frames that wait for the worker while the cost of a hand-off is measured."""
-SMALL: Final = (64, 48)
-"""Size of those frames, whose pixels are not written."""
+FRAMES_IN_MEMORY: Final = RingPlan(slots=SLOTS)
+WAITING_FRAMES: Final = RingPlan(slots=BURST, size_px=(64, 48))
+"""Their pixels are not written."""
 STAND_IN_S: Final = 0.02
 """CPU time of one frame in the stand-in that measures saturation."""
 
@@ -210,7 +211,7 @@ def saturation(workers: int, turns: int = 7, seconds: float = 0.8) -> tuple[floa
     frames = source_frames()
     loops = BareLoops(workers, rounds)
     try:
-        with Plane(workers, rounds, SLOTS) as plane:
+        with Plane(workers, Cost(rounds=rounds), [FRAMES_IN_MEMORY]) as plane:
             pool_fps(plane, frames, 0.2)
             pairs = [(loops.fps(seconds), *pool_fps(plane, frames, seconds)) for _ in range(turns)]
     finally:
@@ -224,10 +225,10 @@ def measure(say: Callable[[str], None]) -> HandoffFigures:
     frames = source_frames()
     buffers = list(np.zeros((SLOTS, *FULL_HD[::-1]), np.uint8))
     say("the cost of a hand-off")
-    with Plane(1, 0, BURST, SMALL) as plane:
+    with Plane(1, Cost(), [WAITING_FRAMES]) as plane:
         busy_handoff_us(plane, 5)
         busy = statistics.median(busy_handoff_us(plane, 20) for _ in range(9))
-    with Plane(1, 0, SLOTS) as plane:
+    with Plane(1, Cost(), [FRAMES_IN_MEMORY]) as plane:
         idle_handoff_us(plane, frames, 500)
         idle = statistics.median(idle_handoff_us(plane, frames, 500) for _ in range(5))
         say("beside bare copies")

@@ -1,14 +1,18 @@
-"""The frame plane alone: a ring, a token pipe and real worker processes with a stand-in inside."""
+"""The frame plane alone: rings, a token pipe and real worker processes with a stand-in inside."""
 
 import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from engine.board import INCARNATION, KIND, Board, Fate, Kind, Seat
+import msgspec
+
+from engine.benchmarks.stand_in import Cost
+from engine.board import INCARNATION, KIND, Board, Fate, Kind, Row, Seat
 from engine.config import LogSettings, OpenAlprSettings
 from engine.errors import PlateringError
 from engine.messages import AttachRing, Message, RingHandle, Start, encode
@@ -26,8 +30,8 @@ START_S: Final = 30.0
 class StandInWorker:
     """One worker process with the stand-in recognizer, and its link."""
 
-    def __init__(self, board: Board, row_index: int, rounds: int, tokens: tuple[int, int]) -> None:
-        self._row = board.row(row_index)
+    def __init__(self, board: Board, row_index: int, cost: Cost, tokens: tuple[int, int]) -> None:
+        self.row = board.row(row_index)
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._link.settimeout(START_S)
         self._process = subprocess.Popen(
@@ -45,7 +49,7 @@ class StandInWorker:
         )
         start = Start(
             seat=Seat(board.name, row_index, 1),
-            name=f"bench-{rounds}",
+            name=cost.worker_name(),
             section=section.encode(),
             log=log_section(LogSettings(level="warning")),
         )
@@ -58,6 +62,11 @@ class StandInWorker:
     def wait_ready(self) -> None:
         """Wait until it works."""
         self._link.recv(MESSAGE_BYTES)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def cpu_ns(self) -> int:
         """Return the CPU time this process has used, all threads, user and kernel."""
@@ -72,52 +81,75 @@ class StandInWorker:
         self._process.kill()
         self._process.wait()
         self._link.close()
-        self._row.release()
+        self.row.release()
 
 
-def _handle(segment: str, slots: int, size_px: tuple[int, int]) -> RingHandle:
-    return RingHandle(
-        ring=1,
-        segment=segment,
-        camera=0,
-        camera_name="bench",
-        width_px=size_px[0],
-        height_px=size_px[1],
-        format="gray",
-        slots=slots,
-        lossless=True,
-    )
+class RingPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera of the plane; its number in the plane is its cell and, plus one, its ring."""
+
+    slots: int
+    size_px: tuple[int, int] = FULL_HD
+    lossless: bool = True
+    weight: float = 1.0
+
+    def handle(self, camera: int, segment: str) -> RingHandle:
+        """Return what names the ring."""
+        return RingHandle(
+            ring=camera + 1,
+            segment=segment,
+            camera=camera,
+            camera_name=f"bench-{camera}",
+            width_px=self.size_px[0],
+            height_px=self.size_px[1],
+            format="gray",
+            slots=self.slots,
+            lossless=self.lossless,
+        )
 
 
 class Plane:
-    """A lossless ring of luma, whose writer is here, and worker processes that take from it."""
+    """Rings of luma, whose writers are here, and worker processes that take from them."""
 
-    def __init__(
-        self, workers: int, rounds: int, slots: int, size_px: tuple[int, int] = FULL_HD
-    ) -> None:
-        """Start the workers and wait until they work; ``rounds`` is the cost of a frame."""
+    def __init__(self, workers: int, cost: Cost, plans: Sequence[RingPlan]) -> None:
+        """Start the workers and wait until they work; ``cost`` is that of a frame."""
         self._lock = RunLock()
-        self._board = Board.create(self._lock.name("board"), workers + 1, cameras=1)
-        self._row = self._board.row(0)
-        self._row.words[KIND], self._row.words[INCARNATION] = Kind.DECODER, 1
+        self.board = Board.create(self._lock.name("board"), workers + 1, cameras=len(plans))
+        self.row = self.board.row(0)
+        """The writers' row."""
+        self.row.words[KIND], self.row.words[INCARNATION] = Kind.DECODER, 1
         self._tokens = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._workers = [
-            StandInWorker(self._board, 1 + index, rounds, self._tokens) for index in range(workers)
+        self.workers = [
+            StandInWorker(self.board, 1 + index, cost, self._tokens) for index in range(workers)
         ]
-        self._ring = OwnedRing(_handle(self._lock.name("ring1"), slots, size_px))
-        self.writer = self._writer(self._ring)
-        for worker in self._workers:
+        self._rings = [
+            OwnedRing(plan.handle(camera, self._lock.name(f"ring{camera + 1}")))
+            for camera, plan in enumerate(plans)
+        ]
+        self.writers = [self._writer(ring) for ring in self._rings]
+        for worker in self.workers:
             worker.wait_ready()
-            worker.send(AttachRing(handle=self._ring.handle, weight=1.0), self._ring.taker_fds)
+            for ring, plan in zip(self._rings, plans, strict=True):
+                attach = AttachRing(handle=ring.handle, weight=plan.weight)
+                worker.send(attach, ring.taker_fds)
 
     def _writer(self, ring: OwnedRing) -> RingWriter:
         fds = [os.dup(fd) for fd in (*ring.writer_fds, self._tokens[1])]
-        writer = RingWriter(RingMemory.attach(ring.handle), self._row, fds, max_unread=1)
+        writer = RingWriter(RingMemory.attach(ring.handle), self.row, fds, max_unread=1)
         writer.adopt()
         return writer
 
+    @property
+    def writer(self) -> RingWriter:
+        """The first camera's."""
+        return self.writers[0]
+
+    @property
+    def worker_rows(self) -> list[Row]:
+        """The workers' rows, to be read."""
+        return [worker.row for worker in self.workers]
+
     def acquire(self) -> int:
-        """Return a free slot, waiting for one.
+        """Return a free slot of the first camera, waiting for one.
 
         Raises:
             PlateringError: none came back within a minute.
@@ -132,22 +164,22 @@ class Plane:
     def settle(self) -> None:
         """Wait until every frame is recognized and every slot is back."""
         deadline = time.monotonic() + 60.0
-        while not self.writer.drain(take_back=False):
+        while not all(writer.drain(take_back=False) for writer in self.writers):
             time.sleep(0.0005)  # not asleep at the pipe: a live camera's decoder is not, either
             if time.monotonic() > deadline:
                 raise PlateringError("the workers of the benchmark do not work")
 
     def recognized(self) -> int:
         """Return how many frames the workers have settled."""
-        return int(self._board.ledger()[:, Fate.RECOGNIZED].sum())
+        return int(self.board.ledger()[:, Fate.RECOGNIZED].sum())
 
     def workers_cpu_ns(self) -> int:
         """Return the CPU time of all workers."""
-        return sum(worker.cpu_ns() for worker in self._workers)
+        return sum(worker.cpu_ns() for worker in self.workers)
 
     def signal(self, number: int) -> None:
         """Send all workers a signal."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.signal(number)
 
     def __enter__(self) -> Self:
@@ -159,12 +191,14 @@ class Plane:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             worker.end()
-        self.writer.close()
-        self._ring.remove()
+        for writer in self.writers:
+            writer.close()
+        for ring in self._rings:
+            ring.remove()
         for fd in self._tokens:
             os.close(fd)
-        self._row.release()
-        self._board.close()
+        self.row.release()
+        self.board.close()
         self._lock.release()
