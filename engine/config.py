@@ -25,6 +25,9 @@ EMBEDDED: Final = "embedded"
 """The value of ``redis.url`` that makes the supervisor run its own Redis server."""
 
 
+Privacy = Literal["plain", "hash"]
+
+
 class CameraSettings(Section):
     """One ``[[cameras]]`` entry: where the frames come from and how they are treated."""
 
@@ -48,6 +51,8 @@ class CameraSettings(Section):
     """x, y, width, height of the part that is looked at, as shares of the picture."""
     masks: Polygons = ()
     """Black before anything is stored: polygons of [x, y] in shares of the whole picture."""
+    scale: Annotated[int, Field(ge=1, le=8)] = 1
+    """Streams and clips: so many times smaller in shared memory, for 4K of nearby vehicles."""
     deinterlace: bool = False
     hwaccel: Literal["none", "auto", "cuda", "vaapi", "qsv", "drm", "amf"] = "none"
     skip_loop_filter: Literal["none", "nonref", "all"] = "none"
@@ -174,6 +179,8 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     spool: SpoolSettings = SpoolSettings()
     sinks: SinksSettings = SinksSettings()
+    privacy: Privacy = "plain"
+    """``hash``: plates that are on no watchlist leave the publisher as keyed hashes only."""
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 

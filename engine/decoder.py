@@ -210,6 +210,7 @@ class Decoder:
             transport=camera.transport,
             base_dir=self._section.base_dir,
             crop=camera.crop,
+            scale=camera.scale,
             deinterlace=camera.deinterlace,
             hwaccel=camera.hwaccel,
             skip_loop_filter=camera.skip_loop_filter,

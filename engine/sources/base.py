@@ -32,6 +32,8 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     base_dir: str = ""
     crop: tuple[float, ...] = ()
     """x, y, width, height of the part to keep, as shares of the upright picture; () for all."""
+    scale: int = 1
+    """Pictures are made this many times smaller while they are written, by area."""
     deinterlace: bool = False
     hwaccel: str = "none"
     skip_loop_filter: Literal["none", "nonref", "all"] = "none"

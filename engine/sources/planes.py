@@ -64,12 +64,19 @@ class PlaneCopier:
     take every second line twice where a frame is interlaced, as cheap as a plain copy.
     """
 
-    def __init__(self, crop: tuple[float, ...] = (), *, deinterlace: bool = False) -> None:
+    def __init__(
+        self, crop: tuple[float, ...] = (), *, scale: int = 1, deinterlace: bool = False
+    ) -> None:
         self._scaler = VideoReformatter()
-        self._crop, self._deinterlace = crop, deinterlace
+        self._crop, self._scale, self._deinterlace = crop, scale, deinterlace
+
+    def size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Return width and height of what is written."""
+        cut = self.cut(frame)
+        return max(2, cut.width // self._scale), max(2, cut.height // self._scale)
 
     def cut(self, frame: av.VideoFrame) -> Cut:
-        """Return the part that is kept; its size is that of the slot."""
+        """Return the part that is kept."""
         width, height = frame.width, frame.height
         if _quarters(frame) % 2:
             width, height = height, width
@@ -78,22 +85,24 @@ class PlaneCopier:
     def luma(self, frame: av.VideoFrame, target: Luma) -> None:
         """Write luma into target (H, W)."""
         samples, shift = self._luma_view(frame)
-        _store(samples, shift, target)
+        _store(_fitted(samples, target.shape), shift, target)
 
     def i420(self, frame: av.VideoFrame, target: Luma) -> None:
         """Write planar 4:2:0 into target (H' * 3 // 2, W'), H' and W' even."""
         width, height = target.shape[1], target.shape[0] * 2 // 3
         planar = frame if frame.format.name in _I420 else self._convert(frame, "yuv420p")
-        turns, cut = _quarters(frame), self.cut(frame)._replace(width=width, height=height)
+        turns, cut = _quarters(frame), self.cut(frame)
+        even = cut._replace(width=cut.width & ~1, height=cut.height & ~1)
         luma = _rows(planar.planes[0])[: frame.height, : frame.width]
-        target[:height] = cut.of_plane(np.rot90(self._progressive(frame, luma), turns))
+        kept = even.of_plane(np.rot90(self._progressive(frame, luma), turns))
+        target[:height] = _fitted(kept, (height, width))
         flat = target.reshape(-1)
         size = (height // 2) * (width // 2)
         for index in (1, 2):
             start = width * height + (index - 1) * size
             chroma = flat[start : start + size].reshape(height // 2, width // 2)
             plane = _rows(planar.planes[index])[: frame.height // 2, : frame.width // 2]
-            chroma[:] = cut.of_plane(np.rot90(plane, turns), shrunk=2)
+            chroma[:] = _fitted(even.of_plane(np.rot90(plane, turns), shrunk=2), chroma.shape)
 
     def bgr(self, frame: av.VideoFrame, target: Bgr) -> None:
         """Write blue, green, red into target (H, W, 3)."""
@@ -101,7 +110,7 @@ class PlaneCopier:
         rows = _rows(packed.planes[0])[: frame.height, : frame.width * 3]
         pixels = rows.reshape(frame.height, frame.width, 3)
         turned = np.rot90(self._progressive(frame, pixels), _quarters(frame))
-        target[:] = self.cut(frame).of_plane(turned)
+        target[:] = _fitted(self.cut(frame).of_plane(turned), target.shape)
 
     def preview(self, frame: av.VideoFrame) -> Luma:
         """Return a small luma copy."""
@@ -167,6 +176,14 @@ def _rows(plane: VideoPlane) -> Luma:
     # memoryview() because PyAV's planes do not declare the buffer interface that they have.
     flat = np.frombuffer(memoryview(plane), np.uint8)
     return flat.reshape(-1, plane.line_size)
+
+
+def _fitted(samples: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return samples as they are where they fit, else made smaller by area."""
+    if samples.shape == shape:
+        return samples
+    whole = np.ascontiguousarray(samples)
+    return np.asarray(cv2.resize(whole, (shape[1], shape[0]), interpolation=cv2.INTER_AREA))
 
 
 def _quarters(frame: av.VideoFrame) -> int:

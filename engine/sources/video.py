@@ -31,24 +31,24 @@ _SPOILT_IN_A_ROW: Final = 500
 class VideoFrame:
     """A decoded frame and its stamps; see ``engine.sources.base.SourceFrame``."""
 
-    __slots__ = ("_copier", "_cut", "_frame", "_stamp", "pts_s")
+    __slots__ = ("_copier", "_frame", "_size", "_stamp", "pts_s")
 
     def __init__(
         self, frame: av.VideoFrame, copier: PlaneCopier, stamp: Stamp, pts_s: float | None
     ) -> None:
         self._frame, self._copier, self._stamp = frame, copier, stamp
-        self._cut = copier.cut(frame)
+        self._size = copier.size(frame)
         self.pts_s = pts_s
 
     @property
     def width_px(self) -> int:
         """Width of the picture."""
-        return self._cut.width
+        return self._size[0]
 
     @property
     def height_px(self) -> int:
         """Height of the picture."""
-        return self._cut.height
+        return self._size[1]
 
     @property
     def captured_unix_ns(self) -> int:
@@ -86,7 +86,9 @@ class VideoSource:
     def __init__(self, url: str, options: SourceOptions, *, stream: bool) -> None:
         self._url, self._options, self._stream = url, options, stream
         self._cap = RateCap(options.fps)
-        self._copier = PlaneCopier(options.crop, deinterlace=options.deinterlace)
+        self._copier = PlaneCopier(
+            options.crop, scale=options.scale, deinterlace=options.deinterlace
+        )
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
         self._arrivals = StreamClock()
         self._container: InputContainer | None = None

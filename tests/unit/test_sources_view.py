@@ -54,6 +54,21 @@ def test_a_crop_is_that_part_in_every_format(clip):
     assert preview.shape == (108, 160)
 
 
+def test_a_scaled_picture_is_the_average(clip):
+    luma, bgr, i420, _ = first(clip)
+    small, small_bgr, small_i420, preview = first(clip, scale=2)
+    assert small.shape == (90, 160)
+    averaged = luma.reshape(90, 2, 160, 2).mean(axis=(1, 3))
+    assert np.abs(small - averaged).max() <= 1
+    assert np.abs(small_bgr - bgr.reshape(90, 2, 160, 2, 3).mean(axis=(1, 3))).max() <= 1
+    np.testing.assert_array_equal(small_i420[:90], small)
+    chroma = i420[180:].reshape(2, 45, 2, 80, 2).mean(axis=(2, 4))
+    assert np.abs(small_i420[90:].reshape(2, 45, 80) - chroma).max() <= 1
+    assert preview.shape == (90, 160)
+    part, *_ = first(clip, scale=3, crop=(0.5, 0.5, 0.5, 0.5))
+    assert part.shape == (30, 53)
+
+
 @pytest.mark.parametrize("crop", [(0, 0, 1, 1), (0.99, 0.99, 0.01, 0.01), (0.3, 0.3, 0.0001, 0.5)])
 def test_every_crop_lies_in_the_picture(crop):
     cut = Cut.of(crop, 321, 181)
