@@ -1,4 +1,4 @@
-"""The commands about what is delivered: ``platering deadletters`` and ``platering lists``.
+"""The commands about what is delivered: ``platering deadletters``, ``lists`` and ``schema``.
 
 Like ``engine.cli``, which adds them: everything beyond the parser is imported when it runs.
 """
@@ -35,6 +35,21 @@ Imports, exports and shows the watchlists. A CSV has a header with the column pl
   expires   a day or a moment like 2026-12-31; default: never
 A plate with * ? @ # [ or { is a pattern: * is any rest, ? one character, @ a letter, # a digit.
 A running engine goes by every change within a second, by a million new entries within seconds."""
+
+SCHEMA_ABOUT: Final = """\
+Prints the JSON schema of a sighting, which is what Redis, webhooks, Kafka, RabbitMQ and MQTT get.
+Fields may be added in later versions, none is removed or changes its meaning."""
+
+
+def show_schema(_options: argparse.Namespace) -> int:
+    """Print the JSON schema of a sighting."""
+    import msgspec  # noqa: PLC0415  # lazy, see the module's docstring
+
+    from engine.types import Sighting  # noqa: PLC0415  # same
+
+    schema = msgspec.json.encode(msgspec.json.schema(Sighting))
+    sys.stdout.write(msgspec.json.format(schema, indent=2).decode() + "\n")
+    return 0
 
 
 def add_deadletters(command: argparse.ArgumentParser, config: Callable[..., None]) -> None:

@@ -1,5 +1,6 @@
 """A real HTTP server that takes webhooks, and can be told to misbehave."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,11 +78,14 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def receiving(port: int = 0) -> Iterator[Receiver]:
+def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver on loopback."""
     receiver = Receiver()
-    server = _Server(("127.0.0.1", port), _handler(receiver))
+    server = _Server(("127.0.0.1", 0), _handler(receiver))
     receiver.url = f"http://127.0.0.1:{server.server_port}/hook?token=hunter2"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        receiver.url = receiver.url.replace("http://127.0.0.1", "https://localhost")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

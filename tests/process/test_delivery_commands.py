@@ -8,7 +8,7 @@ from webhook_receiver import receiving
 
 from engine.cli import main
 from engine.deadletters import FILE_NAME, DeadLetters
-from engine.types import Evidence
+from engine.types import Evidence, Sighting
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
 
@@ -99,3 +99,11 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, run):
     assert run("lists", "import", "a/b", str(given))[0] == 2
     given.write_bytes(b"plate\n\xff\n")
     assert run("lists", "import", "stolen", str(given))[0] == 2
+
+
+def test_the_schema_names_every_field_of_a_sighting(capsys):
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    sighting = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    assert set(sighting["properties"]) == set(Sighting.__struct_fields__)
+    assert {"id", "revision", "plate", "camera"} <= set(sighting["required"])

@@ -4,6 +4,9 @@ import contextlib
 import hashlib
 import hmac
 import json
+import shutil
+import ssl
+import subprocess
 import time
 
 import msgspec
@@ -172,6 +175,37 @@ def test_private_targets_only_when_allowed(receiver, sink_to):
     assert resolve("localhost", 80, allow_private=True)
     with pytest.raises(WaitError, match="localhost is"):
         resolve("localhost", 80, allow_private=False)
+
+
+def test_tls_is_checked_against_the_name_though_an_address_is_connected_to(
+    tmp_path, monkeypatch, sink_to
+):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl: install the package openssl")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    asked_for = []
+    context.sni_callback = lambda _socket, name, _context: asked_for.append(name)
+    monkeypatch.setattr(
+        "engine.sinks.webhooks.resolve", lambda *_, **__: ["127.0.0.1"]
+    )  # localhost may be ::1, too, where nobody listens
+    with receiving(context) as receiver:
+        sink_to(receiver.url, ca_file=str(certificate)).deliver([event(1), event(2)])
+        assert [one.event[0] for one in receiver.taken] == ["id-1", "id-2"]
+        assert asked_for == ["localhost"]
+        assert receiver.taken[0].headers["Host"].startswith("localhost:")
+        with pytest.raises(WaitError, match="CERTIFICATE_VERIFY_FAILED"):
+            sink_to(receiver.url).deliver([event()])
+        other = receiver.url.replace("localhost", "127.0.0.1")
+        with pytest.raises(WaitError, match="doesn't match"):
+            sink_to(other, ca_file=str(certificate)).deliver([event()])
 
 
 # --- bodies -------------------------------------------------------------------------------------
