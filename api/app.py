@@ -15,6 +15,7 @@ from api.problems import ProblemError
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.errors import SinkError
+from engine.privacy import KEY_FILE, disguise_of
 from engine.sections import ApiSection
 from engine.store import Store, connect
 
@@ -61,7 +62,8 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_front(section: ApiSection, row: Row, board: Board) -> Front:
     """Make everything that the rooms work with; nothing is connected yet."""
-    store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S))
+    disguise = disguise_of(Path(section.data_dir) / "engine" / KEY_FILE)
+    store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S), disguise)
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings

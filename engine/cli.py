@@ -17,8 +17,10 @@ from engine import __version__
 from engine.delivery_commands import (
     DEADLETTERS_ABOUT,
     LISTS_ABOUT,
+    SCHEMA_ABOUT,
     add_deadletters,
     add_lists,
+    show_schema,
 )
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
 from engine.order_commands import RECOGNIZERS_ABOUT, add_camera_orders, add_recognizers
@@ -121,6 +123,11 @@ Opens a camera as its decoder would, watches it for three seconds and says what 
 frame rate, damaged packets, and whether the picture is black. URL is anything that a camera of the
 configuration may have, ${NAME} and file:PATH for its secrets included; no password is printed."""
 
+_FORGET_ABOUT: Final = """\
+Removes all sightings of one plate, their pictures and events, from Redis, from what waits on disk
+and from the dead letters, and adds a line to audit.jsonl in data_dir/engine. Redis must be running;
+other sinks keep what they were given."""
+
 _STATUS_ABOUT: Final = """\
 Asks the running engine of this configuration how its cameras and processes are."""
 
@@ -176,9 +183,15 @@ def _parser() -> argparse.ArgumentParser:
     add_deadletters(letters, _add_config)
     lists = _add(commands, "lists", "plates to look out for", LISTS_ABOUT)
     add_lists(lists, _add_config)
+    schema = _add(commands, "schema", "the JSON schema of a sighting", SCHEMA_ABOUT)
+    schema.set_defaults(command=show_schema)
     _add_cameras(commands)
     pool = _add(commands, "recognizers", "change the number of recognizers", RECOGNIZERS_ABOUT)
     add_recognizers(pool, _add_config)
+    forget = _add(commands, "forget", "remove a plate and all of its sightings", _FORGET_ABOUT)
+    forget.add_argument("plate", metavar="PLATE", help="the exact plate; spaces do not matter")
+    _add_config(forget)
+    forget.set_defaults(command=_forget)
     status = _add(commands, "status", "ask the running engine how it is", _STATUS_ABOUT)
     _add_config(status)
     _add_json(status)
@@ -354,6 +367,13 @@ def _probe(options: argparse.Namespace) -> int:
     camera = parse_camera({"name": "probe", "url": options.url, "transport": options.transport})
     chosen = SourceOptions(transport=camera.transport)
     return print_probe(camera.url, chosen, options.picture, as_json=bool(options.json))
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from engine.config import load_settings  # noqa: PLC0415  # lazy, see the module's docstring
+    from engine.forget import print_forgotten  # noqa: PLC0415  # same
+
+    return print_forgotten(load_settings(options.config), options.plate)
 
 
 def _status(options: argparse.Namespace) -> int:

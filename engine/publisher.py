@@ -28,6 +28,7 @@ from engine.messages import (
     Stop,
     UseCamera,
 )
+from engine.privacy import KEY_FILE, disguise, own_key
 from engine.process import Child, Link, LinkEndedError, run_child
 from engine.sections import PublisherSection
 from engine.sinks.feeder import Feeder
@@ -75,6 +76,8 @@ class Publisher:
         ingest = socket.socket(fileno=child.fds[0]) if child.fds else None
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
+        wanted = section.privacy == "hash"
+        self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._matcher = Matcher(section.directory / WATCHLISTS)
         plans = open_sinks(section)
         self._spool.feed([plan.sink.name for plan in plans])
@@ -172,7 +175,7 @@ class Publisher:
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
         events += self._tracker.tick(self._clock_ns())
-        events = [self._marked(event) for event in events]
+        events = [self._as_told(event) for event in events]
         for event in events:
             self._count_event(event)
         told = self._spool.positions
@@ -215,10 +218,12 @@ class Publisher:
         told = bool(pictures.crop_jpeg or pictures.frame_jpeg)
         return [Event(sighting, pictures if told else None)], sighting.id
 
-    def _marked(self, event: Event) -> Event:
-        """Return the event with what the watchlists say of its plate."""
+    def _as_told(self, event: Event) -> Event:
+        """Return the event with what the watchlists say of its plate, disguised if need be."""
         sighting = self._matcher.marked(event.sighting)
-        return event if sighting is event.sighting else Event(sighting, event.evidence)
+        if sighting is not event.sighting:
+            event = Event(sighting, event.evidence)
+        return disguise(event, self._privacy_key) if self._privacy_key else event
 
     def _count_event(self, event: Event) -> None:
         index = self._indexes.get(event.sighting.camera)

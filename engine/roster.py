@@ -170,6 +170,7 @@ class Roster:
             redis=settings.redis.model_copy(update={"url": resources.redis_url}),
             spool=settings.spool,
             sinks=settings.sinks,
+            privacy=settings.privacy,
         )
 
     def _api_section(self, resources: Resources) -> ApiSection:

@@ -11,6 +11,7 @@ from engine.config import (
     ApiSettings,
     CameraSettings,
     OpenAlprSettings,
+    Privacy,
     RedisSettings,
     SpoolSettings,
     TrackerSettings,
@@ -114,6 +115,7 @@ class PublisherSection(Section):
     """With the real URL, never ``embedded``."""
     spool: SpoolSettings = SpoolSettings()
     sinks: SinksSettings = SinksSettings()
+    privacy: Privacy = "plain"
 
     def encode(self) -> bytes:
         """Return the bytes for ``Start.section``."""

@@ -33,7 +33,7 @@ here it is read. Days are UTC's. JSON is ``msgspec``'s of ``engine.types.Sightin
 import logging
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, cast
 
 import msgspec
@@ -113,8 +113,10 @@ class Store:
     Every method raises ``SinkError`` while Redis is away.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, disguise: Callable[[str], str] = str) -> None:
+        """Read over ``client``; plates are looked for as they are and under ``disguise``."""
         self._client = client
+        self._disguise = disguise
 
     def ping(self) -> None:
         """Return when Redis answers."""
@@ -136,8 +138,11 @@ class Store:
 
     def by_plate(self, plate: str, count: int) -> list[Sighting]:
         """Return the newest sightings of a plate, newest first."""
-        ids = self._ask(lambda: self._client.zrevrange(plate_key(plate), 0, count - 1))
-        return [sighting for sighting in self._many(ids) if sighting.plate == plate]
+        found: list[Sighting] = []
+        for text in {plate, self._disguise(plate)}:
+            newest = partial(self._client.zrevrange, plate_key(text), 0, count - 1)
+            found += [one for one in self._many(self._ask(newest)) if one.plate == text]
+        return sorted(found, key=lambda one: one.first_unix_ms, reverse=True)[:count]
 
     def by_camera(self, camera: str, count: int) -> list[Sighting]:
         """Return the newest sightings of a camera, newest first."""

@@ -17,7 +17,7 @@ FLOORS = """
     sink_settings redis_wire
     config shm voting embedded_redis store evidence motion health sources
     board sections amendments recognizers track
-    messages lane store_commands
+    messages lane store_commands privacy
     tracker store_writer
     deadletters process ring_memory spool reads_channel ingest_channel footage
     ring reaper children quarantine control sinks watchlists intake
@@ -25,7 +25,7 @@ FLOORS = """
     roster
     watch orders
     supervisor
-    read probe doctor status benchmarks evaluation delivery_commands order_commands
+    read probe doctor forget status benchmarks evaluation delivery_commands order_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""

@@ -1,0 +1,161 @@
+"""``platering forget PLATE``: removes a plate from Redis, the spool and the dead letters.
+
+What goes: its sightings in every revision, their pictures, their places in all indexes, the latest
+list and the stream. What stays: counters, which name nobody, and markers of ids, which keep repeats
+out. Redis frees the bytes of a removed event together with its neighbours in the stream; the log on
+disk of the embedded server is written anew at once, that of another server when it does so. A
+vehicle that stands before a camera right now is seen anew.
+
+Each time one line is added to ``audit.jsonl`` in ``data_dir``: when, by whom, how many, and which
+plate, as its keyed hash. Sinks besides Redis have theirs already; that is beyond our reach.
+"""
+
+import getpass
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import redis
+
+from engine.config import EMBEDDED, Settings
+from engine.deadletters import FILE_NAME, DeadLetters
+from engine.embedded_redis import EmbeddedRedis
+from engine.errors import SinkError
+from engine.plates import normalise
+from engine.privacy import KEY_FILE, disguised, own_key
+from engine.resources import state_path
+from engine.store import LATEST, STREAM, camera_key, connect, day_key, evidence_key, plate_key
+from engine.store import sighting_key as key_of
+from engine.types import Sighting
+
+AUDIT_FILE: Final = "audit.jsonl"
+_PORTION: Final = 500
+
+_json = msgspec.json.Decoder(Sighting)
+_packed = msgspec.msgpack.Decoder(Sighting)
+
+
+class Forgotten(msgspec.Struct):
+    """What was removed, as it stands in the audit file."""
+
+    at: str
+    by: str
+    plate_hash: str
+    action: str = "forget"
+    sightings: int = 0
+    stream_entries: int = 0
+    spooled: int = 0
+    dead_letters: int = 0
+
+
+def forget(settings: Settings, plate: str) -> Forgotten:
+    """Remove everything of one exact plate, in the plain and as a hash.
+
+    Raises:
+        SinkError: Redis does not answer; nothing was removed, or not all of it: say it again.
+        PreflightError: the key cannot be read.
+    """
+    text = normalise(plate)
+    state = state_path(settings.data_dir, "engine", "")
+    hashed = disguised(text, own_key(state / KEY_FILE))
+    done = Forgotten(
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        by=getpass.getuser(),
+        plate_hash=hashed,
+    )
+    plates = {text, hashed}
+    done.spooled = _from_spool(state / "spool.sqlite", plates)
+    done.dead_letters = _from_letters(state / FILE_NAME, plates)
+    embedded = settings.redis.url == EMBEDDED
+    url = EmbeddedRedis(settings.data_dir).url if embedded else settings.redis.url
+    try:
+        with connect(url) as client:
+            ids = {one for name in plates for one in client.zrange(plate_key(name), 0, -1)}
+            done.stream_entries = _from_stream(client, ids, plates)
+            for sighting_id in ids:
+                done.sightings += _sighting(client, sighting_id.decode())
+            for name in plates:
+                client.delete(plate_key(name))
+            if embedded:
+                client.bgrewriteaof()
+    except (redis.RedisError, OSError) as error:
+        raise SinkError(f"Redis does not answer, so the plate is not forgotten: {error}") from error
+    with (state / AUDIT_FILE).open("ab") as audit:
+        audit.write(msgspec.json.encode(done) + b"\n")
+    return done
+
+
+def print_forgotten(settings: Settings, plate: str) -> int:
+    """Forget a plate and say what was removed; return the exit code."""
+    done = forget(settings, plate)
+    sys.stdout.write(
+        f"forgotten: {done.sightings} sightings, {done.stream_entries} events of the stream, "
+        f"{done.spooled} in the spool, {done.dead_letters} dead letters; "
+        f"noted in {state_path(settings.data_dir, 'engine', AUDIT_FILE)}\n"
+    )
+    return 0
+
+
+def _sighting(client: Any, sighting_id: str) -> int:
+    """Remove one sighting and its places in the indexes; return whether it was there."""
+    raw = client.hget(key_of(sighting_id), "json")
+    client.delete(key_of(sighting_id), evidence_key(sighting_id))
+    client.lrem(LATEST, 0, sighting_id)
+    if raw is None:
+        return 0
+    sighting = _json.decode(raw)
+    client.zrem(camera_key(sighting.camera), sighting_id)
+    client.zrem(day_key(sighting.first_unix_ms), sighting_id)
+    client.zrem(plate_key(sighting.plate), sighting_id)
+    return 1
+
+
+def _from_stream(client: Any, ids: set[bytes], plates: set[str]) -> int:
+    """Remove the events of those sightings, and of those plates; note the ids of the latter."""
+    removed = 0
+    for entry_id, fields in list(_entries(client)):
+        sighting = _json.decode(fields[b"json"])
+        if sighting.id.encode() in ids or sighting.plate in plates:
+            ids.add(sighting.id.encode())
+            removed += client.xdel(STREAM, entry_id)
+    return removed
+
+
+def _entries(client: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    after = "-"
+    while portion := client.xrange(STREAM, after, "+", count=_PORTION):
+        yield from portion
+        after = f"({portion[-1][0].decode()}"
+
+
+def _from_spool(path: Path, plates: set[str]) -> int:
+    """Remove events that wait; a running publisher goes on undisturbed."""
+    if not path.exists():
+        return 0
+    db = sqlite3.connect(path, timeout=10.0)
+    try:
+        with db:
+            rows = db.execute("SELECT seq, sighting FROM events").fetchall()
+            wanted = [(seq,) for seq, packed in rows if _packed.decode(packed).plate in plates]
+            db.executemany("DELETE FROM events WHERE seq = ?", wanted)
+    finally:
+        db.close()
+    return len(wanted)
+
+
+def _from_letters(path: Path, plates: set[str]) -> int:
+    if not path.exists():
+        return 0
+    letters, removed, after = DeadLetters(path), 0, 0
+    try:
+        while some := letters.letters(after=after):
+            after = some[-1].id
+            wanted = [one.id for one in some if one.event.sighting.plate in plates]
+            removed += sum(map(letters.drop, wanted))
+    finally:
+        letters.close()
+    return removed
