@@ -12,6 +12,7 @@ Everything has QoS 1: an event counts as delivered once the broker has acknowled
 ``discovery``, each camera appears in Home Assistant as a device with its last plate and its state.
 """
 
+import logging
 import re
 import ssl
 import threading
@@ -36,6 +37,8 @@ from engine.types import CameraState
 
 _QOS: Final = 1
 _KEEPALIVE_S: Final = 30
+log = logging.getLogger(__name__)
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -136,6 +139,8 @@ class MqttSink:
         if self._lane is not Lane.HITS:
             client.will_set(f"{self._root}/status", "offline", _QOS, retain=True)
         client.reconnect_delay_set(1, 10)
+        client.suppress_exceptions = True  # logged; they must not end the process of all sinks
+        client.enable_logger(log)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
