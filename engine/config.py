@@ -74,6 +74,10 @@ class CameraSettings(Section):
     topn: Annotated[int, Field(ge=1, le=50)] = 5
     min_confidence: Annotated[float, Field(ge=0, le=100)] = 60.0
     min_reads: Annotated[int, Field(ge=1, le=100)] = 2
+    keep_days: Annotated[float, Field(ge=0, le=3_650)] = 0.0
+    """Its sightings live this long; 0: as ``redis.keep_days`` says."""
+    keep_gib: Annotated[float, Field(ge=0, le=65_536)] = 0.0
+    """Memory of Redis that its sightings and their pictures take; 0: as ``redis.keep_gib`` says."""
 
 
 class RecognizersSettings(Section):
@@ -132,6 +136,8 @@ class RedisSettings(Section):
     stream_length: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000
     latest_length: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     keep_days: Annotated[float, Field(gt=0, le=3_650)] = 30.0
+    keep_gib: Annotated[float, Field(ge=0, le=65_536)] = 0.0
+    """Memory that one camera's sightings and pictures take, at most; 0: as much as they need."""
     evidence_days: Annotated[float, Field(gt=0, le=3_650)] = 7.0
     batch: Annotated[int, Field(ge=1, le=10_000)] = 64
     batch_wait_ms: Annotated[float, Field(ge=0, le=1_000)] = 20.0

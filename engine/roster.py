@@ -163,6 +163,8 @@ class Roster:
                     index=place.index,
                     min_confidence=place.settings.min_confidence,
                     min_reads=place.settings.min_reads,
+                    keep_days=place.settings.keep_days,
+                    keep_gib=place.settings.keep_gib,
                 )
                 for place in self.places
             ),

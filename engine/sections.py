@@ -99,6 +99,8 @@ class PublishedCamera(Section):
     """Of its cells on the board."""
     min_confidence: float
     min_reads: int
+    keep_days: float = 0.0
+    keep_gib: float = 0.0
 
 
 class PublisherSection(Section):

@@ -6,7 +6,7 @@ that logs all of them, each once.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -90,44 +90,50 @@ encode_json = msgspec.json.Encoder().encode
 
 
 def own_keys(
-    events: Sequence[Event], encoded: Sequence[bytes], settings: RedisSettings
+    events: Sequence[Event],
+    encoded: Sequence[bytes],
+    settings: RedisSettings,
+    days_of: Mapping[str, float] | None = None,
 ) -> tuple[list[Command], list[int]]:
     """Return the idempotent writes: hashes, pictures, indexes, their lives.
 
+    ``days_of`` cameras with another life than ``keep_days``; indexes of many cameras live longest.
+
     Beside them, for each command, the index of the event that cannot do without it, or -1.
     """
-    keep_s = max(1, int(settings.keep_days * DAY_S))
-    evidence_s = max(1, int(settings.evidence_days * DAY_S))
+    days_of = days_of or {}
+    longest_s = _seconds(max([settings.keep_days, *days_of.values()]))
+    evidence_s = _seconds(settings.evidence_days)
     commands: list[Command] = []
     owners: list[int] = []
-    aged: dict[str, int] = {}
+    aged: dict[str, tuple[int, int]] = {}
     days: set[str] = set()
     for number, (event, raw) in enumerate(zip(events, encoded, strict=True)):
         sighting, pictures = event.sighting, _pictures(event.evidence)
         since_ms, key = sighting.first_unix_ms, sighting_key(sighting.id)
         plate, camera = plate_key(sighting.plate), camera_key(sighting.camera)
-        day = day_key(since_ms)
+        day, keep_s = day_key(since_ms), _seconds(days_of.get(sighting.camera, settings.keep_days))
         commands += (
             ("HSET", key, *_fields(sighting, raw)),
             ("EXPIRE", key, keep_s),
             ("ZADD", plate, since_ms, sighting.id),
-            ("EXPIRE", plate, keep_s),
+            ("EXPIRE", plate, longest_s),
             ("ZADD", camera, since_ms, sighting.id),
             ("ZADD", day, since_ms, sighting.id),
         )
-        aged[camera] = since_ms - keep_s * 1_000
+        aged[camera] = keep_s, since_ms - keep_s * 1_000
         days.add(day)
         if sighting.phase is Phase.FINAL:  # once per sighting is often enough
-            aged[plate] = aged[camera]
+            aged[plate] = longest_s, since_ms - longest_s * 1_000
         owners += (number, -1, -1, -1, -1, -1)
         if pictures:
             key = evidence_key(sighting.id)
-            commands += (("HSET", key, *pictures), ("EXPIRE", key, evidence_s))
+            commands += (("HSET", key, *pictures), ("EXPIRE", key, min(evidence_s, keep_s)))
             owners += (number, -1)
-    for index, before_ms in aged.items():
+    for index, (keep_s, before_ms) in aged.items():
         commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
         commands.append(("EXPIRE", index, keep_s))
-    commands += [("EXPIRE", day, keep_s + DAY_S) for day in days]
+    commands += [("EXPIRE", day, longest_s + DAY_S) for day in days]
     return commands, owners + [-1] * (len(commands) - len(owners))
 
 
@@ -152,6 +158,10 @@ def log_command(
         *(PLATES_CHANNEL, SIGHTINGS_CHANNEL, len(counters)),
         *arguments,
     )
+
+
+def _seconds(days: float) -> int:
+    return max(1, int(days * DAY_S))
 
 
 def _fields(sighting: Sighting, raw: bytes) -> Command:

@@ -9,7 +9,7 @@ travels with the own keys of the next, but never before its own keys are known t
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -58,7 +58,10 @@ class StoreWriter:
         url: str,
         settings: RedisSettings,
         refuse: Callable[[Event, str], None] | None = None,
+        days_of: Mapping[str, float] | None = None,
     ) -> None:
+        """Write to ``url``; ``days_of`` cameras with a life of their own, see ``own_keys``."""
+        self._days_of = days_of
         self._url = url
         self._settings = settings
         self._refuse = refuse
@@ -161,7 +164,8 @@ class StoreWriter:
         for start in range(0, len(events), PORTION):
             some = list(events[start : start + PORTION])
             encoded = [encode_json(event.sighting) for event in some]
-            yield _Portion(some, encoded, *own_keys(some, encoded, self._settings))
+            own = own_keys(some, encoded, self._settings, self._days_of)
+            yield _Portion(some, encoded, *own)
 
     def _leave_out_refused(self, portion: _Portion, answers: list[Any]) -> None:
         """Take out events whose own keys were refused; an index that was is only told."""

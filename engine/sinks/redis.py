@@ -2,11 +2,12 @@
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from engine.config import RedisSettings
 from engine.deadletters import DeadLetters
+from engine.retention import Kept, Retention
 from engine.sinks.base import Tally
 from engine.store_writer import StoreWriter
 from engine.track import Event
@@ -26,12 +27,20 @@ class RedisSink:
     name = NAME
 
     def __init__(
-        self, url: str, settings: RedisSettings, letters: DeadLetters, tally: Tally
+        self,
+        settings: RedisSettings,
+        letters: DeadLetters,
+        tally: Tally,
+        cameras: Mapping[str, Kept] | None = None,
     ) -> None:
+        """Deliver to ``settings.url``; some ``cameras`` are kept longer or shorter than others."""
+        cameras = cameras or {}
+        days_of = {name: kept.days for name, kept in cameras.items() if kept.days}
         self._letters = letters
         self._tally = tally
         self._put: deque[tuple[str, int]] = deque(maxlen=_REMEMBERED)
-        self._writer = StoreWriter(url, settings, self._put_aside)
+        self._writer = StoreWriter(settings.url, settings, self._put_aside, days_of)
+        self._retention = Retention(settings.url, settings, cameras)
 
     @property
     def connected(self) -> bool:
@@ -41,10 +50,12 @@ class RedisSink:
     def deliver(self, events: Sequence[Event]) -> None:
         """See ``Sink``; repeats are found by their markers."""
         self._writer.commit(events)
+        self._retention.sweep()
 
     def close(self) -> None:
         """See ``Sink``."""
         self._writer.close()
+        self._retention.close()
         self._letters.close()
 
     def _put_aside(self, event: Event, reason: str) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.errors import ConfigError
+from engine.retention import Kept
 from engine.sections import PublisherSection
 from engine.sink_settings import (
     KafkaSettings,
@@ -48,8 +49,9 @@ def open_sinks(section: PublisherSection) -> list[SinkPlan]:
 def _redis(section: PublisherSection) -> SinkPlan:
     redis, tally = section.redis, Tally()
     letters = DeadLetters(section.directory / FILE_NAME)
+    cameras = {one.name: Kept(one.keep_days, one.keep_gib) for one in section.cameras}
     return SinkPlan(
-        RedisSink(redis.url, redis, letters, tally),
+        RedisSink(redis, letters, tally, cameras),
         redis.batch,
         redis.batch_wait_ms / 1_000,
         batch_under_load=max(redis.batch, _REDIS_UNDER_LOAD),

@@ -19,7 +19,7 @@ FLOORS = """
     board sections amendments recognizers track
     messages lane store_commands privacy
     tracker store_writer
-    deadletters process ring_memory spool reads_channel ingest_channel footage
+    deadletters retention process ring_memory spool reads_channel ingest_channel footage
     ring reaper children quarantine control sinks watchlists intake
     decoder worker publisher plane resources
     roster

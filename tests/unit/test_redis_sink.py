@@ -6,11 +6,22 @@ import pytest
 from engine.config import RedisSettings
 from engine.deadletters import DeadLetters
 from engine.errors import SinkError
+from engine.retention import Kept, Retention
 from engine.sinks.base import Tally
 from engine.sinks.redis import RedisSink
-from engine.store import STREAM, Store, camera_key, count_key, marker_key, sighting_key
+from engine.store import (
+    STREAM,
+    Store,
+    camera_key,
+    count_key,
+    day_key,
+    evidence_key,
+    marker_key,
+    plate_key,
+    sighting_key,
+)
 from engine.track import Event
-from engine.types import Phase, Sighting
+from engine.types import Evidence, Phase, Sighting
 
 DAY_MS = 1_790_000_000_000
 
@@ -41,7 +52,7 @@ class Rig(msgspec.Struct):
 @pytest.fixture
 def rig(redis_server, tmp_path):
     path, tally = tmp_path / "letters.sqlite", Tally()
-    sink = RedisSink(redis_server.url, RedisSettings(), DeadLetters(path), tally)
+    sink = RedisSink(RedisSettings(url=redis_server.url), DeadLetters(path), tally)
     letters = DeadLetters(path)
     with redis_server.connect() as client:
         yield Rig(sink, letters, tally, client, Store(client))
@@ -114,3 +125,38 @@ def test_sightings_are_counted_once_by_camera_and_hour(rig):
     rig.sink.deliver([event(2), event(3), event(3, 2)])
     hour = str(DAY_MS // 3_600_000 % 24).encode()
     assert rig.client.hgetall(count_key("gate", DAY_MS)) == {hour: b"3"}
+
+
+def test_a_camera_may_be_kept_for_a_time_of_its_own(rig, redis_server, tmp_path):
+    settings = RedisSettings(url=redis_server.url, keep_days=10.0, evidence_days=5.0)
+    letters = DeadLetters(tmp_path / "letters.sqlite")
+    sink = RedisSink(settings, letters, Tally(), {"gate": Kept(days=2.0)})
+    shown = Event(event(1).sighting, Evidence(b"crop"))
+    other = Event(msgspec.structs.replace(event(2).sighting, camera="yard"), Evidence(b"crop"))
+    sink.deliver([shown, other])
+    sink.close()
+    day_s = 86_400
+    for key, days in (
+        (sighting_key("id-1"), 2), (evidence_key("id-1"), 2), (camera_key("gate"), 2),
+        (sighting_key("id-2"), 10), (evidence_key("id-2"), 5), (plate_key("P1"), 10),
+    ):  # fmt: skip
+        assert rig.client.ttl(key) == pytest.approx(days * day_s, abs=5), key
+
+
+def test_over_its_bound_of_memory_a_cameras_oldest_go_with_their_pictures(rig, redis_server):
+    rig.sink.deliver(
+        [Event(event(number).sighting, Evidence(b"x" * 20_000)) for number in range(300)]
+    )
+    retention = Retention(
+        redis_server.url, RedisSettings(), {"gate": Kept(gib=2_000_000 / 2**30)}, every_s=0.0
+    )
+    assert 180 < retention.sweep() < 230
+    assert retention.sweep() == 0
+    retention.close()
+    left = rig.store.by_camera("gate", 1_000)
+    assert [one.id for one in left] == [f"id-{n}" for n in range(299, 299 - len(left), -1)]
+    assert rig.client.exists(evidence_key("id-0"), sighting_key("id-0"), plate_key("P0")) == 0
+    assert rig.client.zcard(day_key(DAY_MS)) == len(left)
+    pictures = rig.client.keys("*:evidence")
+    assert len(pictures) == len(left)
+    assert sum(map(rig.client.memory_usage, pictures)) < 2_000_000
