@@ -140,7 +140,7 @@ class MqttSink:
             client.will_set(f"{self._root}/status", "offline", _QOS, retain=True)
         client.reconnect_delay_set(1, 10)
         client.suppress_exceptions = True  # logged; they must not end the process of all sinks
-        client.enable_logger(log)
+        client.on_log = _on_log
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -242,6 +242,12 @@ class MqttSink:
         for kind, name, entity in (("sensor", "plate", last), ("binary_sensor", "state", state)):
             topic = f"{prefix}/{kind}/{one}/{name}/config"
             client.publish(topic, msgspec.json.encode(entity | shared), _QOS, retain=True)
+
+
+def _on_log(_client: mqtt.Client, _data: Any, _level: int, said: str) -> None:
+    """Pass on mistakes in our callbacks; what befalls the connection comes as an error, too."""
+    if "exception" in said:
+        log.error("%s", said)
 
 
 def _topic_part(name: str) -> str:
