@@ -173,6 +173,23 @@ def test_a_log_that_went_back_gets_another_name(writer, client, store):
     assert store.epoch() not in {"", before}
 
 
+def test_sightings_are_found_by_time_and_counted_by_hour(writer, store):
+    hour_ms = 3_600_000
+    midnight_ms = 1_790_000_000_000 // 86_400_000 * 86_400_000
+    at_ms = [midnight_ms + part * hour_ms - 1_790_000_000_000 for part in (-25, -1, 0, 5, 5, 30)]
+    writer.commit([event(number) for number in at_ms])
+    named = [f"id-{number}" for number in at_ms]
+    found = store.by_time(midnight_ms - 2 * hour_ms, midnight_ms + 30 * hour_ms, 10)
+    assert [one.id for one in found] == [named[5], named[4], named[2], named[1]]
+    found = store.by_time(0, midnight_ms + 40 * hour_ms, 2)
+    assert [one.id for one in found] == [named[5], named[4]]
+    assert store.by_time(midnight_ms + 6 * hour_ms, midnight_ms + 29 * hour_ms, 10) == []
+    hours = store.by_hour("gate", midnight_ms)
+    assert len(hours) == 24
+    assert {hour: number for hour, number in enumerate(hours) if number} == {0: 1, 5: 1}
+    assert sum(store.by_hour("yard", midnight_ms)) == 0
+
+
 def test_a_stored_form_nobody_knows_is_left_out(writer, client, store):
     writer.commit([event(1), event(2)])
     client.hset(sighting_key("id-1"), "json", b'{"id": 7}')
