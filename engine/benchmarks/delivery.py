@@ -7,16 +7,18 @@ embedded one; the ways take turns, and ratios are medians of the turns.
 """
 
 import json
+import re
 import shutil
 import statistics
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import redis
@@ -39,6 +41,8 @@ EVENTS_SINGLE: Final = 512
 EVENTS_PIPELINE: Final = 4_096
 REQUESTS: Final = 60_000
 """Of redis-benchmark, for each command."""
+
+_ID: Final = re.compile(r"0199c1f0-[0-9a-f]{12}-7000-8000")
 
 Deliver = Callable[[Sequence[Event]], None]
 
@@ -217,29 +221,44 @@ def _per_s(deliver: Deliver, size: int) -> float:
 def _server_limit(url: str, client: redis.Redis) -> float:
     """Return sightings a second, composed of what redis-benchmark gets for each command.
 
-    Every command is the one of a real sighting, with ``__rand_int__`` where each sighting has
-    another id; the script's marker is always new, so that it does all of its work.
+    The commands are those of one portion of ours, each kind as often as it is in there. The ids in
+    them are ``__rand_int__``, so that markers are always new and the script does all of its work.
     """
-    (event,) = make_events(1)
-    seconds = 0.0
-    for command in commands_of(event):
-        words = [_varied(word, event.sighting.id) for word in command]
-        seconds += 1.0 / _benchmarked(url.removeprefix("unix://"), words)
+    events = make_events(BATCH)
+    encoded = [encode_json(event.sighting) for event in events]
+    own, _ = own_keys(events, encoded, RedisSettings())
+    socket, ids = url.removeprefix("unix://"), {event.sighting.id for event in events}
+    kinds = Counter((command[0], _kind(command[1])) for command in own)
+    examples = {(command[0], _kind(command[1])): command for command in own}
+    seconds = 1.0 / _benchmarked(
+        socket, _varied(log_command(events, encoded, RedisSettings()), ids), 1
+    )
+    for kind, number in kinds.items():
+        seconds += number / _benchmarked(socket, _varied(examples[kind], ids), BATCH)
     client.flushall()
-    return 1.0 / seconds
+    return BATCH / seconds
 
 
-def _varied(word: Any, sighting_id: str) -> str:
-    """Put redis-benchmark's placeholder in the place of the id."""
-    text = word.decode() if isinstance(word, bytes) else str(word)
-    return text.replace(sighting_id, "0199c1f0-__rand_int__-7000-8000")
+def _kind(key: str) -> str:
+    """Return what a key is of: its first two words."""
+    return ":".join(key.split(":")[:2])
 
 
-def _benchmarked(socket: str, words: list[str]) -> float:
+def _varied(command: Command, ids: set[str]) -> list[str]:
+    """Put redis-benchmark's placeholder in the place of ids."""
+    words = [word.decode() if isinstance(word, bytes) else str(word) for word in command]
+    for index, word in enumerate(words):
+        found = _ID.search(word)
+        if found and found[0] in ids:
+            words[index] = _ID.sub("0199c1f0-__rand_int__-7000-8000", word)
+    return words
+
+
+def _benchmarked(socket: str, words: list[str], pipeline: int) -> float:
     """Return how often a second redis-benchmark gets one command done."""
-    options = ["-s", socket, "-P", str(BATCH), "-n", str(REQUESTS), "-r", "100000000", "--csv"]
+    options = ["-s", socket, "-P", str(pipeline), "-n", str(REQUESTS * pipeline // BATCH)]
     answer = subprocess.run(
-        ["redis-benchmark", *options, *words],
+        ["redis-benchmark", *options, "-r", "100000000", "--csv", *words],
         capture_output=True,
         text=True,
         check=True,
