@@ -34,6 +34,7 @@ from engine.messages import (
     Pause,
     Ready,
     Reclaim,
+    RefuseRing,
     RenewRing,
     RingDrained,
     Stop,
@@ -54,6 +55,8 @@ from engine.types import CameraState, Luma
 BEAT_S: Final = 0.25
 GRANT_S: Final = 15.0
 """How long a decoder waits for its ring before it tries again."""
+ASK_AGAIN_S: Final = 1.0
+"""How long a decoder waits after it was refused a ring."""
 DRAIN_S: Final = 1.0
 """How long a stopping decoder waits for leased frames to come back."""
 LAST_WORDS_S: Final = 1.5
@@ -85,6 +88,10 @@ class Decoder:
         """Guards all below; notified when the supervisor said something."""
         self._ring: RingWriter | None = None
         self._draining: list[RingWriter] = []
+        self._is_asking = False
+        """A ring is wanted, and no answer has come yet."""
+        self._refusal = ""
+        self._ask_at_s = 0.0
         self._paused = False
         self._stopped = False
         self._capped = self._spoilt = 0
@@ -229,6 +236,9 @@ class Decoder:
             self._pass_by(Fate.SKIPPED_STATIC)
             return
         writer = self._ring_for(frame, lossless=lossless)
+        while writer is None and lossless and not self._is_interrupted():
+            self._wait(BEAT_S)
+            writer = self._ring_for(frame, lossless=lossless)
         if writer is None:
             self._pass_by(Fate.DROPPED_NO_RING)
             return
@@ -288,15 +298,18 @@ class Decoder:
         writer = self._ring
         if writer is not None and _shape(writer) == wanted:
             return writer
+        if time.monotonic() < self._ask_at_s:
+            return None
         with self._changed:
             if writer is not None:
                 self._draining.append(writer)
                 self._ring = None
+            self._is_asking = True
         self._drain_old()
         self._link.send(WantRing(width_px=width_px, height_px=height_px, lossless=lossless))
         deadline = time.monotonic() + GRANT_S
         with self._changed:
-            while self._ring is None and not self._is_stopping() and time.monotonic() < deadline:
+            while self._is_asking and not self._is_stopping() and time.monotonic() < deadline:
                 self._changed.wait(BEAT_S)
             granted = self._ring
         return granted if granted is not None and _shape(granted) == wanted else None
@@ -304,6 +317,8 @@ class Decoder:
     def _turn(self, state: CameraState, reason: str = "") -> None:
         """Change the camera's state or its reason, once, for everybody to see."""
         with self._changed:
+            if self._refusal and state is CameraState.LIVE:
+                state, reason = CameraState.DEGRADED, self._refusal
             before = self._shown
             if before == (state, reason):
                 return
@@ -385,6 +400,9 @@ class Decoder:
         match message:
             case GrantRing():
                 self._adopt(message, fds)
+            case RefuseRing(reason=reason):
+                self._is_asking, self._refusal = False, reason
+                self._ask_at_s = time.monotonic() + ASK_AGAIN_S
             case TakeStock(ring=ring) | Reclaim(ring=ring) | RenewRing(ring=ring):
                 for writer in self._writers(ring):
                     self._mend(writer, message)
@@ -402,8 +420,10 @@ class Decoder:
         writer.adopt()
         if grant.draining:
             self._draining.append(writer)
-        else:
-            self._ring = writer
+            return
+        if self._ring is not None:  # asked for twice: the answer was late
+            self._draining.append(self._ring)
+        self._ring, self._is_asking, self._refusal = writer, False, ""
 
     def _mend(self, writer: RingWriter, message: TakeStock | Reclaim | RenewRing) -> None:
         """Account for, free, or leave a ring."""

@@ -59,6 +59,12 @@ class GrantRing(Message, frozen=True, kw_only=True):
     draining: bool = False
 
 
+class RefuseRing(Message, frozen=True, kw_only=True):
+    """To a decoder: there is no ring for it now, and why; it may ask again later."""
+
+    reason: str
+
+
 class AttachRing(Message, frozen=True, kw_only=True):
     """To a worker: take frames from here. Descriptors: ready read, return write."""
 
@@ -132,7 +138,7 @@ class Ready(Message, frozen=True, kw_only=True):
 
 
 class WantRing(Message, frozen=True, kw_only=True):
-    """A decoder knows its frames: make a ring for them."""
+    """A decoder knows its frames: make a ring for them; ``GrantRing`` or ``RefuseRing`` answers."""
 
     width_px: int
     height_px: int
@@ -269,6 +275,7 @@ class IngestDone(Message, frozen=True, kw_only=True):
 ToChild: TypeAlias = (
     Start
     | GrantRing
+    | RefuseRing
     | AttachRing
     | DetachRing
     | AttachReads

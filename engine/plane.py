@@ -20,6 +20,7 @@ from engine.messages import (
     Outstanding,
     Pause,
     Reclaim,
+    RefuseRing,
     RenewRing,
     RingDrained,
     RingHandle,
@@ -100,21 +101,21 @@ class FramePlane:
 
     # --- rings come and go ---------------------------------------------------------------------
 
-    def grant(self, place: CameraPlace, wanted: WantRing) -> str:
-        """Give a decoder the ring it asks for; return why not when there is no room, else ""."""
+    def grant(self, place: CameraPlace, wanted: WantRing) -> None:
+        """Give a decoder the ring it asks for, or say why not when there is no room."""
         handle = self._handle(place, wanted)
         try:
             ring = OwnedRing(handle)
         except PreflightError as error:
             log.warning("%s", error, extra={"camera": place.settings.name})
-            return str(error)
+            place.decoder.send(RefuseRing(reason=str(error)))
+            return
         self._rings[handle.ring] = ring
         self._places[handle.ring] = place
         place.ring = ring
         for worker in self._workers:
             self._attach(worker, ring)
         self._grant(place, ring)
-        return ""
 
     def _handle(self, place: CameraPlace, wanted: WantRing) -> RingHandle:
         self._newest += 1
@@ -147,7 +148,7 @@ class FramePlane:
             place = self._places[ring.handle.ring]
             wanted = self._slots(place.settings)
             if ring is place.ring and ring.handle.slots < wanted:
-                place.decoder.send(RenewRing(ring=ring.handle.ring))
+                self._renew(ring)
 
     def drained(self, drained: RingDrained) -> None:
         """Remove a ring that its decoder has left and emptied."""
@@ -177,7 +178,20 @@ class FramePlane:
     def worker_started(self, worker: ChildProcess) -> None:
         """Attach a new worker incarnation to every ring."""
         for ring in self._rings.values():
+            if self._was_damaged(ring):
+                self._renew(ring)
             self._attach(worker, ring)
+
+    def _was_damaged(self, ring: OwnedRing) -> bool:
+        """Make a ring fit to be attached; return True if somebody wrote over its header."""
+        damaged = ring.memory.restore_identity()
+        if damaged:
+            camera = ring.handle.camera_name
+            log.error("the header of a ring was corrupted: re-making it", extra={"camera": camera})
+        return damaged
+
+    def _renew(self, ring: OwnedRing) -> None:
+        self._places[ring.handle.ring].decoder.send(RenewRing(ring=ring.handle.ring))
 
     def _attach(self, worker: ChildProcess, ring: OwnedRing) -> None:
         camera = self._places[ring.handle.ring].settings
@@ -217,8 +231,11 @@ class FramePlane:
         if place.is_paused:
             place.decoder.send(Pause(paused=True))
         for ring in self._rings_of(place):
+            damaged = self._was_damaged(ring)
             self._grant(place, ring)
             self._take_stock(ring)
+            if damaged:
+                self._renew(ring)
 
     def _take_stock(self, ring: OwnedRing) -> None:
         place = self._places[ring.handle.ring]

@@ -109,9 +109,17 @@ class RingMemory:
             PreflightError: ``/dev/shm`` has too little space.
         """
         memory = cls(handle, Segment.create(handle.segment, ring_bytes(handle)))
-        for index, word in enumerate(memory._identity()):
-            memory.header[index] = word
+        memory.restore_identity()
         return memory
+
+    def restore_identity(self) -> bool:
+        """Write what the header must begin with (supervisor only); return True if it was not so."""
+        identity = self._identity()
+        if self.header[: len(identity)].tolist() == identity:
+            return False
+        for index, word in enumerate(identity):
+            self.header[index] = word
+        return True
 
     @classmethod
     def attach(cls, handle: RingHandle) -> "RingMemory":
