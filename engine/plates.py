@@ -231,6 +231,11 @@ def regions_of(code: str) -> tuple[str, ...]:
     return (country,) if country in _REGIONS else ()
 
 
+def patterns_of(country: str) -> tuple[str, ...]:
+    """Return the sources of a country's patterns; empty where they are unknown."""
+    return tuple(_REGIONS.get(country, "").split())
+
+
 @lru_cache(maxsize=8192)
 def matching_regions(plate: str, within: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the countries whose plates are written like this one, in the order of ``within``.

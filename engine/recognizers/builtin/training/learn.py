@@ -1,0 +1,260 @@
+"""Trains one network and writes it as ONNX.
+
+::
+
+    python -m engine.recognizers.builtin.training.learn reader --fonts FOLDER --out ocr.onnx
+
+Samples are drawn by processes of their own while the network learns. The same seed, number of
+processes and steps draw the same samples.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.optim import swa_utils
+from torch.utils import data
+
+from engine.plates import ALPHABET
+from engine.recognizers.builtin.training.networks import Detector, Reader
+from engine.recognizers.builtin.training.samples import (
+    CROP_PX,
+    SCENE_PX,
+    CropMaker,
+    SceneMaker,
+    detector_target,
+)
+from engine.recognizers.builtin.training.typefaces import Typeface, load_typefaces
+
+_PEAK_RATE: Final = 2e-3
+_WARM_UP: Final = 0.02
+"""Share of the steps in which the rate rises."""
+_AVERAGED: Final = 0.998
+"""Of the averaged weights, which are what is kept, this much remains at every step."""
+_TOLD_EVERY: Final = 50
+_GREY, _CONTRAST = 112.0, 64.0
+_LEAST_CONTRAST: Final = 4.0
+_OPSET: Final = 17
+
+
+class LearnOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to train; ``start`` is a file of weights written beside an earlier ``out``."""
+
+    fonts: tuple[Path, ...]
+    out: Path
+    steps: int = 9_000
+    batch: int = 64
+    seed: int = 1
+    processes: int = 1
+    device: str = "cpu"
+    start: Path | None = None
+
+
+class Lesson(Protocol):
+    """What is learnt: how samples become batches, and how wrong an answer is."""
+
+    def network(self) -> Any:
+        """Return the network, untrained."""
+
+    def batch(self, size: int) -> tuple[Any, ...]:
+        """Return the next batch of tensors, the input first; called in a process of its own."""
+
+    def loss(self, answer: Any, batch: tuple[Any, ...]) -> Any:
+        """Return how wrong the answer to ``batch[0]`` is."""
+
+    def example(self) -> tuple[Any, dict[int, str], dict[int, str]]:
+        """Return an input, and the names of free axes of input and output."""
+
+
+class DetectorLesson:
+    """Where plates are: a focal loss on likelihood, a smooth one on places and corners."""
+
+    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
+        """Draw scenes from this seed on."""
+        self._maker = SceneMaker(typefaces, seed)
+
+    def network(self) -> Any:
+        """Return the network, untrained."""
+        return Detector()
+
+    def batch(self, size: int) -> tuple[Any, ...]:
+        """Return pictures (n, 1, s, s), targets (n, 13, c, c) and weights (n, c, c)."""
+        scenes = [self._maker.draw() for _ in range(size)]
+        pictures = np.stack([scene.luma for scene in scenes])[:, None].astype(np.float32)
+        targets, weights = zip(*(detector_target(scene.quads) for scene in scenes), strict=True)
+        inputs = torch.from_numpy((pictures - _GREY) / _CONTRAST)
+        return inputs, torch.from_numpy(np.stack(targets)), torch.from_numpy(np.stack(weights))
+
+    def loss(self, answer: Any, batch: tuple[Any, ...]) -> Any:
+        """Weigh a cell by how near the middle of a plate it is."""
+        _, target, weight = batch
+        likely = torch.sigmoid(answer[:, 0]).clamp(1e-5, 1 - 1e-5)
+        truth = target[:, 0]
+        plate = (truth >= 0.999).float()
+        found = plate * (1 - likely) ** 2 * torch.log(likely)
+        empty = (1 - plate) * (1 - truth) ** 4 * likely**2 * torch.log(1 - likely)
+        focal = -(found + empty).sum() / plate.sum().clamp(min=1)
+        apart = functional.smooth_l1_loss(answer[:, 1:], target[:, 1:], reduction="none", beta=0.1)
+        apart = apart * weight[:, None]
+        placed = 1.5 * apart[:, :4].sum() + 0.25 * apart[:, 4:].sum()
+        return focal + placed / weight.sum().clamp(min=1)
+
+    def example(self) -> tuple[Any, dict[int, str], dict[int, str]]:
+        """Return a picture; its height and width are free."""
+        return torch.zeros(1, 1, SCENE_PX, SCENE_PX), {2: "h", 3: "w"}, {2: "rows", 3: "columns"}
+
+
+class ReaderLesson:
+    """What a line of text says: connectionist temporal classification."""
+
+    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
+        """Draw crops from this seed on."""
+        self._maker = CropMaker(typefaces, seed)
+
+    def network(self) -> Any:
+        """Return the network, untrained."""
+        return Reader()
+
+    def batch(self, size: int) -> tuple[Any, ...]:
+        """Return crops (n, 1, 32, 128), classes of all texts in a row, and lengths (n,)."""
+        crops = [self._maker.draw() for _ in range(size)]
+        pictures = np.stack([crop.luma for crop in crops])[:, None].astype(np.float32)
+        mean = pictures.mean(axis=(1, 2, 3), keepdims=True)
+        spread = np.maximum(pictures.std(axis=(1, 2, 3), keepdims=True), _LEAST_CONTRAST)
+        classes = [ALPHABET.index(character) + 1 for crop in crops for character in crop.text]
+        lengths = [len(crop.text) for crop in crops]
+        inputs = torch.from_numpy((pictures - mean) / spread)
+        return inputs, torch.tensor(classes), torch.tensor(lengths)
+
+    def loss(self, answer: Any, batch: tuple[Any, ...]) -> Any:
+        """Return the mean negative log likelihood of the texts, per character."""
+        _, classes, lengths = batch
+        columns = answer[:, :, 0].permute(2, 0, 1).log_softmax(2)
+        widths = torch.full_like(lengths, columns.shape[0])
+        return functional.ctc_loss(columns, classes, widths, lengths, zero_infinity=True)
+
+    def example(self) -> tuple[Any, dict[int, str], dict[int, str]]:
+        """Return a crop; the number of crops is free."""
+        width, height = CROP_PX
+        return torch.zeros(2, 1, height, width), {0: "n"}, {0: "n"}
+
+
+LESSONS: Final[dict[str, type[DetectorLesson | ReaderLesson]]] = {
+    "detector": DetectorLesson,
+    "reader": ReaderLesson,
+}
+
+
+class _Batches:
+    """As many batches as there are steps, each drawn by the process that is asked for it."""
+
+    def __init__(self, what: str, options: LearnOptions) -> None:
+        self._what = what
+        self._options = options
+        self._lesson: Lesson | None = None
+
+    def __len__(self) -> int:
+        return self._options.steps
+
+    def __getitem__(self, _step: int) -> tuple[Any, ...]:
+        if self._lesson is None:
+            cv2.setNumThreads(1)
+            worker = data.get_worker_info()
+            number = worker.id if worker else 0
+            faces = load_typefaces(self._options.fonts)
+            self._lesson = LESSONS[self._what](faces, self._options.seed * 1000 + number)
+        return self._lesson.batch(self._options.batch)
+
+
+def learn(what: str, options: LearnOptions) -> list[float]:
+    """Train the detector or the reader, write it to ``options.out``; return the loss of each step.
+
+    The weights are also written beside it with the suffix ``.pt``, to start from again.
+
+    Raises:
+        ValueError: there are no fonts.
+    """
+    torch.manual_seed(options.seed)
+    lesson: Lesson = LESSONS[what](load_typefaces(options.fonts), options.seed)
+    network = lesson.network()
+    if options.start is not None:
+        network.load_state_dict(torch.load(options.start, weights_only=True))
+    network.to(options.device).train()
+    averaged = swa_utils.AveragedModel(
+        network, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(_AVERAGED), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_PEAK_RATE, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, _PEAK_RATE, total_steps=options.steps, pct_start=_WARM_UP
+    )
+    batches = data.DataLoader(
+        _Batches(what, options), batch_size=None, num_workers=options.processes
+    )
+    losses: list[float] = []
+    started_s = time.monotonic()
+    for batch in batches:
+        on_device = tuple(tensor.to(options.device) for tensor in batch)
+        loss = lesson.loss(network(on_device[0]), on_device)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        averaged.update_parameters(network)
+        losses.append(float(loss.detach()))
+        if len(losses) % _TOLD_EVERY == 0:
+            _tell(losses, options.steps, time.monotonic() - started_s)
+    torch.save(averaged.module.state_dict(), options.out.with_suffix(".pt"))
+    export(averaged.module, lesson, options.out)
+    return losses
+
+
+def export(network: Any, lesson: Lesson, out: Path) -> None:
+    """Write a network as ONNX, with one input ``x`` and one output ``out``."""
+    example, free_in, free_out = lesson.example()
+    torch.onnx.export(
+        network.cpu().eval(),
+        (example,),
+        str(out),
+        input_names=["x"],
+        output_names=["out"],
+        dynamic_axes={"x": free_in, "out": free_out},
+        opset_version=_OPSET,
+        dynamo=False,
+    )
+
+
+def _tell(losses: list[float], steps: int, elapsed_s: float) -> None:
+    mean = sum(losses[-_TOLD_EVERY:]) / _TOLD_EVERY
+    sys.stdout.write(f"step {len(losses)} of {steps}, {elapsed_s:.0f} s, loss {mean:.3f}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Trains one network of the built-in recognizer.")
+    parser.add_argument("what", choices=sorted(LESSONS))
+    parser.add_argument("--fonts", type=Path, nargs="+", required=True, help="files and folders")
+    parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
+    parser.add_argument("--steps", type=int, default=9_000)
+    parser.add_argument("--batch", type=int, default=64, help="samples a step")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="that draw samples")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--start", type=Path, help="weights (.pt) to start from")
+    chosen = vars(parser.parse_args())
+    what = chosen.pop("what")
+    learn(what, LearnOptions(**chosen | {"fonts": tuple(chosen["fonts"])}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""What the networks are shown: scenes with corners for the detector, crops with texts to read."""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.recognizers.builtin.geometry import Quad, flatten, grow
+from engine.recognizers.builtin.training.camera import expose, place, seen_by
+from engine.recognizers.builtin.training.flat import blotches, draw_plate
+from engine.recognizers.builtin.training.scenery import background, draw_car, draw_writing
+from engine.recognizers.builtin.training.typefaces import Typeface
+from engine.types import Luma
+
+SCENE_PX: Final = 320
+CELL_PX: Final = 8
+CROP_PX: Final = (128, 32)
+_TWO_LINES: Final = 0.12
+_BACKGROUND_PX: Final = 640
+_POOL: Final = 96
+"""Backgrounds kept and shown in many cuts: they cost more than all the rest of a scene."""
+_UNIT_BOX: Final = np.array(((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)), np.float32)
+
+Floats = npt.NDArray[np.float32]
+
+
+class Scene(NamedTuple):
+    """A picture (SCENE_PX, SCENE_PX) uint8 and the corners of every plate in it."""
+
+    luma: Luma
+    quads: list[Quad]
+
+
+class Crop(NamedTuple):
+    """A flattened line of text (32, 128) uint8 and what it says."""
+
+    luma: Luma
+    text: str
+
+
+class SceneMaker:
+    """Draws scenes from one stream of random numbers."""
+
+    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
+        """Use these fonts; the same seed gives the same scenes."""
+        self._typefaces = typefaces
+        self._rng = np.random.default_rng(seed)
+        self._pool: list[Floats] = []
+
+    def draw(self) -> Scene:
+        """Return the next scene: of five, one shows no plate, and one shows several."""
+        rng = self._rng
+        picture = self._background()
+        for _ in range(int(rng.choice((0, 0, 1, 2, 3, 6)))):
+            draw_writing(picture, self._typefaces, rng)
+        plates = int(rng.choice(4, p=(0.18, 0.55, 0.2, 0.07)))
+        if not plates and rng.random() < 0.6:
+            middle = tuple(rng.uniform(0, SCENE_PX, 2))
+            draw_car(picture, middle, (2 ** rng.uniform(5, 7.5), 2 ** rng.uniform(3.5, 6)), rng)
+        quads: list[Quad] = []
+        widest = 250 if plates == 1 else 125
+        for _ in range(plates):
+            width = float(np.exp(rng.uniform(math.log(20), math.log(widest))))
+            self._mount(picture, width, quads)
+        return Scene(expose(picture, rng), quads)
+
+    def _mount(self, picture: Floats, width: float, quads: list[Quad]) -> None:
+        """Put one plate where none is yet; mostly on a car."""
+        rng = self._rng
+        margin = min(width * 0.4, SCENE_PX / 2)
+        x, y = rng.uniform(margin, SCENE_PX - margin, 2)
+        reach = [width * 0.6 + float(np.ptp(quad[:, 0])) * 0.6 for quad in quads]
+        if any(
+            np.hypot(*(quad.mean(axis=0) - (x, y))) < r
+            for quad, r in zip(quads, reach, strict=True)
+        ):
+            return
+        plate = draw_plate(rng, self._typefaces, two_lines=rng.random() < _TWO_LINES)
+        across, down = plate.corners[2] - plate.corners[0]
+        if not quads and rng.random() < 0.75:
+            draw_car(picture, (x, y), (width, width * float(down / across)), rng)
+        quads.append(seen_by(place(picture, plate, (x, y), width, rng), plate.corners))
+
+    def _background(self) -> Floats:
+        """Return a cut of a background, at some scale, perhaps mirrored."""
+        rng = self._rng
+        if len(self._pool) < _POOL:
+            self._pool.append(background(rng, _BACKGROUND_PX))
+        elif rng.random() < 0.02:
+            self._pool[rng.integers(_POOL)] = background(rng, _BACKGROUND_PX)
+        whole = self._pool[rng.integers(len(self._pool))]
+        x, y = (int(part) for part in rng.integers(0, _BACKGROUND_PX - SCENE_PX, 2))
+        cut = whole[y : y + SCENE_PX, x : x + SCENE_PX]
+        return np.ascontiguousarray(cut[:, ::-1] if rng.random() < 0.5 else cut)
+
+
+class CropMaker:
+    """Draws lines of text as the detector would cut them out, from one stream of numbers."""
+
+    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
+        """Use these fonts; the same seed gives the same crops."""
+        self._typefaces = typefaces
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self) -> Crop:
+        """Return the next crop; its corners are about as wrong as the detector's."""
+        rng = self._rng
+        plate = draw_plate(rng, self._typefaces, two_lines=rng.random() < _TWO_LINES)
+        width = float(np.exp(rng.uniform(math.log(42), math.log(330))))
+        across, down = plate.corners[2] - plate.corners[0]
+        size = int(width * float(down / across) * 2.2) + 20, int(width * 1.5) + 24
+        picture = np.full(size, rng.uniform(0, 255), np.float32)
+        picture += blotches(rng, size, rng.uniform(4, 40)) * rng.uniform(0, 30)
+        middle = size[1] / 2, size[0] / 2
+        matrix = place(picture, plate, middle, width, rng)
+        line = plate.lines[rng.integers(len(plate.lines))]
+        quad = self._misplaced(seen_by(matrix, line.corners))
+        return Crop(flatten(expose(picture, rng), quad, CROP_PX), line.text)
+
+    def _misplaced(self, quad: Quad) -> Quad:
+        rng = self._rng
+        extent = np.ptp(quad, axis=0)
+        corners = rng.standard_normal((4, 2)) * extent * (0.02, 0.05)
+        together = rng.standard_normal(2) * extent * (0.012, 0.03)
+        moved = np.asarray(quad + corners + together, np.float32)
+        return grow(moved, rng.normal(0.01, 0.025), rng.normal(0.03, 0.06))
+
+
+def detector_target(quads: Sequence[Quad]) -> tuple[Floats, Floats]:
+    """Return what the detector should answer: (13, n, n) values and (n, n) weights of their places.
+
+    Values of a cell: likelihood, log width and height over 64 and 24 px, centre, four corners, as
+    ``engine.recognizers.builtin.detector`` decodes them.
+    """
+    cells = SCENE_PX // CELL_PX
+    values = np.zeros((13, cells, cells), np.float32)
+    weights = np.zeros((cells, cells), np.float32)
+    rows, columns = np.mgrid[:cells, :cells]
+    xs, ys = columns * CELL_PX + CELL_PX / 2, rows * CELL_PX + CELL_PX / 2
+    for quad in quads:
+        low, high = quad.min(axis=0), quad.max(axis=0)
+        (x, y), (width, height) = (low + high) / 2, high - low
+        if not (0 <= x < SCENE_PX and 0 <= y < SCENE_PX):
+            continue
+        spread_x, spread_y = max(width / 9, 4.0), max(height / 7, 4.0)
+        near = np.exp(-((xs - x) ** 2 / (2 * spread_x**2) + (ys - y) ** 2 / (2 * spread_y**2)))
+        near[int(y // CELL_PX), int(x // CELL_PX)] = 1
+        values[0] = np.maximum(values[0], near)
+        shape = [math.log(width / 64), math.log(height / 24)]
+        corners = 4 * ((quad - (x, y)) / (width, height) - _UNIT_BOX)
+        mine = (near > 0.3) & (near >= weights)
+        values[1:3, mine] = np.array(shape)[:, None]
+        values[3, mine] = ((x - xs) / (2 * CELL_PX))[mine]
+        values[4, mine] = ((y - ys) / (2 * CELL_PX))[mine]
+        values[5:, mine] = corners.reshape(8, 1)
+        weights[mine] = near[mine]
+    return values, weights

@@ -1,0 +1,54 @@
+"""Texts of plates as they are issued: drawn from the patterns of regions, in groups.
+
+Patterns matter here as much as when reading: O and 0 look alike on most plates, and a network that
+is told at random which one it sees can only learn to guess.
+"""
+
+import re
+from typing import Final
+
+import numpy as np
+
+from engine.plates import ALPHABET, patterns_of, region_codes, regions_of
+
+_TOKEN: Final = re.compile(r"(\[[^\]]*\]|.)(?:\{(\d+)(?:,(\d+))?\})?")
+_LETTERS: Final = ALPHABET[10:]
+_DIGITS: Final = ALPHABET[:10]
+_CLASSES: Final = {"@": _LETTERS, "#": _DIGITS, "?": ALPHABET}
+_COUNTRIES: Final = tuple(code for code in region_codes() if regions_of(code) == (code,))
+_UNRULY: Final = 0.12
+"""Share of texts that follow no pattern: plates of choice, of diplomats, of elsewhere."""
+
+
+def random_groups(rng: np.random.Generator) -> list[str]:
+    """Return one plate text in the groups that a separator may stand between."""
+    if rng.random() < _UNRULY:
+        length = int(rng.integers(3, 9))
+        return ["".join(rng.choice(list(ALPHABET), length))]
+    country = str(rng.choice(_COUNTRIES))
+    text = sample(str(rng.choice(patterns_of(country))), rng)
+    if rng.random() < 0.15:
+        cut = int(rng.integers(1, len(text))) if len(text) > 1 else len(text)
+        return [part for part in (text[:cut], text[cut:]) if part]
+    return re.findall(r"[A-Z]+|[0-9]+", text)
+
+
+def sample(pattern: str, rng: np.random.Generator) -> str:
+    """Return a random text that is written like a pattern of ``engine.plates``."""
+    text = ""
+    for kind, least, most in _TOKEN.findall(pattern):
+        low = int(least or 1)
+        times = int(rng.integers(low, int(most or low) + 1))
+        text += "".join(rng.choice(list(_choices(kind)), times))
+    return text
+
+
+def _choices(kind: str) -> str:
+    if kind.startswith("["):
+        return "".join(character for character in ALPHABET if re.fullmatch(kind, character))
+    return _CLASSES.get(kind, kind)
+
+
+def random_word(rng: np.random.Generator) -> str:
+    """Return letters of a slogan, a dealer's frame or a sign."""
+    return "".join(rng.choice(list(_LETTERS), int(rng.integers(3, 12))))
