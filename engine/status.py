@@ -16,7 +16,13 @@ from engine.messages import EngineStatus
 from engine.resources import state_path
 from engine.types import CameraState
 
-_COLOURS = {CameraState.LIVE: "green", CameraState.LOST: "red", CameraState.CONNECTING: "yellow"}
+_COLOURS = {
+    CameraState.LIVE: "green",
+    CameraState.DEGRADED: "yellow",
+    CameraState.FROZEN: "red",
+    CameraState.LOST: "red",
+    CameraState.CONNECTING: "yellow",
+}
 
 
 def print_status(settings: Settings, *, as_json: bool) -> int:

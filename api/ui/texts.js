@@ -10,6 +10,8 @@ export const TEXTS = {
   states: {
     connecting: "Connecting",
     live: "Live",
+    degraded: "Degraded",
+    frozen: "Frozen",
     lost: "Lost",
     ended: "Ended",
     paused: "Paused",
