@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from polling import wait_until
+from redis_shapes import certificate
 
 USER, PASSWORD = "gate", "s3:cr/et"  # of these tests
 IN_URL = "gate:s3%3Acr%2Fet"
@@ -49,12 +50,19 @@ class Mosquitto:
 
     folder: Path
     port: int
+    tls_port: int
+    certificate: Path
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """What ``sinks.mqtt.url`` takes."""
         return f"mqtt://{IN_URL}@127.0.0.1:{self.port}"
+
+    @property
+    def tls_url(self) -> str:
+        """The same, encrypted; ``certificate`` is to be trusted."""
+        return f"mqtts://{IN_URL}@127.0.0.1:{self.tls_port}"
 
     def start(self) -> None:
         """Start it and wait until it listens."""
@@ -77,7 +85,8 @@ def mosquitto() -> Iterator[Mosquitto]:
     """A running mosquitto."""
     program("mosquitto", "mosquitto")
     folder = Path(tempfile.mkdtemp(prefix="plt-mqtt-"))
-    server = Mosquitto(folder, free_port())
+    program("openssl", "openssl")
+    server = Mosquitto(folder, free_port(), free_port(), certificate(folder))
     passwords = folder / "passwords"
     subprocess.run(
         [program("mosquitto_passwd", "mosquitto"), "-b", "-c", str(passwords), USER, PASSWORD],
@@ -85,7 +94,9 @@ def mosquitto() -> Iterator[Mosquitto]:
         capture_output=True,
     )
     (folder / "mosquitto.conf").write_text(
-        f"listener {server.port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\n"
+        f"allow_anonymous false\npassword_file {passwords}\n"
+        f"listener {server.port} 127.0.0.1\nlistener {server.tls_port} 127.0.0.1\n"
+        f"certfile {server.certificate}\nkeyfile {folder / 'key.pem'}\n"
         + ("user root\n" if os.geteuid() == 0 else "")
     )
     try:
@@ -102,6 +113,8 @@ class RabbitMq:
 
     folder: Path
     port: int
+    tls_port: int
+    certificate: Path
     environment: dict[str, str]
     mapper: subprocess.Popen[bytes] | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -110,6 +123,11 @@ class RabbitMq:
     def url(self) -> str:
         """What ``sinks.rabbitmq.url`` takes."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+
+    @property
+    def tls_url(self) -> str:
+        """The same, encrypted; ``certificate`` is to be trusted."""
+        return f"amqps://guest:guest@127.0.0.1:{self.tls_port}"
 
     def start(self) -> None:
         """Start it, with what it had on disk, and wait until it listens; takes its time."""
@@ -149,8 +167,13 @@ def rabbitmq() -> Iterator[RabbitMq]:
     """A running RabbitMQ; starting it takes some ten seconds."""
     program("rabbitmq-server", "rabbitmq-server")
     folder = Path(tempfile.mkdtemp(prefix="plt-rabbit-"))
-    port = free_port()
+    program("openssl", "openssl")
+    port, tls_port, pem = free_port(), free_port(), certificate(folder)
     (folder / "plugins").write_text("[].\n")
+    (folder / "rabbitmq.conf").write_text(
+        f"listeners.ssl.1 = 127.0.0.1:{tls_port}\nssl_options.certfile = {pem}\n"
+        f"ssl_options.keyfile = {folder / 'key.pem'}\n"
+    )
     environment = os.environ | {
         "PATH": f"{RABBITMQ_PROGRAMS}:{os.environ['PATH']}",
         "HOME": str(folder),
@@ -163,10 +186,11 @@ def rabbitmq() -> Iterator[RabbitMq]:
         "RABBITMQ_MNESIA_BASE": str(folder),
         "RABBITMQ_LOG_BASE": str(folder),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
     }
-    server = RabbitMq(folder, port, environment)
+    server = RabbitMq(folder, port, tls_port, pem, environment)
     try:
         server.start()
         yield server

@@ -162,7 +162,7 @@ class _Session:
 
 
 def _said(error: Any) -> str:
-    return f"{type(error).__name__}: {error}"
+    return repr(error)  # only that tells what lies beneath a failed connection
 
 
 def _parameters(settings: RabbitMqSettings) -> pika.connection.Parameters:

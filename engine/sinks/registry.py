@@ -21,6 +21,7 @@ from engine.sinks.redis import RedisSink
 _REDIS_UNDER_LOAD: Final = 1_024
 _WEBHOOK_PAUSE_S: Final = 30.0
 _BROKER_PAUSE_S: Final = 5.0
+_HITS_PAUSE_S: Final = 1.0
 _BROKER_BATCH: Final = 64
 _BROKER_WAIT_S: Final = 0.02
 
@@ -72,7 +73,7 @@ def _webhook(section: PublisherSection, webhook: WebhookSettings, key: str) -> I
         yield SinkPlan(
             ChosenSink(sink, Choice.of(webhook, lane), tally),
             batch=1,
-            longest_pause_s=_WEBHOOK_PAUSE_S,
+            longest_pause_s=_HITS_PAUSE_S if lane is Lane.HITS else _WEBHOOK_PAUSE_S,
             tally=tally,
         )
 
@@ -112,7 +113,7 @@ def _broker(sink: Sink, choice: Choice, screen: ShowsCameras | None = None) -> S
         ChosenSink(sink, choice, tally),
         batch=_BROKER_BATCH,
         wait_s=_BROKER_WAIT_S,
-        longest_pause_s=_BROKER_PAUSE_S,
+        longest_pause_s=_HITS_PAUSE_S if choice.lane is Lane.HITS else _BROKER_PAUSE_S,
         screen=screen,
         tally=tally,
     )

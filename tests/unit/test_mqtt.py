@@ -144,3 +144,11 @@ def test_a_wrong_password_is_named_without_showing_it(broker):
         sink.deliver([event()])
     assert "wrong" not in str(caught.value)
     sink.close()
+
+
+def test_tls_trusts_what_it_is_told_to(broker, listener):
+    settings = MqttSettings(url=broker.tls_url, ca_file=str(broker.certificate), timeout_s=5.0)
+    sink = MqttSink(settings, "node-a", Lane.ALL)
+    sink.deliver([event()])
+    sink.close()
+    wait_until(lambda: f"{ROOT}/cameras/gate/sighting" in listener.heard, 5.0)

@@ -120,3 +120,16 @@ def test_nobody_there_is_an_outage():
     with pytest.raises(SinkError):
         sink.deliver([event()])
     sink.close()
+
+
+def test_tls_trusts_what_it_is_told_to(broker, channel):
+    queue = queue_of(channel, "sighting.tls.*")
+    url, pem = broker.tls_url, str(broker.certificate)
+    sink = RabbitMqSink(RabbitMqSettings(url=url, ca_file=pem, timeout_s=5.0))
+    sink.deliver([event(1, camera="tls")])
+    sink.close()
+    assert len(taken(channel, queue, 1)) == 1
+    stranger = RabbitMqSink(RabbitMqSettings(url=url, timeout_s=5.0))
+    with pytest.raises(SinkError, match="CERTIFICATE_VERIFY_FAILED"):
+        stranger.deliver([event()])
+    stranger.close()
