@@ -128,9 +128,9 @@ class RedisSettings(Section):
     url: Annotated[
         Secret,
         matching(
-            r"embedded|rediss?(\+sentinel|\+cluster)?://.+|unix://.+",
-            'the word "embedded" or a URL that begins with redis://, rediss://, unix://, '
-            "redis+sentinel:// or redis+cluster://",
+            r"embedded|rediss?(\+cluster)?://.+|rediss?\+sentinel://[^/]+/[^/?].*|unix://.+",
+            'the word "embedded" or a URL that begins with redis://, rediss://, unix:// or '
+            "redis+cluster://, or redis+sentinel:// with the master's name behind the hosts",
         ),
     ] = EMBEDDED
     stream_length: Annotated[int, Field(ge=100, le=100_000_000)] = 100_000

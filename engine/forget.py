@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import redis
 
 from engine.config import EMBEDDED, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
@@ -27,6 +26,7 @@ from engine.embedded_redis import EmbeddedRedis
 from engine.errors import SinkError
 from engine.plates import normalise
 from engine.privacy import KEY_FILE, disguised, own_key
+from engine.redis_client import REDIS_ERRORS
 from engine.resources import state_path
 from engine.store import LATEST, STREAM, camera_key, connect, day_key, evidence_key, plate_key
 from engine.store import sighting_key as key_of
@@ -82,7 +82,7 @@ def forget(settings: Settings, plate: str) -> Forgotten:
                 client.delete(plate_key(name))
             if embedded:
                 client.bgrewriteaof()
-    except (redis.RedisError, OSError) as error:
+    except REDIS_ERRORS as error:
         raise SinkError(f"Redis does not answer, so the plate is not forgotten: {error}") from error
     with (state / AUDIT_FILE).open("ab") as audit:
         audit.write(msgspec.json.encode(done) + b"\n")

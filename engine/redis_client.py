@@ -27,6 +27,9 @@ from redis.sentinel import Sentinel
 
 Client: TypeAlias = redis.Redis | redis.RedisCluster
 
+REDIS_ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+"""What a client may raise; the second is no kind of the first."""
+
 _CONNECT_TIMEOUT_S: Final = 3.0
 _ANSWER_TIMEOUT_S: Final = 10.0
 _PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
@@ -59,7 +62,10 @@ def connect(url: str, *, answer_timeout_s: float = _ANSWER_TIMEOUT_S) -> Any:
             ClusterNode(host, port)  # type: ignore[no-untyped-call]
             for host, port in places
         ]
-        return redis.RedisCluster(startup_nodes=nodes, **options)
+        try:
+            return redis.RedisCluster(startup_nodes=nodes, **options)
+        except redis.exceptions.RedisClusterException as error:
+            raise redis.ConnectionError(str(error)) from error
     return _behind_sentinels(places, path, queries, options)
 
 

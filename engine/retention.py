@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-import redis
 
 from engine.config import RedisSettings
+from engine.redis_client import REDIS_ERRORS
 from engine.store import camera_key, connect, day_key, evidence_key, plate_key, sighting_key
 
 _EVERY_S: Final = 60.0
@@ -62,7 +62,7 @@ class Retention:
             if self._client is None:
                 self._client = connect(self._url)
             removed = {name: self._trim(name, most) for name, most in self._most_bytes.items()}
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             log.warning("sightings beyond keep_gib stay for now: %s", error)
             self.close()
             self._due = time.monotonic() + self._every_s

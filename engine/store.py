@@ -52,10 +52,9 @@ from functools import lru_cache, partial
 from typing import Any, Final, cast
 
 import msgspec
-import redis
 
 from engine.errors import SinkError
-from engine.redis_client import Client
+from engine.redis_client import REDIS_ERRORS, Client
 from engine.redis_client import connect as connect  # noqa: PLC0414  # offered here, too
 from engine.types import Evidence, Sighting
 
@@ -225,7 +224,7 @@ class Store:
     def _ask(self, command: Callable[[], Any]) -> Any:
         try:
             return command()
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             raise SinkError(f"Redis: {error}") from error
 
 

@@ -14,10 +14,10 @@ from itertools import chain
 from typing import Any, Final
 
 import msgspec
-import redis
 
 from engine.config import RedisSettings
 from engine.errors import SinkError
+from engine.redis_client import REDIS_ERRORS
 from engine.redis_wire import Command, NodeWire, Refusal, Wire, open_wire
 from engine.store import EPOCH, marker_key
 from engine.store_commands import SCRIPT, encode_json, log_command, own_keys
@@ -85,7 +85,7 @@ class StoreWriter:
             except _LogRefusedError:
                 self.close()
                 return sum(self._commit_alone(event) for event in events)
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             self.close()
             raise SinkError(f"Redis: {error}") from error
         except BaseException:
@@ -113,7 +113,7 @@ class StoreWriter:
         try:
             wire = self._connected()
             known = _asked(wire, ("GET", key))
-        except (redis.RedisError, OSError, SinkError):
+        except (*REDIS_ERRORS, SinkError):
             self.close()
             return False
         return isinstance(wire, NodeWire) and known is not None and int(known) >= revision

@@ -159,6 +159,27 @@ def test_a_cluster_in_which_slots_move(place):
     writer.close()
 
 
+def test_a_cluster_that_dies_and_comes_back_is_away_for_as_long(place):
+    shape = cluster(place)
+    writer = StoreWriter(shape.url, RedisSettings())
+    writer.commit([event(1)])
+    with connect(shape.url) as client:
+        store = Store(client)
+        for node in shape.masters:
+            node.kill()
+        for _ in range(2):
+            with pytest.raises(SinkError):
+                writer.commit([event(2)])
+        with pytest.raises(SinkError):
+            store.latest(1)
+    for node in shape.masters:
+        node.start()
+    wait_until(lambda: went(writer, [event(2)]), 20.0, "it is back")
+    writer.close()
+    with connect(shape.url) as client:
+        assert ids(Store(client)) == ["id-1", "id-2"]
+
+
 def move(shape, slot):
     """Move one slot that was written to before, to the next master."""
     source, target = begin_to_move(shape, slot)
