@@ -224,8 +224,10 @@ class _Press:
         places = []
         for count in range(1, len(groups)):
             before = self._face.write(separator.join(groups[:count]), gap, monospaced=monospaced)
-            space = self._face.write(separator, gap)
-            places.append((before.shape[1] + gap + space.shape[1] / 2) / mask.shape[1])
+            through = self._face.write(
+                separator.join([*groups[:count], ""]), gap, monospaced=monospaced
+            )
+            places.append((before.shape[1] + through.shape[1]) / 2 / mask.shape[1])
         return mask, places
 
     def _weight(self, mask: Mask) -> Mask:

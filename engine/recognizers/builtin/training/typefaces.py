@@ -8,7 +8,6 @@ import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
 from engine.plates import ALPHABET
 
@@ -72,6 +71,8 @@ def load_typefaces(places: Sequence[Path]) -> list[Typeface]:
 
 
 def _load(file: Path) -> Typeface:
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415  # of the extra training only
+
     probe = ImageFont.truetype(str(file), _PROBE_PX)
     _, top, _, bottom = probe.getbbox("H")
     font = ImageFont.truetype(str(file), _PROBE_PX * CAPITAL_PX / (bottom - top))
