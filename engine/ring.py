@@ -263,6 +263,8 @@ class RingTaker:
         self, memory: RingMemory, row: Row, ready_read: int, return_write: int, weight: float
     ) -> None:
         self.memory = memory
+        self.words = memory.header
+        """The ring's header: frames wait, it seems, while ``TAKEN`` is below ``OFFERED``."""
         self.handle = memory.handle
         self._ring, self._camera = memory.handle.ring, memory.handle.camera
         self._row = row

@@ -24,12 +24,14 @@ from engine.reads_channel import ReadsSender
 from engine.recognizers.base import RecognizeHints, Recognizer
 from engine.recognizers.registry import open_recognizer
 from engine.ring import Lease, RingTaker
-from engine.ring_memory import RingMemory, Tokens
+from engine.ring_memory import OFFERED, TAKEN, RingMemory, Tokens
 from engine.sections import WorkerSection
 from engine.types import FrameReads, PlateRead
 
 IDLE_S: Final = 0.5
 """An idle worker completes a turn at least this often."""
+ATTEND_NS: Final = 2_000_000
+"""A busy worker hears the supervisor and the publisher at least this often between frames."""
 SETTLE_S: Final = 2.0
 """How long a stopping worker waits for the publisher to commit its last reads."""
 FRAME_GAIN: Final = 3.0
@@ -50,8 +52,11 @@ class Worker:
         self._recognizer, reason = self._opened()
         self._sender = ReadsSender(child.row)
         self._rings: dict[int, RingTaker] = {}
+        self._takers: list[RingTaker] = []
+        """Those of ``_rings``, to be looked through for every frame."""
         self._hints: dict[int, RecognizeHints] = {}
         self._pictured: dict[tuple[int, str], float] = {}
+        self._attend_at_ns = 0
         self._stopping = False
         self._tokens_read, tokens_write = child.fds
         self._tokens = Tokens(tokens_write)
@@ -84,40 +89,47 @@ class Worker:
             for lease in leases:
                 self._recognize(lease)
             self._row.words[BUSY] = 0
-            self._row.beat(time.monotonic_ns())
-            self._attend(wait=not leases)
+            now_ns = time.monotonic_ns()
+            self._row.beat(now_ns)
+            if not leases or now_ns >= self._attend_at_ns:
+                self._attend_at_ns = now_ns + ATTEND_NS
+                self._attend(wait=not leases)
         self._settle()
 
     def _take_batch(self) -> list[Lease]:
         """Lease up to a batch of frames, those of the longest waiting cameras first."""
-        leases: list[Lease] = []
+        first = self._take_longest_waiting(0)
+        if first is None:
+            return []
+        leases = [first]
+        if self._section.batch > 1:
+            self._fill_batch(leases)
+        return leases
+
+    def _fill_batch(self, leases: list[Lease]) -> None:
+        """Lease more frames until the batch is full or has been open for too long."""
         deadline_ns = time.monotonic_ns() + int(self._section.batch_wait_ms * 1e6)
         while len(leases) < self._section.batch:
             lease = self._take_longest_waiting(len(leases))
+            left_ns = deadline_ns - time.monotonic_ns()
             if lease is not None:
                 leases.append(lease)
-            elif not leases or time.monotonic_ns() >= deadline_ns:
+            elif left_ns <= 0:
                 break
-            else:  # a batch is open: see whether its next frame comes before the deadline
-                left_ms = (deadline_ns - time.monotonic_ns()) / 1e6
-                select.select([self._tokens_read], [], [], max(0.0, left_ms / 1e3))
+            else:
+                select.select([self._tokens_read], [], [], left_ns / 1e9)
                 self._consume_token()
-        return leases
 
     def _take_longest_waiting(self, line: int) -> Lease | None:
         """Lease the next frame, or None; if other cameras wait, too, another worker is woken."""
-        now_ns = time.monotonic_ns()
-        waiting = [
-            (waited, ring)
-            for ring in self._rings.values()
-            if (waited := ring.waited_ns(now_ns)) > 0.0
-        ]
+        waiting = [ring for ring in self._takers if ring.words[TAKEN] < ring.words[OFFERED]]
         if len(waiting) > 1:
-            waiting.sort(key=lambda pair: pair[0], reverse=True)
-        for _waited, ring in waiting:
+            now_ns = time.monotonic_ns()
+            waiting.sort(key=lambda ring: ring.waited_ns(now_ns), reverse=True)
+        for ring in waiting:
             lease = ring.take(line)
             if lease is not None:
-                if len(waiting) > 1 or ring.waited_ns(now_ns) > 0.0:
+                if len(waiting) > 1 or ring.words[TAKEN] < ring.words[OFFERED]:
                     self._tokens.put()
                 return lease
         return None
@@ -200,7 +212,9 @@ class Worker:
             case AttachRing():
                 self._attach(message, fds)
             case DetachRing(ring=ring) if ring in self._rings:
-                self._rings.pop(ring).close()
+                taker = self._rings.pop(ring)
+                self._takers.remove(taker)
+                taker.close()
                 del self._hints[ring]
             case AttachReads():
                 channel = socket.socket(fileno=fds[0])
@@ -221,7 +235,9 @@ class Worker:
             for fd in fds:
                 os.close(fd)
             return
-        self._rings[handle.ring] = RingTaker(memory, self._row, fds[0], fds[1], attach.weight)
+        taker = RingTaker(memory, self._row, fds[0], fds[1], attach.weight)
+        self._rings[handle.ring] = taker
+        self._takers.append(taker)
         self._hints[handle.ring] = RecognizeHints(attach.regions, attach.topn)
         self._tokens.put()
 
