@@ -74,12 +74,16 @@ TOTALS: Final = {
     Count.RESTARTS: ("restarts", "Children started again after they ended unasked."),
     Count.QUARANTINED: ("frames_quarantined", "Frames set aside: their recognizer died."),
     Count.STALE_DESCRIPTORS: ("stale_descriptors", "Descriptors whose slot had moved on."),
+    Count.SINK_DELIVERED: ("sink_delivered", "Sighting events that sinks besides Redis took."),
+    Count.DEAD_LETTERS: ("dead_letters", "Sighting events that a sink refused for good."),
+    Count.WATCHLIST_HITS: ("watchlist_hits", "Sightings that met a watchlist."),
 }
 
 GAUGES: Final = {
     Count.SPOOL_DEPTH: ("spool_depth_events", "Sighting events waiting for Redis now."),
     Count.TRACKS_OPEN: ("tracks_open", "Plates in view now."),
     Count.SSE_CLIENTS: ("sse_clients", "Clients of the live stream now."),
+    Count.SINKS_AWAY: ("sinks_away", "Sinks that take nothing now."),
 }
 
 STALE_NS: Final = 10_000_000_000

@@ -194,7 +194,7 @@ def group_sighting(group: AlprGroup, node: str, now_ms: int) -> tuple[Sighting, 
     first_ms = int(group.epoch_start or now_ms)
     last_ms = max(first_ms, int(group.epoch_end or first_ms))
     identity = hashlib.blake2s(group.best_uuid.encode(), digest_size=12).hexdigest()
-    direction = group.travel_direction
+    direction = group.travel_direction  # an agent counts clockwise from up, we from the right
     sighting = Sighting(
         id=identity if group.best_uuid else "",
         revision=1, phase=Phase.FINAL, node=node, plate=plate,
@@ -203,7 +203,7 @@ def group_sighting(group: AlprGroup, node: str, now_ms: int) -> tuple[Sighting, 
         candidates=_candidates(group.candidates, plate, group.best_confidence),
         region=group.best_region, first_unix_ms=first_ms, last_unix_ms=last_ms,
         best_unix_ms=last_ms, reads=max(1, len(group.uuids)), frames=max(1, len(group.uuids)),
-        direction_deg=None if direction is None or direction < 0 else direction,
+        direction_deg=None if direction is None or direction < 0 else (direction - 90) % 360,
         parked=group.is_parked, has_crop=bool(evidence.crop_jpeg),
         has_frame=bool(evidence.frame_jpeg), recognizer="openalpr-agent",
         recognizer_version=group.agent_version, origin="ingest",

@@ -104,7 +104,7 @@ def test_a_group_is_one_sighting_however_often_it_comes(front, store) -> None:
     (found,) = latest(store, 1)
     assert [answer["sightings"] for answer in answers] == [[found.id]] * 3
     assert (found.plate, found.camera, found.region) == ("2BH375", "agent-1000", "us-ma")
-    assert (found.reads, found.direction_deg) == (3, 296.5)
+    assert (found.reads, found.direction_deg) == (3, 206.5)
     assert [each.plate for each in found.candidates] == ["2BH375", "28H375"]
     evidence = store.evidence(found.id)
     assert (evidence.crop_jpeg, evidence.frame_jpeg) == (JPEG, JPEG)
