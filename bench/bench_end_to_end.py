@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.benchmarks.end_to_end import EndToEndFigures, measure
 
-SHORT = {"workers": 1, "frames": 90, "rounds": 1}
+SHORT = {"workers": 1, "frames": 180, "rounds": 1}
 FULL = {"workers": len(os.sched_getaffinity(0)), "frames": 240, "rounds": 3}
 
 

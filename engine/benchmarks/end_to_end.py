@@ -37,7 +37,8 @@ WARM_FRAMES: Final = 10
 """The first frames of each are not measured."""
 CAMERA: Final = "clip"
 READY_S: Final = 60.0
-POLL_S: Final = 0.1
+POLL_S: Final = 0.03
+"""Short beside a run, for its end is noticed that much too late."""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
