@@ -109,7 +109,7 @@ def test_target_is_what_the_detector_decodes():
     assert not detector_target([])[1].any()
 
 
-@pytest.mark.parametrize(("what", "steps", "batch"), [("reader", 100, 12), ("detector", 100, 4)])
+@pytest.mark.parametrize(("what", "steps", "batch"), [("reader", 100, 6), ("detector", 100, 2)])
 def test_a_short_training_learns_and_its_weights_run(fonts, tmp_path, what, steps, batch):
     if importlib.util.find_spec("torch") is None:
         pytest.skip("needs the extra training (torch)")
