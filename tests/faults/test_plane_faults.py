@@ -119,7 +119,7 @@ class Reaper:
 
 
 def _survive(folder: Path, rng: random.Random, kills: int, seed: int) -> None:
-    config = cameras(3, "[recognizers]\ncount = 3")
+    config = cameras(3, "[recognizers]\ncount = 3\nbatch = 2\nbatch_wait_ms = 5.0")
     with running(folder, config, "engine") as run:
         flow_again(run, 20.0)
         reaper = Reaper(run, rng)
