@@ -182,7 +182,7 @@ class Publisher:
         positions = {
             feeder.sink.name: position
             for feeder in self._feeders
-            for position in [feeder.position]
+            for position in [feeder.after]
             if position != told[feeder.sink.name]
         }
         changes = self._tracker.take_changes()

@@ -37,7 +37,8 @@ _KEPT_UUIDS: Final = 100_000
 _ROW_BYTES: Final = 128
 _PRUNE_EVERY: Final = 512
 _DROP_CHUNK: Final = 256
-_BALLAST_BYTES: Final = 1 << 20
+_BALLAST_BYTES: Final = 8 << 20
+"""More than the log that SQLite must write into the file to be rid of it: 4 MiB and a turn."""
 _READ_BYTES: Final = 4 << 20
 _LOOK_AT_AGE_EVERY: Final = 64
 
@@ -193,22 +194,27 @@ class Spool:
         up_to = self._first_seq + max(1, int((self.last_seq - self._first_seq + 1) * share))
         self._ballast.unlink(missing_ok=True)  # to delete, SQLite must write
         try:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             with self._transaction():
                 dropped, freed = self._delete(up_to, self._slowest({}))
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.OperationalError:
             return 0
-        finally:
-            self._take_ballast()
         self._bytes -= freed
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._take_ballast()
         return dropped
 
     def _take_ballast(self) -> None:
         """Keep some of the disk back for the moment when it is full."""
-        with contextlib.suppress(OSError), self._ballast.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+        disk = os.statvfs(self.path.parent)
+        if disk.f_bavail * disk.f_frsize < 2 * _BALLAST_BYTES:
+            return
+        try:
+            with self._ballast.open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+        except OSError:
+            self._ballast.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file."""
@@ -273,6 +279,8 @@ class Spool:
                 (_KEPT_UUIDS,),
             )
             self._db.execute("PRAGMA incremental_vacuum(1024)").fetchall()
+            if not self._ballast.exists():
+                self._take_ballast()
 
     def _trim(self, positions: dict[str, int]) -> tuple[int, int]:
         """Delete what was delivered a while ago and, over the bound, the oldest.
@@ -287,6 +295,8 @@ class Spool:
         while self._delivered and self._delivered[0][0] <= now - HELD_S:
             settled |= self._delivered.popleft()[1]
         if settled:
+            told = self.positions | positions  # they may have gone back since
+            settled = {sink: min(seq, told.get(sink, seq)) for sink, seq in settled.items()}
             rows = settled.items()
             self._db.executemany("INSERT OR REPLACE INTO settled VALUES (?, ?)", rows)
             self.settled |= settled

@@ -32,6 +32,8 @@ class Feeder:
         """Go on where this sink had come to; ``spool`` knows it already."""
         self.sink = sink = plan.sink
         self.position = spool.positions[sink.name]
+        self.after = self.position
+        """Up to where the sink has all, as far as we know; goes back when a server lost some."""
         self.settled = spool.settled[sink.name]
         """Where a sink that lost its server begins again; raised by the publisher's loop."""
         self._retries = self._failures = 0
@@ -103,20 +105,19 @@ class Feeder:
 
     def _turn(self, reader: SpoolReader) -> None:
         """Deliver what there is, or wait for news."""
-        after = self.position
         if not self.sink.connected:
-            after = min(after, self.settled)
+            self.after = min(self.after, self.settled)
         while not self._closing:
             began = time.monotonic()
-            batch = reader.read(after, self._size)
+            batch = reader.read(self.after, self._size)
             if not batch:
                 self._replaying = False
                 self._await_news(_LOOK_EVERY_S)
                 return
             if not self._delivered(batch):
                 return
-            after = batch[-1].seq
-            self.position = max(self.position, after)
+            self.after = batch[-1].seq
+            self.position = max(self.position, self.after)
             if len(batch) == self._size or reader.cut_short:
                 self._size = min(self._size * 2, self._largest)
                 if self._replaying and self._replay_per_s:

@@ -35,12 +35,21 @@ class Bin:
         self.times = []
         self.away = threading.Event()
         self.connected = True
+        self.lost_at = 10**9
 
     def deliver(self, events):
         if self.away.is_set():
             raise SinkError("away")
         self.batches.append([one.sighting.plate for one in events])
         self.times.append(time.monotonic())
+
+    def deliver_once_more(self, events):
+        """Take repeats; break off once in their middle, and keep what was taken until then."""
+        self.connected = True
+        if len(self.taken()) >= self.lost_at:
+            self.lost_at = 10**9
+            raise SinkError("away")
+        self.batches.append([one.sighting.plate for one in events])
 
     def close(self):
         pass
@@ -115,3 +124,17 @@ def test_what_comes_during_a_replay_comes_after_it(spool, feeding):
     feeder.notify()
     wait_until(lambda: len(sink.taken()) == 90, 5.0, "all are there")
     assert sink.taken() == [f"P{number}" for number in range(90)]
+
+
+def test_going_back_that_is_interrupted_goes_on_where_it_was(spool, feeding):
+    put(spool, range(40))
+    sink = Bin()
+    feeder = feeding(sink)
+    wait_until(lambda: len(sink.taken()) == 40, 5.0, "all are there")
+    sink.lost_at = 20  # the server lost everything, and breaks again in the middle of the repeats
+    sink.deliver, sink.batches = sink.deliver_once_more, []
+    sink.connected = False
+    put(spool, range(40, 50))
+    feeder.notify()
+    wait_until(lambda: feeder.position == 50, 5.0, "it has caught up")
+    assert sink.taken() == [f"P{number}" for number in range(50)]
