@@ -107,7 +107,10 @@ class Feed:
         """Return what a reader that comes back has lost for ever, if anything."""
         if seen.seq >= 0:
             return missed(seen, first)
-        oldest = _mark(self._store.read_stream(START.id, count=1)[0])
+        entries = self._store.read_stream(START.id, count=1)
+        if not entries:
+            return Missed(None)
+        oldest = _mark(entries[0])
         return Missed(None) if oldest.is_after(seen) and oldest.seq > 1 else None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from engine.config import CameraSettings, Settings
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ControlError
 from engine.section import Section
 
 log = logging.getLogger(__name__)
@@ -80,10 +80,19 @@ class Amendments:
         self._save(recognizers=count)
 
     def _save(self, **changed: Any) -> None:
-        """Write the file anew, so that a crash leaves the old or the new one."""
+        """Write the file anew, so that a crash leaves the old or the new one.
+
+        Raises:
+            ControlError: the disk refuses.
+        """
         self.changes = self.changes.model_copy(update=changed)
         text = json.dumps(self.changes.model_dump(mode="json"), indent=2)
         beside = self._path.with_suffix(".new")
-        beside.write_text(text, encoding="utf-8")
-        beside.chmod(0o600)  # URLs may hold passwords
-        beside.replace(self._path)
+        try:
+            beside.touch(mode=0o600)  # URLs may hold passwords
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(self._path)
+        except OSError as error:
+            raise ControlError(
+                f"done, but not kept for the next start: {self._path}: {error.strerror}"
+            ) from error

@@ -17,7 +17,7 @@ one. Layout, in words::
              8  camera          decoder: its camera's index
              9  last_frame_unix_ns   decoder: capture time of its newest frame
              10 journal         [5]: ring id, slot + 1 (0 = closed), fate, two counts before
-             16 leases          [MAX_BATCH][4]: ring id, slot, generation, settled so far
+             16 leases          [MAX_BATCH][4]: ring id, slot, generation, since_ns
              80 counters        one word per ``Count``
              128 histograms     [Stage][BUCKETS + 1]: counts per bucket, then the sum in ns
     cells    [rows][cameras][CELL_WORDS]: one word per ``Fate``

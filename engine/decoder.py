@@ -5,7 +5,6 @@ supervisor, so that a source that blocks for seconds delays no order. Both use t
 lock. A source that fails is opened again, forever, with growing pauses.
 """
 
-import itertools
 import logging
 import os
 import random
@@ -230,22 +229,17 @@ class Decoder:
 
     def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
+        self._drain_old()
         if self._gate is not None and not self._gate.changed(
             self._preview(frame), frame.captured_monotonic_ns / 1e9
         ):
             self._pass_by(Fate.SKIPPED_STATIC)
             return
-        writer = self._ring_for(frame, lossless=lossless)
-        while writer is None and lossless and not self._is_interrupted():
-            self._wait(BEAT_S)
-            writer = self._ring_for(frame, lossless=lossless)
-        if writer is None:
-            self._pass_by(Fate.DROPPED_NO_RING)
+        found = self._slot_for(frame, lossless=lossless)
+        if isinstance(found, Fate):
+            self._pass_by(found)
             return
-        slot = self._acquire(writer)
-        if slot is None:
-            self._pass_by(Fate.DROPPED_LEASED)
-            return
+        writer, slot = found
         target = writer.memory.frame(slot)
         if writer.handle.format == "i420":
             frame.write_i420(target)
@@ -279,15 +273,24 @@ class Decoder:
             self._pass_by(Fate.SKIPPED_RATE)
         self._capped = source.capped
 
-    def _acquire(self, writer: RingWriter) -> int | None:
-        """Return a free slot; a lossless ring waits for one, a live ring never does."""
-        with self._changed:
-            slot = writer.acquire()
-        while slot is None and writer.handle.lossless and not self._is_interrupted():
-            writer.wait_for_return(BEAT_S)
-            with self._changed:
-                slot = writer.acquire()
-        return slot
+    def _slot_for(self, frame: SourceFrame, *, lossless: bool) -> tuple[RingWriter, int] | Fate:
+        """Return a free slot in the frame's ring, or why it gets none; a lossless camera waits."""
+        while True:
+            writer = self._ring_for(frame, lossless=lossless)
+            if writer is None:
+                if not lossless or self._is_interrupted():
+                    return Fate.DROPPED_NO_RING
+                self._wait(BEAT_S)
+                continue
+            with self._changed:  # the ring may have been left since, for a larger one
+                is_left = writer is not self._ring
+                slot = None if is_left else writer.acquire()
+            if slot is not None:
+                return writer, slot
+            if not is_left:
+                if not lossless or self._is_interrupted():
+                    return Fate.DROPPED_LEASED
+                writer.wait_for_return(BEAT_S)
 
     def _ring_for(self, frame: SourceFrame, *, lossless: bool) -> RingWriter | None:
         """Return the ring for frames of this size; a change of size gets a new ring."""
@@ -337,7 +340,8 @@ class Decoder:
         return self._is_stopping() or self._paused
 
     def _wait(self, seconds: float) -> None:
-        """Sleep until the time is over or the supervisor said something."""
+        """Sleep until the time is over or the supervisor said something; empty left rings."""
+        self._drain_old()
         with self._changed:
             self._changed.wait(seconds)
 
@@ -356,7 +360,12 @@ class Decoder:
             self._wait(0.02)
 
     def _drain_old(self) -> bool:
-        """Empty the rings that are left behind; return True while one is not empty."""
+        """Empty the rings that are left behind; return True while one is not empty.
+
+        Only the main thread does this, so that no ring is closed while it writes there.
+        """
+        if not self._draining:
+            return False
         with self._changed:
             for writer in list(self._draining):
                 if writer.drain(take_back=not writer.handle.lossless or self._is_stopping()):
@@ -370,15 +379,13 @@ class Decoder:
     def _listen(self) -> None:
         """Hear the supervisor until it ends; then end this process, too."""
         try:
-            for turn in itertools.count():
+            while True:
                 received = self._link.receive(timeout_s=BEAT_S)
                 self._row.beat(time.monotonic_ns())
                 if received is not None:
                     with self._changed:
                         self._obey(*received)
                         self._changed.notify_all()
-                if turn % 4 == 0 and self._draining:
-                    self._drain_old()
                 self._notice_silence()
                 if self._is_stopping():
                     break

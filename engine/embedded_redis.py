@@ -29,7 +29,7 @@ from engine.errors import PreflightError
 
 _SOCKET_PATH_BYTES: Final = 107
 _LOCK_WAIT_S: Final = 5.0
-_STOP_WAIT_S: Final = 5.0
+_STOP_WAIT_S: Final = 1.5
 _POLL_S: Final = 0.01
 _LOG_NAME: Final = "redis.log"
 

@@ -82,7 +82,8 @@ class Orders:
         """Add a camera, or put another one in the place of the one with its name."""
         settings = parse_camera(camera)
         check_camera(settings, "cameras[0]")
-        if any(place.settings.name == settings.name for place in self._roster.places):
+        self._have_room(1)
+        if self._roster.place_named(settings.name) is not None:
             self._crew.dismiss_camera(settings.name)
         self._crew.admit_camera(settings)
         self._amendments.add_camera(settings)
@@ -103,14 +104,23 @@ class Orders:
         self._amendments.pause_camera(name, paused=False)
 
     def _set_recognizers(self, count: int) -> None:
-        if not isinstance(count, int) or not 1 <= count <= MAX_RECOGNIZERS:
+        if type(count) is not int or not 1 <= count <= MAX_RECOGNIZERS:
             raise ControlError(f"recognizers: a count from 1 to {MAX_RECOGNIZERS}, not {count!r}")
+        self._have_room(count - len(self._roster.wanted_workers()))
         if not self._roster.of(Kind.DECODER):
             raise ControlError("recognizers: no camera is configured, so there is nothing to read")
         self._crew.resize_pool(count)
         self._amendments.set_recognizers(count)
 
+    def _have_room(self, more: int) -> None:
+        """Refuse what the stats board has no rows for, before anything is changed."""
+        if more > self._roster.free_rows:
+            raise ControlError(
+                f"there is room for {self._roster.free_rows} more processes in this run — put it "
+                "into config.toml and start again"
+            )
+
     def _known(self, name: str) -> None:
-        names = [place.settings.name for place in self._roster.places]
-        if name not in names:
+        if self._roster.place_named(name) is None:
+            names = [place.settings.name for place in self._roster.places]
             raise ControlError(f"no camera {name!r}; there are {', '.join(names) or 'none'}")

@@ -208,7 +208,14 @@ class FramePlane:
     def worker_died(self, worker: ChildProcess, reason: str, *, stuck: bool) -> None:
         """Give back what a dead worker held; its frames are set aside, not tried again."""
 
-        def set_aside(ring: OwnedRing, slot: int) -> None:
+        def set_aside(
+            ring: OwnedRing,
+            slot: int,
+            in_work: bool,  # noqa: FBT001  # a callback is called by position
+        ) -> None:
+            if not in_work:
+                self._row.fate(ring.handle.camera, Fate.FAILED_LOST)
+                return
             self._row.fate(ring.handle.camera, fate_of_killed(stuck=stuck))
             picture = self._quarantine.save(ring.memory, slot, reason)
             if picture is not None:

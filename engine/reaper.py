@@ -67,13 +67,14 @@ class OwnedRing:
 def reap_worker(
     row: Row,
     rings: Mapping[int, OwnedRing],
-    uncounted: Callable[[OwnedRing, int], None],
+    uncounted: Callable[[OwnedRing, int, bool], None],
 ) -> int | None:
     """Give back all that a dead worker held; return the ring it was taking from, if any.
 
     ``row`` is the dead worker's, inherited by the caller until its heir starts. ``uncounted`` is
-    called for every leased frame whose fate is still open, with its ring and slot, before the
-    slot goes back: it counts the fate and may save the picture.
+    called for every leased frame whose fate is still open, with its ring, its slot, and whether it
+    was the one in work (others of a batch are innocent), before the slot goes back: it counts the
+    fate and may save the picture.
     """
     journal = row.peek_journal()
     settled_by_journal = None
@@ -81,14 +82,15 @@ def reap_worker(
         ring = rings.get(journal.ring)
         if ring is not None and (journal := row.take_journal(ring.handle.camera)) is not None:
             settled_by_journal = (journal.ring, journal.slot) if journal.counted else None
+    begun_ns = frame_begun_ns(row)
     for line in range(MAX_BATCH):
         base = LEASE_BASE + LEASE_WORDS * line
-        ring_id, slot, generation = row.words[base : base + 3].tolist()
+        ring_id, slot, generation, since_ns = row.words[base : base + LEASE_WORDS].tolist()
         ring = rings.get(ring_id)
         if ring is not None and ring.is_held(slot, generation):
             counted = ring.memory.word(slot, SETTLED) == generation
             if not counted and (ring_id, slot) != settled_by_journal:
-                uncounted(ring, slot)
+                uncounted(ring, slot, since_ns == begun_ns)
             ring.memory.put(slot, SETTLED, generation)
             ring.give_back(slot, generation)
         row.words[base] = 0
@@ -161,14 +163,14 @@ def leased(ring: int, living: Iterable[Row]) -> set[tuple[int, int]]:
     return held
 
 
-def oldest_lease_ns(row: Row) -> int:
-    """Return when the longest held lease of a worker was signed (monotonic), 0 without one."""
-    signed = []
-    for line in range(MAX_BATCH):
-        base = LEASE_BASE + LEASE_WORDS * line
-        if row.words[base]:
-            signed.append(row.words[base + 3])
-    return min(signed, default=0)
+def frame_begun_ns(row: Row) -> int:
+    """Return when a worker began with the frame it works on (monotonic), 0 without a lease.
+
+    A line's time is that of its signing, and then of the beginning of its recognition: of a batch,
+    the frame in work has the latest.
+    """
+    lines = range(LEASE_BASE, LEASE_BASE + LEASE_WORDS * MAX_BATCH, LEASE_WORDS)
+    return max((row.words[line + 3] for line in lines if row.words[line]), default=0)
 
 
 def fate_of_killed(*, stuck: bool) -> Fate:

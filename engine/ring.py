@@ -305,6 +305,10 @@ class RingTaker:
             return None
         return Lease(self, line, slot, generation)
 
+    def begin(self, lease: Lease, now_ns: int) -> None:
+        """Note that recognition of a leased frame begins: its deadline counts from here."""
+        self._row.words[LEASE_BASE + LEASE_WORDS * lease.line + 3] = now_ns
+
     def give_back(self, lease: Lease, fate: Fate) -> None:
         """End a lease: count the frame's fate, mark it settled, return the slot, clear the line.
 

@@ -102,6 +102,16 @@ class Roster:
         child.release()
         self._free_rows.append(child.row_index)
 
+    def place_named(self, name: str) -> CameraPlace | None:
+        """Return the camera of this name, unless it is on its way out."""
+        named = (place for place in self.places if place.settings.name == name)
+        return next((place for place in named if not place.decoder.is_dismissed), None)
+
+    @property
+    def free_rows(self) -> int:
+        """How many more processes the board has room for."""
+        return len(self._free_rows)
+
     def of(self, kind: Kind) -> list[ChildProcess]:
         """Return the children of a kind."""
         return [child for child in self.children if child.kind is kind]

@@ -43,7 +43,7 @@ from engine.orders import Orders
 from engine.plane import FramePlane, Pool
 from engine.process import log_section
 from engine.quarantine import Quarantine
-from engine.reaper import oldest_lease_ns
+from engine.reaper import frame_begun_ns
 from engine.resources import Resources
 from engine.roster import Roster, automatic_workers
 from engine.watch import Watch
@@ -54,12 +54,14 @@ SILENT_S: Final = 15.0
 """A child without a heartbeat for this long is killed and started again."""
 DISMISS_S: Final = 4.0
 """A child that was dismissed must have ended after this long."""
+CLIENT_S: Final = 2.0
+"""A client of the control socket asks within this time."""
 BOOT_S: Final = 60.0
 """A child that is not ready after this long is killed and started again."""
 STOP_PHASES: Final = (
     (frozenset({Kind.DECODER, Kind.API}), 3.0),
-    (frozenset({Kind.WORKER}), 2.5),
-    (frozenset({Kind.PUBLISHER}), 3.5),
+    (frozenset({Kind.WORKER}), 2.0),
+    (frozenset({Kind.PUBLISHER}), 3.0),
 )
 EXIT_INTERRUPTED: Final = 130
 
@@ -143,6 +145,8 @@ class Supervisor:
         """Index into ``STOP_PHASES``; -1 while running."""
         self._phase_ends = 0.0
         self._announced = False
+        self._clients: dict[socket.socket, float] = {}
+        """Clients of the control socket that have not asked yet, and until when they may."""
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -162,6 +166,7 @@ class Supervisor:
             else:
                 self._advance_end()
             sweeping = self._plane.sweep()
+            self._drop_idle_clients()
             self._row.beat(time.monotonic_ns())
             self._show()
             for key, _events in self._selector.select(SWEEP_TICK_S if sweeping else TICK_S):
@@ -256,6 +261,8 @@ class Supervisor:
 
     def _reap(self, child: ChildProcess) -> None:
         """Collect a dead child, take back what it held, and plan its next start."""
+        if not child.is_up:
+            return  # reaped earlier in the same round of events
         self._hear(child)
         if child.link_fileno() >= 0:
             self._selector.unregister(child.link_fileno())
@@ -289,13 +296,13 @@ class Supervisor:
         for child in self._roster.children:
             if not child.is_up or child in self._stuck:
                 continue
-            leased_ns = oldest_lease_ns(child.row) if child.kind is Kind.WORKER else 0
+            begun_ns = frame_begun_ns(child.row) if child.kind is Kind.WORKER else 0
             silent_s = (now_ns - child.row.heartbeat_ns) / 1e9
-            if leased_ns and now_ns - leased_ns > deadline_ns:
+            if begun_ns and now_ns - begun_ns > deadline_ns:
                 log.error("%s holds a frame beyond recognizers.deadline_s: killing it", child.name)
             elif child.is_dismissed and now_ns / 1e9 > child.ends_by:
                 log.warning("%s did not end in time: killing it", child.name)
-            elif not leased_ns and silent_s > (SILENT_S if child.is_ready else BOOT_S):
+            elif not begun_ns and silent_s > (SILENT_S if child.is_ready else BOOT_S):
                 log.error("%s has been silent for %.0f s: killing it", child.name, silent_s)
             else:
                 continue
@@ -367,12 +374,14 @@ class Supervisor:
     def _accept_client(self) -> None:
         client = self._resources.control.accept()
         if client is not None:
+            self._clients[client] = time.monotonic() + CLIENT_S
             self._selector.register(
                 client, selectors.EVENT_READ, lambda: self._answer_client(client)
             )
 
     def _answer_client(self, client: socket.socket) -> None:
         self._selector.unregister(client)
+        del self._clients[client]
         request = ControlServer.receive(client)
         if request is None:
             client.close()
@@ -381,7 +390,19 @@ class Supervisor:
             reply = Reply(result=self._orders.obey(request))
         except ControlError as error:
             reply = Reply(error=str(error))
+        except Exception as error:  # a request must never end the run
+            log.exception("a request failed: %s", request.verb)
+            reply = Reply(error=f"{request.verb} failed: {type(error).__name__}: {error}")
         ControlServer.reply(client, reply)
+
+    def _drop_idle_clients(self) -> None:
+        """Part from clients that connected and say nothing."""
+        now = time.monotonic()
+        for client, ends in list(self._clients.items()):
+            if now > ends:
+                self._selector.unregister(client)
+                del self._clients[client]
+                client.close()
 
     # --- orders, see engine.orders.Crew -------------------------------------------------------
 
@@ -412,14 +433,16 @@ class Supervisor:
 
     def dismiss_camera(self, name: str) -> None:
         """Stop capturing a camera; its rings go with its decoder."""
-        place = next(place for place in self._roster.places if place.settings.name == name)
-        self._dismiss(place.decoder)
+        place = self._roster.place_named(name)
+        if place is not None:
+            self._dismiss(place.decoder)
 
     def pause_camera(self, name: str, *, paused: bool) -> None:
         """Stop or go on capturing."""
-        place = next(place for place in self._roster.places if place.settings.name == name)
-        place.is_paused = paused
-        place.decoder.send(Pause(paused=paused))
+        place = self._roster.place_named(name)
+        if place is not None:
+            place.is_paused = paused
+            place.decoder.send(Pause(paused=paused))
 
     def resize_pool(self, count: int) -> None:
         """Start or end recognizers; rings that are too small for the new pool are re-made."""

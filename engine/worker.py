@@ -137,6 +137,7 @@ class Worker:
     def _recognize(self, lease: Lease) -> None:
         """Read one leased frame in place, hand its reads over, give the slot back."""
         ring, started_ns = lease.ring, time.monotonic_ns()
+        ring.begin(lease, started_ns)
         self._row.observe(Stage.SLOT_TO_LEASE, started_ns - lease.offered_ns)
         fate = Fate.RECOGNIZED
         try:

@@ -3,6 +3,8 @@
 import re
 from urllib.parse import urlsplit
 
+from engine.errors import SourceUnsupportedError
+
 MASK = "***"
 
 _USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)([^:/?#@]*)(:.*)?@", re.IGNORECASE | re.DOTALL)
@@ -23,5 +25,12 @@ def redact(url: str) -> str:
 
 
 def scheme(url: str) -> str:
-    """Return the scheme in lower case, "" for a plain path."""
-    return urlsplit(url).scheme.lower() if "://" in url else ""
+    """Return the scheme in lower case, "" for a plain path.
+
+    Raises:
+        SourceUnsupportedError: it looks like a URL and is none, like ``rtsp://[bad``.
+    """
+    try:
+        return urlsplit(url).scheme.lower() if "://" in url else ""
+    except ValueError as error:
+        raise SourceUnsupportedError(f"{redact(url)} is no valid URL: {error}") from error

@@ -96,8 +96,8 @@ class VideoSource:
 
     @property
     def live(self) -> bool:
-        """Whether frames come at their own pace."""
-        return self._stream or self._pacer is not None
+        """Whether frames come at their own pace; a file waits, also one played in real time."""
+        return self._stream
 
     @property
     def endless(self) -> bool:

@@ -102,7 +102,7 @@ class Keeper:
         self.decoder = self._fork("write")
         self.sweep()
 
-    def _count_killed(self, ring: OwnedRing, _slot: int) -> None:
+    def _count_killed(self, ring: OwnedRing, *_: int) -> None:
         self.rig.supervisor_row.fate(ring.handle.camera, Fate.FAILED_KILLED)
 
     def sweep(self) -> None:
@@ -207,7 +207,7 @@ def test_a_worker_stopped_between_reading_and_signing_holds_the_sweep_up(rng):
             row.words[INTENT] = rig.handle.ring
             descriptors.append(read_descriptor(rig.owned.ready_read))
         assert [generation for _slot, generation in descriptors] == generations[:2]
-        assert reap_worker(dead, {1: rig.owned}, lambda _ring, _slot: pytest.fail("no line")) == 1
+        assert reap_worker(dead, {1: rig.owned}, lambda *_: pytest.fail("no line")) == 1
         sweep = Sweep(1, writer.outstanding(), [slow])
         for _ in range(rng.randrange(2, 50)):
             assert not sweep.is_ready()

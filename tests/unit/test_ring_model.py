@@ -166,7 +166,7 @@ class RingMachine(RuleBasedStateMachine):
         self.takers[worker] = self.rig.taker(worker)
         self._look_at_the_pipe()
 
-    def _killed(self, ring: OwnedRing, _slot: int) -> None:
+    def _killed(self, ring: OwnedRing, *_: int) -> None:
         self.rig.supervisor_row.fate(ring.handle.camera, Fate.FAILED_KILLED)
 
     # --- the supervisor ------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def test_fast_is_faster_than_the_clip_and_lossless(tmp_path):
 def test_real_time_follows_the_clips_own_clock(tmp_path):
     clip = h264_clip(tmp_path / "clip.mp4", frames=11, fps=20)
     source = open_source(str(clip))
-    assert source.live
+    assert not source.live, "a file waits for its readers"
     assert not source.endless
     stamps, lateness_ms = [], []
     for frame in source.frames(never):
