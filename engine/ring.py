@@ -138,15 +138,12 @@ class RingWriter:
     def acquire(self) -> int | None:
         """Return a slot to write, or None when every slot is leased (or, lossless, unread).
 
-        A live ring gives up its oldest unread frame when enough wait already or no slot is free;
-        that frame is counted as replaced.
+        A live ring without a free slot gives up its oldest unread frame, counted as replaced.
         """
         self._collect()
         header = self.memory.header
-        if self._is_live and header[TAKEN] < header[OFFERED]:
-            unread = bytes_in(self._ready_read) // DESCRIPTOR_BYTES
-            if unread >= self._max_unread or (unread and not self._free):
-                self._take_back(Fate.DROPPED_REPLACED)
+        if self._is_live and not self._free and header[TAKEN] < header[OFFERED]:
+            self._take_back(Fate.DROPPED_REPLACED)
         if not self._free:
             return None
         slot, words = self._free.pop(), self.memory.slots
@@ -166,13 +163,21 @@ class RingWriter:
         self._release(slot)
 
     def publish(self, slot: int, captured_unix_ns: int, captured_monotonic_ns: int) -> None:
-        """Announce a written slot; from here on it belongs to whoever reads the descriptor."""
+        """Announce a written slot; from here on it belongs to whoever reads the descriptor.
+
+        A live ring gives up its oldest unread frame now, when enough wait already: until then a
+        worker may take it, and snapshots have a whole frame while the next one is written.
+        """
         header, words, now_ns = self.memory.header, self.memory.slots, time.monotonic_ns()
         base = slot * SLOT_WORDS
         generation = words[base + GENERATION]
         words[base + UNIX_NS] = captured_unix_ns
         words[base + MONOTONIC_NS] = captured_monotonic_ns
         words[base + OFFERED_NS] = now_ns
+        if self._is_live and header[TAKEN] < header[OFFERED]:
+            unread = bytes_in(self._ready_read) // DESCRIPTOR_BYTES
+            if unread >= self._max_unread:
+                self._take_back(Fate.DROPPED_REPLACED)
         self._row.count_slot(self._ring, slot, self._camera, _CAPTURED)
         words[base + STATE] = _READY
         self._row.close_journal()
