@@ -46,6 +46,7 @@ from engine.quarantine import Quarantine
 from engine.reaper import frame_begun_ns
 from engine.resources import Resources
 from engine.roster import Roster, automatic_workers
+from engine.signals import NotedSignals, allow_open_files
 from engine.watch import Watch
 
 TICK_S: Final = 0.25
@@ -77,38 +78,12 @@ def run(settings: Settings, halves: AbstractSet[str]) -> int:
     """
     set_up_logging(settings.log.model_dump(), "supervisor")
     signals = NotedSignals()
+    allow_open_files()
     supervisor = Supervisor(settings, halves, signals)
     try:
         return supervisor.run()
     finally:
         supervisor.close()
-
-
-class NotedSignals:
-    """Signals that ask for the end, noted from the first moment and seen by a selector."""
-
-    NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self._noted: list[int] = []
-        self._end, wake = socket.socketpair()
-        self._end.setblocking(False)
-        wake.setblocking(False)
-        self._wake = wake
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        for number in self.NUMBERS:
-            signal.signal(number, lambda got, _frame: self._noted.append(got))
-
-    def fileno(self) -> int:
-        """For the selector: readable when a signal came."""
-        return self._end.fileno()
-
-    def take(self) -> list[int]:
-        """Return the signals that came since the last time."""
-        with contextlib.suppress(BlockingIOError):
-            self._end.recv(4096)
-        noted, self._noted = self._noted, []
-        return noted
 
 
 class Supervisor:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types plates logs console
+    errors types plates logs console signals
     section outlines redis_client
     sink_settings redis_wire
     config shm voting embedded_redis store evidence motion health sources

@@ -412,12 +412,8 @@ def test_a_snapshot_is_a_copy_that_outlives_the_ring():
     assert is_whole(luma, generation)
 
 
-PATIENCE = 500
-"""Attempts at a ring whose writer never rests, and may overtake many copies in a row."""
-
-
 def _seen(reader: RingReader) -> int | None:
-    snapshot = reader.snapshot(PATIENCE)
+    snapshot = reader.snapshot(attempts=500)
     if snapshot is None:
         return None
     luma, stamp = snapshot
@@ -428,7 +424,7 @@ def _seen(reader: RingReader) -> int | None:
 def test_snapshots_are_never_torn_while_another_process_writes():
     with rigged((1280, 720), slots=3) as rig, ChildRole(rig, "write") as child:
         reader = RingReader(rig.handle)
-        wait_until(lambda: reader.snapshot(PATIENCE), 10.0, "the first frame")
+        wait_until(lambda: reader.snapshot(attempts=500), 10.0, "the first frame")
         seen, began = {0}, time.monotonic()
         while time.monotonic() < began + (1.5 if len(seen) > 20 and max(seen) > 200 else 20.0):
             generation = _seen(reader)
