@@ -26,7 +26,6 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 MAY_SKIP_IN_CI = {
     "openalpr": "no free package of a real OpenALPR library exists for every machine",
     "shared": "the labelled images and clips may not be redistributed",
-    "training": "torch is a gigabyte, and nothing needs it at run time",
 }
 """Marks of the only tests that may skip when CI is set, and why."""
 

@@ -17,15 +17,12 @@ from engine.recognizers.builtin.training.samples import CropMaker, SceneMaker, d
 from engine.recognizers.builtin.training.texts import random_groups, sample
 from engine.recognizers.builtin.training.typefaces import CAPITAL_PX, load_typefaces
 
-pytestmark = pytest.mark.training
 FONTS = Path("/usr/share/fonts")
 
 
 @pytest.fixture(scope="module")
 def fonts():
     """One bold font of this machine that is drawn like plates."""
-    if importlib.util.find_spec("PIL") is None:
-        pytest.skip("needs the extra training (Pillow)")
     found = sorted(FONTS.rglob("DejaVuSans-Bold.ttf")) + sorted(FONTS.rglob("*Sans*-Bold.ttf"))
     if not found:
         pytest.skip("needs a font: install the package fonts-dejavu-core")
@@ -109,6 +106,7 @@ def test_target_is_what_the_detector_decodes():
     assert not detector_target([])[1].any()
 
 
+@pytest.mark.long  # torch is a gigabyte, and nothing needs it at run time
 @pytest.mark.parametrize(("what", "steps", "batch"), [("reader", 100, 6), ("detector", 100, 2)])
 def test_a_short_training_learns_and_its_weights_run(fonts, tmp_path, what, steps, batch):
     if importlib.util.find_spec("torch") is None:
