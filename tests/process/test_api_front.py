@@ -303,11 +303,12 @@ def test_metrics_speak_prometheus(front: FrontProcess, writer: StoreWriter) -> N
     joined(front, 1)
     commit(writer, sighting(1))
     stream.take(1)
+    delivered = 'platering_stage_seconds_bucket{le="+Inf",stage="capture_to_delivered"} 1.0'
+    wait_until(lambda: delivered in get(front, "/metrics")[1].decode(), 5.0, "counted once it left")
     text = get(front, "/metrics")[1].decode()
     assert "platering_sse_clients 1.0" in text
     assert "platering_sse_deliveries_total 1.0" in text
     assert 'platering_process_up{kind="api",row="0"} 1.0' in text
-    assert 'platering_stage_seconds_bucket{le="+Inf",stage="capture_to_delivered"} 1.0' in text
     assert "AB0001" not in text
     stream.close()
 
