@@ -25,7 +25,7 @@ from engine.children import MODULES
 KINDS = [
     ("h264.mp4", "libx264", "yuv420p"),
     ("h264.ts", "libx264", "yuv420p"),
-    ("h265.mkv", "libx265", "yuv420p10le"),
+    ("h265.ts", "libx265", "yuv420p10le"),
     ("mjpeg.avi", "mjpeg", "yuvj422p"),
     ("mpeg4.avi", "mpeg4", "yuv420p"),
     ("ffv1.mkv", "ffv1", "yuv422p10le"),
