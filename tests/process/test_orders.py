@@ -77,7 +77,7 @@ def test_cameras_and_recognizers_come_and_go_and_the_next_start_knows(tmp_path):
         run.stop()
 
     with running(tmp_path, demo()) as again:
-        assert workers(again) == 1
-        assert state(again, first) is CameraState.PAUSED
+        wait_until(lambda: workers(again) == 1, 5.0, "as many as were ordered")
+        wait_until(lambda: state(again, first) is CameraState.PAUSED, 10.0, "still paused")
         done(again, "cameras", "resume", first)
         wait_until(lambda: state(again, first) is CameraState.LIVE, 10.0, "live again")
