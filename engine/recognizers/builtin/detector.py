@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from engine.recognizers.builtin.geometry import Quad, flatten, height_px, shrink, width_px, window
 from engine.recognizers.builtin.network import Network
-from engine.types import Luma
+from engine.types import Box, Luma
 
 _SIDES_PX: Final = (320, 640)
 """The longest side of the frame at each scale."""
 
 _MAX_ENLARGEMENT: Final = 2.0
+_AROUND: Final = 0.08
+"""How far around a part is looked at, in longest sides of the frame: a plate's half and a bit."""
 _CELL_PX: Final = 8
 _ALIGN_PX: Final = 32
 _GREY: Final = 112.0
@@ -59,16 +61,20 @@ class PlateDetector:
         self._network = network
         self._canvases: dict[tuple[int, int], Floats] = {}
 
-    def detect(self, frame: Luma, least: float, limit: int) -> list[Detection]:
+    def detect(
+        self, frame: Luma, least: float, limit: int, within: Box | None = None
+    ) -> list[Detection]:
         """Return at most ``limit`` plates of a (H, W) luma frame, the likeliest first.
 
-        Places less likely than ``least`` (0.15 to 1) are left out.
+        Places less likely than ``least`` (0.15 to 1) are left out. Only the part ``within``, in
+        frame pixels, and what is around it are looked at, if given: as sharply, for less.
 
         The frame is read once for the larger scale; the smaller is made from that.
         """
         longest = max(frame.shape)
         scales = sorted({min(side / longest, _MAX_ENLARGEMENT) for side in _SIDES_PX})
-        picture, from_scale = frame, 1.0
+        picture, origin = _part(frame, within)
+        from_scale = 1.0
         probabilities: list[Floats] = []
         quads: list[Floats] = []
         for scale in reversed(scales):
@@ -76,7 +82,7 @@ class PlateDetector:
             from_scale = scale
             found, corners = _decode(self._network.run(self._canvas(picture))[0])
             probabilities.append(found)
-            quads.append(corners / np.float32(scale))
+            quads.append(corners / np.float32(scale) + origin)
         found = np.concatenate(probabilities)
         enough = found >= least
         return _without_overlaps(found[enough], np.concatenate(quads)[enough], limit)
@@ -133,6 +139,20 @@ class PlateDetector:
         np.subtract(picture, np.float32(_GREY), out=inside)
         np.multiply(inside, np.float32(1 / _CONTRAST), out=inside)
         return canvas
+
+
+def _part(frame: Luma, within: Box | None) -> tuple[Luma, Floats]:
+    """Return the part of a frame around a box, and where in the frame it begins."""
+    if within is None:
+        return frame, np.zeros(2, np.float32)
+    height, width = frame.shape
+    margin = max(frame.shape) * _AROUND
+    left, top = (int(max(0.0, start - margin)) for start in (within.x, within.y))
+    right = int(min(width, within.x + within.width + margin))
+    low = int(min(height, within.y + within.height + margin))
+    if left >= right or top >= low:
+        return frame[:1, :1], np.zeros(2, np.float32)
+    return frame[top:low, left:right], np.array((left, top), np.float32)
 
 
 def _decode(output: Floats) -> tuple[Floats, Floats]:

@@ -55,12 +55,6 @@ def inside(quad: Quad, places: npt.NDArray[np.float32]) -> Quad:
     return np.asarray((1 - down) * top + down * bottom, np.float32)
 
 
-def band(quad: Quad, upper: float, lower: float) -> Quad:
-    """Return the part of the quad between two heights, 0 at its top side and 1 at its bottom."""
-    places = np.array(((0, upper), (1, upper), (1, lower), (0, lower)), np.float32)
-    return inside(quad, places)
-
-
 def corners_of(quad: Quad) -> Corners:
     """Return the quad in the words of the engine."""
     top_left, top_right, bottom_right, bottom_left = ((float(x), float(y)) for x, y in quad)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.recognizers.builtin.geometry import Quad, band
+from engine.recognizers.builtin.geometry import Quad
 from engine.recognizers.builtin.training.texts import random_groups, random_word
 from engine.recognizers.builtin.training.typefaces import Mask, Typeface, scaled
 
@@ -23,26 +23,22 @@ Grey = npt.NDArray[np.float32]
 HEIGHT_PX: Final = 112
 """Height of every plate before it is put into a scene."""
 
-_ASPECTS: Final = ((0.33, 1.8, 2.3), (0.2, 2.8, 3.4), (0.32, 4.0, 5.2), (0.15, 1.7, 5.2))
+_ASPECTS: Final = ((0.33, 1.8, 2.3), (0.22, 2.6, 3.4), (0.3, 4.0, 5.2), (0.15, 1.7, 5.2))
 """Share, least and most width over height: American, Japanese and Indian, European, any."""
 _TWO_LINE_ASPECT: Final = (1.15, 2.0)
 _SEPARATORS: Final = ("", " ", " ", "-", " - ", ".", " . ")
 
 
-class TextLine(msgspec.Struct, frozen=True):
-    """One line of text and the part of the plate that it fills: pixels of the flat picture."""
-
-    text: str
-    corners: Quad
-
-
 class FlatPlate(msgspec.Struct, frozen=True):
-    """A plate from the front; a frame around it is in the picture but not in its corners."""
+    """A plate from the front; a frame around it is in the picture but not in its corners.
+
+    ``lines`` are the text's one or two lines, the upper one first.
+    """
 
     picture: Grey
     opacity: Mask
     corners: Quad
-    lines: tuple[TextLine, ...]
+    lines: tuple[str, ...]
 
 
 def draw_plate(
@@ -52,6 +48,7 @@ def draw_plate(
     press = _Press(rng, typefaces, _aspect(rng, two_lines))
     press.shade()
     left, right = press.country_band()
+    press.top_band()
     groups = random_groups(rng)
     texts = press.print_two_lines(groups) if two_lines else press.print_line(groups, left, right)
     press.fasten()
@@ -82,6 +79,8 @@ class _Press:
         contrast = rng.uniform(60, 150) if dark else -rng.uniform(60, 230)
         self._ink = float(np.clip(self._paper + contrast, 0, 255))
         self._face = self._typeface()
+        self._band_px = 0.0
+        """Height of the band along the top, if there is one."""
         self.picture: Grey = np.full((HEIGHT_PX, self.width), self._paper, np.float32)
 
     def _typeface(self) -> Typeface:
@@ -103,10 +102,28 @@ class _Press:
             skyline = [(place * self.width / 8, height) for place, height in enumerate(heights)]
             hills = np.array([(0, HEIGHT_PX), *skyline, (self.width, HEIGHT_PX)], np.int32)
             cv2.fillPoly(self.picture, [hills], float(self._paper + rng.uniform(-45, 45)))
+        if self._often(0.35 if self._aspect < 2.5 else 0.08):
+            self._landmark()
         if self._often(0.2):
             self.picture += blotches(rng, self.picture.shape, rng.uniform(8, 40)) * rng.uniform(
                 3, 14
             )
+
+    def _landmark(self) -> None:
+        """Draw what a state is proud of behind its text: a shape, in the paper's grey or so."""
+        rng = self._rng
+        grey = float(self._paper + rng.choice((-1, 1)) * rng.uniform(10, 55))
+        middle = np.array((rng.uniform(0.2, 0.8) * self.width, rng.uniform(0.3, 0.7) * HEIGHT_PX))
+        reach = rng.uniform(0.1, 0.45) * HEIGHT_PX
+        if self._often(0.4):
+            axes = max(1, round(reach)), max(1, round(reach * rng.uniform(0.4, 1)))
+            place = round(middle[0]), round(middle[1])
+            cv2.ellipse(self.picture, place, axes, rng.uniform(0, 180), 0, 360, grey, -1)
+        else:
+            angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 12))))
+            spokes = np.stack((np.cos(angles), np.sin(angles)), axis=1)
+            outline = middle + spokes * reach * rng.uniform(0.4, 1.3, (len(angles), 1))
+            cv2.fillPoly(self.picture, [outline.astype(np.int32)], grey)
 
     def country_band(self) -> tuple[float, float]:
         """Print the band of Europe and others; return the left and right edge of what is free."""
@@ -126,20 +143,29 @@ class _Press:
             right = self.width - wide * 1.1
         return wide + self.width * rng.uniform(0.01, 0.04), right
 
+    def top_band(self) -> None:
+        """Print the band with a country's name that South American plates have along the top."""
+        rng = self._rng
+        if not (2.4 < self._aspect < 3.7 and self._often(0.35)):
+            return
+        self._band_px = HEIGHT_PX * rng.uniform(0.14, 0.26)
+        shade = float(np.clip(self._paper + rng.uniform(-170, -30), 0, 255))
+        self.picture[: round(self._band_px)] = shade
+        size = self.width * rng.uniform(0.2, 0.6), self._band_px * rng.uniform(0.5, 0.8)
+        self._stamp(random_word(rng), (self.width / 2, self._band_px / 2), size, shade + 120)
+
     def print_line(self, groups: list[str], left: float, right: float) -> list[str]:
         """Print one line of text between two edges, and slogans above and below; return it."""
         rng = self._rng
         lowest, highest = (0.4, 0.62) if self._aspect < 2.5 else (0.55, 0.82)
-        height = HEIGHT_PX * rng.uniform(lowest, highest)
+        height = (HEIGHT_PX - self._band_px) * rng.uniform(lowest, highest)
         mask, gaps = self._typeset(groups)
         natural = mask.shape[1] * height / mask.shape[0] * rng.uniform(0.7, 1.2)
         width = min(right - left, natural)
         middle = (left + right) / 2 + rng.uniform(-0.3, 0.3) * (right - left - width)
-        center = middle, HEIGHT_PX * rng.uniform(0.46, 0.58)
+        center = middle, self._band_px + (HEIGHT_PX - self._band_px) * rng.uniform(0.46, 0.58)
         mask = scaled(self._weight(mask), width, height)
-        if self._often(0.25):
-            self._ink_in(mask, (center[0] + 2, center[1] + 2), self._paper + rng.uniform(-50, 50))
-        self._ink_in(mask, center, self._ink)
+        self._emboss(mask, center)
         for gap in gaps:
             if self._often(0.4):
                 self._emblem((center[0] + (gap - 0.5) * width, center[1]), height)
@@ -147,19 +173,37 @@ class _Press:
         return ["".join(groups)]
 
     def print_two_lines(self, groups: list[str]) -> list[str]:
-        """Print the text in two lines; return them."""
+        """Print the text in two lines, the lower one often the higher; return them."""
         rng = self._rng
         text = "".join(groups)
         cut = int(np.clip(len(text) // 2 + rng.integers(-1, 2), 1, len(text) - 1))
         lines = [text[:cut], text[cut:]]
-        height = HEIGHT_PX * rng.uniform(0.32, 0.42)
-        for place, line in enumerate(lines):
-            mask = self._weight(self._face.write(line, rng.uniform(0.06, 0.3)))
-            natural = mask.shape[1] * height / mask.shape[0] * rng.uniform(0.8, 1.2)
-            width = min(self.width * 0.9, natural)
-            center = self.width / 2 + rng.uniform(-6, 6), HEIGHT_PX * (0.27 + 0.46 * place)
-            self._ink_in(scaled(mask, width, height), center, self._ink)
+        parting = rng.uniform(0.36, 0.54)
+        rooms = ((0.03, parting), (parting, 0.97))
+        stretch, gap = rng.uniform(0.7, 1.25), rng.uniform(0.06, 0.3)
+        for line, (top, low) in zip(lines, rooms, strict=True):
+            height = HEIGHT_PX * (low - top) * rng.uniform(0.74, 0.94)
+            shown = line
+            if len(line) > 2 and self._often(0.25):
+                spot = int(rng.integers(1, len(line)))
+                shown = line[:spot] + str(rng.choice((" ", "-", "."))) + line[spot:]
+            mask = self._weight(self._face.write(shown, gap))
+            natural = mask.shape[1] * height / mask.shape[0] * stretch
+            width = min(self.width * rng.uniform(0.8, 0.94), natural)
+            center = self.width / 2 + rng.uniform(-6, 6), HEIGHT_PX * (top + low) / 2
+            self._emboss(scaled(mask, width, height), center)
         return lines
+
+    def _emboss(self, mask: Mask, center: tuple[float, float]) -> None:
+        """Print text, sometimes with the light and the shadow of a pressed edge."""
+        rng = self._rng
+        if self._often(0.3):
+            x, y = center
+            off = rng.uniform(1, 3)
+            self._ink_in(mask, (x + off, y + off), self._paper + rng.uniform(-60, 30))
+            if self._often(0.5):
+                self._ink_in(mask, (x - off, y - off), self._paper + rng.uniform(0, 60))
+        self._ink_in(mask, center, self._ink)
 
     def fasten(self) -> None:
         """Put bolts, stickers and a border on the plate."""
@@ -172,11 +216,27 @@ class _Press:
             x, y = round(self.width * rng.choice((0.04, 0.85))), round(HEIGHT_PX * 0.1)
             size = round(HEIGHT_PX * rng.uniform(0.12, 0.22))
             cv2.rectangle(self.picture, (x, y), (x + size, y + size), rng.uniform(60, 255), -1)
+        if self._aspect < 2.5 and self._often(0.35):
+            self._validation_stickers()
         if self._often(0.6):
             inset = int(rng.integers(2, 7))
             grey = self._ink if self._often(0.7) else rng.uniform(0, 255)
             opposite = self.width - 1 - inset, HEIGHT_PX - 1 - inset
             cv2.rectangle(self.picture, (inset, inset), opposite, grey, int(rng.integers(1, 5)))
+
+    def _validation_stickers(self) -> None:
+        """Stick the month and the year into corners, in small characters that are no plate text."""
+        rng = self._rng
+        down = rng.choice((0.13, 0.87))
+        for across in rng.choice(((0.1, 0.9), (0.1, 0.1), (0.9, 0.9))):
+            x, y = self.width * across, HEIGHT_PX * down
+            reach = HEIGHT_PX * rng.uniform(0.07, 0.12)
+            grey = rng.uniform(20, 255)
+            low = round(x - reach * 1.4), round(y - reach)
+            high = round(x + reach * 1.4), round(y + reach)
+            cv2.rectangle(self.picture, low, high, grey, -1)
+            text = str(rng.choice(("JAN", "05", "12", "21", "26", "MAY", "OCT", "A7")))
+            self._stamp(text, (x, y), (reach * 2.2, reach * 1.4), (grey + 128) % 256)
 
     def weather(self) -> None:
         """Dirt, uneven light and the shadow of an edge above."""
@@ -190,9 +250,15 @@ class _Press:
             self.picture *= cv2.GaussianBlur(light, (0, 0), rng.uniform(1, 8))
 
     def finish(self, texts: list[str]) -> FlatPlate:
-        """Round the corners or put a frame around; return the plate."""
+        """Round the corners or put a frame around, perhaps over the edges; return the plate."""
         rng = self._rng
         top, bottom, side = 0, 0, 0
+        if self._often(0.08):
+            grey = rng.uniform(5, 90)
+            cut = int(rng.integers(3, 11))
+            cv2.rectangle(
+                self.picture, (0, 0), (self.width - 1, HEIGHT_PX - 1), grey, cut, cv2.LINE_8
+            )
         opacity = _rounded(self.picture.shape, int(rng.integers(0, 14)))
         if self._often(0.45):
             side = int(rng.integers(3, 15))
@@ -207,9 +273,7 @@ class _Press:
             self._caption(top, bottom, edge)
         right, low = side + self.width, top + HEIGHT_PX
         corners = np.array(((side, top), (right, top), (right, low), (side, low)), np.float32)
-        halves = [corners] if len(texts) == 1 else [band(corners, 0, 0.5), band(corners, 0.5, 1)]
-        lines = tuple(map(TextLine, texts, halves))
-        return FlatPlate(np.clip(self.picture, 0, 255), opacity, corners, lines)
+        return FlatPlate(np.clip(self.picture, 0, 255), opacity, corners, tuple(texts))
 
     def _typeset(self, groups: list[str]) -> tuple[Mask, list[float]]:
         """Return the line's mask and where gaps wide enough for an emblem are, 0 to 1 across."""
@@ -217,7 +281,7 @@ class _Press:
         gap = rng.uniform(0.06, 0.25)
         wide = len(groups) > 1 and self._often(0.35)
         separator = "   " if wide else str(rng.choice(_SEPARATORS))
-        monospaced = self._often(0.3)
+        monospaced = self._often(0.45)
         mask = self._face.write(separator.join(groups), gap, monospaced=monospaced)
         if not wide:
             return mask, []
@@ -231,11 +295,15 @@ class _Press:
         return mask, places
 
     def _weight(self, mask: Mask) -> Mask:
-        """Make some lines bolder and some lighter than their font."""
-        if self._often(0.7):
-            return mask
-        change = cv2.dilate if self._often(0.6) else cv2.erode
-        return np.asarray(change(mask, np.ones((3, 3), np.uint8)), np.float32)
+        """Make some lines bolder, some lighter and some rounder than their font, as dies do."""
+        if self._often(0.35):
+            change = cv2.dilate if self._often(0.6) else cv2.erode
+            size = 5 if self._often(0.2) else 3
+            mask = np.asarray(change(mask, np.ones((size, size), np.uint8)), np.float32)
+        if self._often(0.25):
+            soft = cv2.GaussianBlur(mask, (0, 0), self._rng.uniform(1.5, 4.5))
+            mask = np.clip((soft - self._rng.uniform(0.38, 0.5)) * 5 + 0.5, 0, 1)
+        return np.asarray(mask, np.float32)
 
     def _emblem(self, center: tuple[float, float], height: float) -> None:
         """Draw a seal, a shield or a pair of stickers where a group ends."""
@@ -260,7 +328,7 @@ class _Press:
         rng = self._rng
         shares = (0.85, 0.7) if self._aspect < 2.5 else (0.3, 0.1)
         for room, middle, share in (
-            (above, above / 2 + 2, shares[0]),
+            (above, above / 2 + 2, shares[0] if not self._band_px else 0.0),
             (HEIGHT_PX - below, (below + HEIGHT_PX) / 2 - 2, shares[1]),
         ):
             if self._often(share):

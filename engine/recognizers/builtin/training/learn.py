@@ -25,6 +25,7 @@ from torch.utils import data
 
 from engine.plates import ALPHABET
 from engine.recognizers.builtin.training.networks import Detector, Reader
+from engine.recognizers.builtin.training.photographs import load_photographs
 from engine.recognizers.builtin.training.samples import (
     CROP_PX,
     SCENE_PX,
@@ -40,13 +41,18 @@ _WARM_UP: Final = 0.02
 _AVERAGED: Final = 0.998
 """Of the averaged weights, which are what is kept, this much remains at every step."""
 _TOLD_EVERY: Final = 50
+_KEPT_EVERY: Final = 500
+"""Steps after which the weights so far are written, as a long training may be interrupted."""
 _GREY, _CONTRAST = 112.0, 64.0
 _LEAST_CONTRAST: Final = 4.0
 _OPSET: Final = 17
 
 
 class LearnOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to train; ``start`` is a file of weights written beside an earlier ``out``."""
+    """How to train; ``start`` is a file of weights written beside an earlier ``out``.
+
+    ``photographs`` are tables of labelled pictures, see ``photographs.load_photographs``.
+    """
 
     fonts: tuple[Path, ...]
     out: Path
@@ -56,6 +62,8 @@ class LearnOptions(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 1
     device: str = "cpu"
     start: Path | None = None
+    rate: float = _PEAK_RATE
+    photographs: tuple[Path, ...] = ()
 
 
 class Lesson(Protocol):
@@ -77,9 +85,9 @@ class Lesson(Protocol):
 class DetectorLesson:
     """Where plates are: a focal loss on likelihood, a smooth one on places and corners."""
 
-    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
+    def __init__(self, typefaces: Sequence[Typeface], seed: int, tables: Sequence[Path]) -> None:
         """Draw scenes from this seed on."""
-        self._maker = SceneMaker(typefaces, seed)
+        self._maker = SceneMaker(typefaces, seed, load_photographs(tables))
 
     def network(self) -> Any:
         """Return the network, untrained."""
@@ -113,33 +121,42 @@ class DetectorLesson:
 
 
 class ReaderLesson:
-    """What a line of text says: connectionist temporal classification."""
+    """What a plate says, line by line: connectionist temporal classification."""
 
-    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
+    def __init__(self, typefaces: Sequence[Typeface], seed: int, tables: Sequence[Path]) -> None:
         """Draw crops from this seed on."""
-        self._maker = CropMaker(typefaces, seed)
+        self._maker = CropMaker(typefaces, seed, load_photographs(tables))
 
     def network(self) -> Any:
         """Return the network, untrained."""
         return Reader()
 
     def batch(self, size: int) -> tuple[Any, ...]:
-        """Return crops (n, 1, 32, 128), classes of all texts in a row, and lengths (n,)."""
+        """Return crops (n, 1, 48, 128), classes of all upper, then all lower lines, lengths (2n,).
+
+        A plate of one line has an empty lower one.
+        """
         crops = [self._maker.draw() for _ in range(size)]
         pictures = np.stack([crop.luma for crop in crops])[:, None].astype(np.float32)
         mean = pictures.mean(axis=(1, 2, 3), keepdims=True)
         spread = np.maximum(pictures.std(axis=(1, 2, 3), keepdims=True), _LEAST_CONTRAST)
-        classes = [ALPHABET.index(character) + 1 for crop in crops for character in crop.text]
-        lengths = [len(crop.text) for crop in crops]
+        lines = [crop.lines[0] for crop in crops]
+        lines += [crop.lines[1] if len(crop.lines) > 1 else "" for crop in crops]
+        classes = [ALPHABET.index(character) + 1 for line in lines for character in line]
+        lengths = [len(line) for line in lines]
         inputs = torch.from_numpy((pictures - mean) / spread)
         return inputs, torch.tensor(classes), torch.tensor(lengths)
 
     def loss(self, answer: Any, batch: tuple[Any, ...]) -> Any:
-        """Return the mean negative log likelihood of the texts, per character."""
+        """Return the negative log likelihood of the lines, per character."""
         _, classes, lengths = batch
-        columns = answer[:, :, 0].permute(2, 0, 1).log_softmax(2)
+        rows = torch.cat((answer[:, :, 0], answer[:, :, 1]))
+        columns = rows.permute(2, 0, 1).log_softmax(2)
         widths = torch.full_like(lengths, columns.shape[0])
-        return functional.ctc_loss(columns, classes, widths, lengths, zero_infinity=True)
+        missed = functional.ctc_loss(
+            columns, classes, widths, lengths, reduction="none", zero_infinity=True
+        )
+        return missed.sum() / lengths.sum().clamp(min=1)
 
     def example(self) -> tuple[Any, dict[int, str], dict[int, str]]:
         """Return a crop; the number of crops is free."""
@@ -169,9 +186,12 @@ class _Batches:
             cv2.setNumThreads(1)
             worker = data.get_worker_info()
             number = worker.id if worker else 0
-            faces = load_typefaces(self._options.fonts)
-            self._lesson = LESSONS[self._what](faces, self._options.seed * 1000 + number)
+            self._lesson = _lesson(self._what, self._options, self._options.seed * 1000 + number)
         return self._lesson.batch(self._options.batch)
+
+
+def _lesson(what: str, options: LearnOptions, seed: int) -> Lesson:
+    return LESSONS[what](load_typefaces(options.fonts), seed, options.photographs)
 
 
 def learn(what: str, options: LearnOptions) -> list[float]:
@@ -183,26 +203,31 @@ def learn(what: str, options: LearnOptions) -> list[float]:
         ValueError: there are no fonts.
     """
     torch.manual_seed(options.seed)
-    lesson: Lesson = LESSONS[what](load_typefaces(options.fonts), options.seed)
-    network = lesson.network()
+    lesson = _lesson(what, options, options.seed)
+    network = lesson.network().to(memory_format=torch.channels_last)
     if options.start is not None:
         network.load_state_dict(torch.load(options.start, weights_only=True))
     network.to(options.device).train()
     averaged = swa_utils.AveragedModel(
         network, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(_AVERAGED), use_buffers=True
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_PEAK_RATE, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _PEAK_RATE, total_steps=options.steps, pct_start=_WARM_UP
+        optimizer, options.rate, total_steps=options.steps, pct_start=_WARM_UP
     )
     batches = data.DataLoader(
-        _Batches(what, options), batch_size=None, num_workers=options.processes
+        _Batches(what, options),
+        batch_size=None,
+        num_workers=options.processes,
+        multiprocessing_context="spawn" if options.processes else None,
     )
     losses: list[float] = []
     started_s = time.monotonic()
     for batch in batches:
         on_device = tuple(tensor.to(options.device) for tensor in batch)
-        loss = lesson.loss(network(on_device[0]), on_device)
+        with torch.autocast(options.device, torch.bfloat16):
+            answer = network(on_device[0])
+        loss = lesson.loss(answer.float(), on_device)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -212,7 +237,8 @@ def learn(what: str, options: LearnOptions) -> list[float]:
         losses.append(float(loss.detach()))
         if len(losses) % _TOLD_EVERY == 0:
             _tell(losses, options.steps, time.monotonic() - started_s)
-    torch.save(averaged.module.state_dict(), options.out.with_suffix(".pt"))
+        if len(losses) % _KEPT_EVERY == 0 or len(losses) == options.steps:
+            torch.save(averaged.module.state_dict(), options.out.with_suffix(".pt"))
     export(averaged.module, lesson, options.out)
     return losses
 
@@ -249,10 +275,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="that draw samples")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--rate", type=float, default=_PEAK_RATE, help="the highest of learning")
+    parser.add_argument("--photographs", type=Path, nargs="*", default=(), metavar="LABELS.csv")
     parser.add_argument("--start", type=Path, help="weights (.pt) to start from")
     chosen = vars(parser.parse_args())
     what = chosen.pop("what")
-    learn(what, LearnOptions(**chosen | {"fonts": tuple(chosen["fonts"])}))
+    places = {key: tuple(chosen[key]) for key in ("fonts", "photographs")}
+    learn(what, LearnOptions(**chosen | places))
     return 0
 
 

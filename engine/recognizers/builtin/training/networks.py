@@ -65,8 +65,29 @@ class Detector(nn.Module):  # type: ignore[misc]  # torch is never there for the
         return self.head(self.at8(functional.relu(at8 + fine)))
 
 
+class _Refine(nn.Module):  # type: ignore[misc]  # same
+    """Two more looks at what was seen, added to it: begins by adding nothing."""
+
+    def __init__(self, channels: int, kernel: tuple[int, int] = (3, 3)) -> None:
+        super().__init__()
+        padding = kernel[0] // 2, kernel[1] // 2
+        self.first = _conv((channels, channels), kernel, padding=padding)
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel, 1, padding, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        nn.init.zeros_(self.second[1].weight)
+
+    def forward(self, seen: Any) -> Any:
+        return functional.relu(seen + self.second(self.first(seen)))
+
+
 class Reader(nn.Module):  # type: ignore[misc]  # same
-    """(n, 1, 32, 128) crops of mean 0 and deviation 1 to logits (n, 37, 1, 32) of columns."""
+    """(n, 1, 48, 128) crops of mean 0 and deviation 1 to logits (n, 37, 2, 32).
+
+    A crop shows a whole plate. The first row of answers names the characters of its only or upper
+    line, column by column, the second row those of its lower line: nothing where there is none.
+    """
 
     def __init__(self) -> None:
         """Begin with random weights."""
@@ -77,17 +98,20 @@ class Reader(nn.Module):  # type: ignore[misc]  # same
             _conv((32, 48)),
             _conv((48, 64), stride=2),
             _conv((64, 64)),
+            _Refine(64),
             _conv((64, 96), stride=(2, 1)),
             _conv((96, 96)),
-            _conv((96, 128), kernel=(4, 1), padding=0),
+            _Refine(96),
+            _conv((96, 128), kernel=(4, 1), stride=(2, 1), padding=0),
         )
         self.compare = nn.Sequential(
             _conv((128, 128), kernel=(1, 5), padding=(0, 2)),
             _conv((128, 128), kernel=(1, 5), padding=(0, 2)),
         )
+        self.agree = _Refine(128, (3, 5))
         self.name = nn.Conv2d(128, CLASSES, 1)
 
     def forward(self, crops: Any) -> Any:
-        """Name the character in every column, with its neighbours in view."""
+        """Name the character in every column of both lines, each with the other in view."""
         seen = self.look(crops)
-        return self.name(seen + self.compare(seen))
+        return self.name(self.agree(seen + self.compare(seen)))

@@ -8,16 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.recognizers.builtin.geometry import Quad, flatten, grow
-from engine.recognizers.builtin.training.camera import expose, place, seen_by
-from engine.recognizers.builtin.training.flat import blotches, draw_plate
+from engine.recognizers.builtin.training.camera import expose, place, put_on, seen_by
+from engine.recognizers.builtin.training.flat import FlatPlate, blotches, draw_plate
+from engine.recognizers.builtin.training.photographs import Photograph, around, cut
 from engine.recognizers.builtin.training.scenery import background, draw_car, draw_writing
 from engine.recognizers.builtin.training.typefaces import Typeface
 from engine.types import Luma
 
 SCENE_PX: Final = 320
 CELL_PX: Final = 8
-CROP_PX: Final = (128, 32)
+CROP_PX: Final = (128, 48)
 _TWO_LINES: Final = 0.12
+_TWO_LINES_TO_READ: Final = 0.18
+_FROM_PHOTOGRAPHS: Final = 0.6
+_ON_PHOTOGRAPHS: Final = 0.3
+_PHOTOGRAPHED: Final = 0.08
+"""Shares of scenes cut from photographs; of crops put on, and cut out of, photographs."""
+_CROP_WIDTHS: Final = math.log(42), math.log(330)
+_SHARP_PX: Final = 110
+"""A plate wider than this is still legible when blurred so many times more."""
 _BACKGROUND_PX: Final = 640
 _POOL: Final = 96
 """Backgrounds kept and shown in many cuts: they cost more than all the rest of a scene."""
@@ -34,23 +43,32 @@ class Scene(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A flattened line of text (32, 128) uint8 and what it says."""
+    """A flattened plate (48, 128) uint8 and the text of its one or two lines."""
 
     luma: Luma
-    text: str
+    lines: tuple[str, ...]
 
 
 class SceneMaker:
     """Draws scenes from one stream of random numbers."""
 
-    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
-        """Use these fonts; the same seed gives the same scenes."""
+    def __init__(
+        self, typefaces: Sequence[Typeface], seed: int, photographs: Sequence[Photograph] = ()
+    ) -> None:
+        """Use these fonts and photographs; the same seed gives the same scenes."""
         self._typefaces = typefaces
+        self._photographs = photographs
         self._rng = np.random.default_rng(seed)
         self._pool: list[Floats] = []
 
     def draw(self) -> Scene:
-        """Return the next scene: of five, one shows no plate, and one shows several."""
+        """Return the next scene: rendered, or cut from a photograph where there are any."""
+        if self._photographs and self._rng.random() < _FROM_PHOTOGRAPHS:
+            return self._from_photograph()
+        return self._rendered()
+
+    def _rendered(self) -> Scene:
+        """Draw a scene: of five, one shows no plate, and one shows several."""
         rng = self._rng
         picture = self._background()
         for _ in range(int(rng.choice((0, 0, 1, 2, 3, 6)))):
@@ -65,6 +83,27 @@ class SceneMaker:
             width = float(np.exp(rng.uniform(math.log(20), math.log(widest))))
             self._mount(picture, width, quads)
         return Scene(expose(picture, rng), quads)
+
+    def _from_photograph(self) -> Scene:
+        """Cut a scene; some of its plates give way to rendered ones, some places get one more."""
+        rng = self._rng
+        chosen = self._photographs[rng.integers(len(self._photographs))]
+        picture, quads = cut(chosen, SCENE_PX, rng)
+        if rng.random() < 0.4:
+            quads = [self._replaced(picture, quad) for quad in quads]
+        elif rng.random() < 0.2:
+            self._mount(picture, float(np.exp(rng.uniform(math.log(20), math.log(125)))), quads)
+        if rng.random() < 0.25:
+            return Scene(np.clip(picture, 0, 255).astype(np.uint8), quads)
+        return Scene(expose(picture, rng), quads)
+
+    def _replaced(self, picture: Floats, quad: Quad) -> Quad:
+        """Print another plate over one that was photographed; return where it is."""
+        rng = self._rng
+        narrow = np.ptp(quad[:, 0]) < 2 * np.ptp(quad[:, 1])
+        two_lines = rng.random() < (0.7 if narrow else _TWO_LINES)
+        plate = draw_plate(rng, self._typefaces, two_lines=bool(two_lines))
+        return seen_by(put_on(picture, plate, quad, rng), plate.corners)
 
     def _mount(self, picture: Floats, width: float, quads: list[Quad]) -> None:
         """Put one plate where none is yet; mostly on a car."""
@@ -97,27 +136,77 @@ class SceneMaker:
 
 
 class CropMaker:
-    """Draws lines of text as the detector would cut them out, from one stream of numbers."""
+    """Draws plates as the detector would cut them out, from one stream of random numbers."""
 
-    def __init__(self, typefaces: Sequence[Typeface], seed: int) -> None:
-        """Use these fonts; the same seed gives the same crops."""
+    def __init__(
+        self, typefaces: Sequence[Typeface], seed: int, photographs: Sequence[Photograph] = ()
+    ) -> None:
+        """Use these fonts and photographs; the same seed gives the same crops."""
         self._typefaces = typefaces
+        self._photographs = [photograph for photograph in photographs if photograph.quads]
+        self._legible = [
+            (photograph, which)
+            for photograph in photographs
+            for which, text in enumerate(photograph.texts)
+            if text
+        ]
         self._rng = np.random.default_rng(seed)
+        self._plate: FlatPlate | None = None
 
     def draw(self) -> Crop:
         """Return the next crop; its corners are about as wrong as the detector's."""
+        if self._legible and self._rng.random() < _PHOTOGRAPHED:
+            return self._photographed()
+        width = float(np.exp(self._rng.uniform(*_CROP_WIDTHS)))
+        plate = self._next_plate()
+        if self._photographs and self._rng.random() < _ON_PHOTOGRAPHS:
+            return self._on_photograph(plate, width)
+        return self._alone(plate, width)
+
+    def _next_plate(self) -> FlatPlate:
+        """Return a plate; each is seen twice, as drawing costs as much as the rest of a crop."""
+        plate, self._plate = self._plate, None
+        if plate is None:
+            two_lines = bool(self._rng.random() < _TWO_LINES_TO_READ)
+            plate = self._plate = draw_plate(self._rng, self._typefaces, two_lines=two_lines)
+        return plate
+
+    def _alone(self, plate: FlatPlate, width: float) -> Crop:
+        """Put a plate before a plain background."""
         rng = self._rng
-        plate = draw_plate(rng, self._typefaces, two_lines=rng.random() < _TWO_LINES)
-        width = float(np.exp(rng.uniform(math.log(42), math.log(330))))
         across, down = plate.corners[2] - plate.corners[0]
         size = int(width * float(down / across) * 2.2) + 20, int(width * 1.5) + 24
         picture = np.full(size, rng.uniform(0, 255), np.float32)
         picture += blotches(rng, size, rng.uniform(4, 40)) * rng.uniform(0, 30)
-        middle = size[1] / 2, size[0] / 2
-        matrix = place(picture, plate, middle, width, rng)
-        line = plate.lines[rng.integers(len(plate.lines))]
-        quad = self._misplaced(seen_by(matrix, line.corners))
-        return Crop(flatten(expose(picture, rng), quad, CROP_PX), line.text)
+        matrix = place(picture, plate, (size[1] / 2, size[0] / 2), width, rng)
+        return self._seen(picture, seen_by(matrix, plate.corners), plate.lines)
+
+    def _on_photograph(self, plate: FlatPlate, width: float) -> Crop:
+        """Put a plate over one that was photographed: its light, its tilt, its car."""
+        picture, quad = around(*self._any_photographed(), width)
+        matrix = put_on(picture, plate, quad, self._rng)
+        return self._seen(picture, seen_by(matrix, plate.corners), plate.lines)
+
+    def _any_photographed(self) -> tuple[Photograph, int]:
+        chosen = self._photographs[self._rng.integers(len(self._photographs))]
+        return chosen, int(self._rng.integers(len(chosen.quads)))
+
+    def _photographed(self) -> Crop:
+        """Cut out a real plate whose text is known."""
+        photograph, which = self._legible[self._rng.integers(len(self._legible))]
+        own = float(np.ptp(photograph.quads[which][:, 0]))
+        picture, quad = around(photograph, which, own * self._rng.uniform(0.6, 1.3))
+        lines = tuple(photograph.texts[which].split("/"))
+        if self._rng.random() < 0.4:
+            flat = flatten(picture.astype(np.uint8), self._misplaced(quad), CROP_PX)
+            return Crop(flat, lines)
+        return self._seen(picture, quad, lines)
+
+    def _seen(self, picture: Floats, quad: Quad, lines: tuple[str, ...]) -> Crop:
+        """Let a camera see it, and cut the plate out about where it is."""
+        blur = max(1.0, float(np.ptp(quad[:, 0])) / _SHARP_PX)
+        seen = expose(picture, self._rng, blur)
+        return Crop(flatten(seen, self._misplaced(quad), CROP_PX), lines)
 
     def _misplaced(self, quad: Quad) -> Quad:
         rng = self._rng

@@ -1,7 +1,9 @@
 """Characters as masks, from font files."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Final
 
 import cv2
@@ -17,11 +19,18 @@ Mask = npt.NDArray[np.float32]
 CAPITAL_PX: Final = 72
 """Height of a capital in every mask."""
 
-_SUFFIXES: Final = frozenset({".ttf", ".otf"})
+_SUFFIXES: Final = frozenset({".ttf", ".otf", ".woff"})
+_UNLIKE_PLATES: Final = re.compile(
+    r"italic|oblique|thin|light|hairline|outline|serif|roman|bookman|c059|p052|d0500|symbol|fallback",
+    re.IGNORECASE,
+)
+_WEB_FONT: Final = re.compile(r"-latin-[4-8]00-normal$")
+"""Names of those files of web fonts that hold Latin letters, upright and not thin."""
 _PROBE_PX: Final = 100
 _SPACE: Final = 0.3
 """Width of a space, in heights of a capital."""
-_CHARACTERS: Final = ALPHABET + "-."
+_CHARACTERS: Final = ALPHABET + ascii_lowercase + "-."
+"""Small letters are for slogans only; what hangs below their line is cut off."""
 
 
 class Typeface(msgspec.Struct, frozen=True):
@@ -34,7 +43,7 @@ class Typeface(msgspec.Struct, frozen=True):
         """Return a line of text; ``gap`` is the space between characters in heights of a capital.
 
         Raises:
-            KeyError: a character is neither in ``ALPHABET`` nor a space, hyphen or full stop.
+            KeyError: a character is no letter, digit, space, hyphen or full stop.
         """
         between = np.zeros((CAPITAL_PX, round(gap * CAPITAL_PX)), np.float32)
         cell_px = int(np.median([mask.shape[1] for mask in self.masks.values()]))
@@ -54,7 +63,7 @@ class Typeface(msgspec.Struct, frozen=True):
 
 
 def load_typefaces(places: Sequence[Path]) -> list[Typeface]:
-    """Load every font among files and folders, in the order of their names.
+    """Load every font among files, and those in folders that plates may be written in, by name.
 
     Raises:
         ValueError: there is none.
@@ -64,10 +73,17 @@ def load_typefaces(places: Sequence[Path]) -> list[Typeface]:
         for place in places
         for file in ([place] if place.is_file() else place.rglob("*"))
         if file.suffix.lower() in _SUFFIXES
+        and (file == place or _may_be_on_plates(file))
     ]
     if not files:
-        raise ValueError(f"no fonts (.ttf, .otf) in {', '.join(map(str, places))}")
+        raise ValueError(f"no fonts (.ttf, .otf, .woff) in {', '.join(map(str, places))}")
     return [_load(file) for file in sorted(files, key=lambda file: file.name)]
+
+
+def _may_be_on_plates(file: Path) -> bool:
+    if file.suffix.lower() == ".woff":
+        return _WEB_FONT.search(file.stem) is not None
+    return not _UNLIKE_PLATES.search(file.stem)
 
 
 def _load(file: Path) -> Typeface:
@@ -84,7 +100,9 @@ def _load(file: Path) -> Typeface:
         picture = Image.new("L", size)
         ImageDraw.Draw(picture).text((-left, -capital_top), character, font=font, fill=255)
         mask: Mask = np.asarray(picture, np.float32) / np.float32(255)
-        masks[character] = scaled(mask, size[0], CAPITAL_PX)  # on plates, Q and J do not hang down
+        small = character in ascii_lowercase
+        # On plates, Q and J do not hang down.
+        masks[character] = mask[:CAPITAL_PX] if small else scaled(mask, size[0], CAPITAL_PX)
     return Typeface(file.stem, masks)
 
 
