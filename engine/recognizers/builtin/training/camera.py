@@ -12,6 +12,8 @@ from engine.recognizers.builtin.geometry import Quad
 from engine.recognizers.builtin.training.flat import FlatPlate, Grey
 from engine.types import Luma
 
+_ENLARGING: Final = 0.5, 0.4, 0.1
+"""Shares of linear, cubic and no interpolation."""
 _ALIASES_BELOW: Final = 0.7
 """Plates shrunk by more than this are averaged down before they are warped."""
 
@@ -59,9 +61,7 @@ def put_on(
     return _warp_in(picture, plate, np.asarray(seen, np.float32), length / inner_width)
 
 
-def _warp_in(
-    picture: Grey, plate: FlatPlate, seen: Quad, scale: float
-) -> npt.NDArray[np.float32]:
+def _warp_in(picture: Grey, plate: FlatPlate, seen: Quad, scale: float) -> npt.NDArray[np.float32]:
     """Blend the whole flat picture in at these corners, averaged down first where it shrinks."""
     height, width = plate.picture.shape
     flat = np.array(((0, 0), (width, 0), (width, height), (0, height)), np.float32)
@@ -140,11 +140,9 @@ def _light(picture: Grey, rng: np.random.Generator) -> Grey:
 def _enlarged(picture: Grey, times: float, rng: np.random.Generator) -> Grey:
     """Return the picture as if it had been stored this many times smaller."""
     height, width = picture.shape
-    small = cv2.resize(
-        picture, (max(8, round(width / times)), max(8, round(height / times))),
-        interpolation=cv2.INTER_AREA,
-    )  # fmt: skip
-    method = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)[rng.choice(3, p=(0.5, 0.4, 0.1))]
+    size = max(8, round(width / times)), max(8, round(height / times))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    method = int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST), p=_ENLARGING))
     return np.asarray(cv2.resize(small, (width, height), interpolation=method), np.float32)
 
 

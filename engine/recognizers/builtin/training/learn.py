@@ -1,15 +1,16 @@
-"""Trains one network and writes it as ONNX.
+"""Trains one network and writes it as ONNX, its weights as whole numbers.
 
 ::
 
     python -m engine.recognizers.builtin.training.learn reader --fonts FOLDER --out ocr.onnx
 
 Samples are drawn by processes of their own while the network learns. The same seed, number of
-processes and steps draw the same samples.
+processes and steps draw the same samples. With ``--steps 0`` weights are only written anew.
 """
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from torch.utils import data
 from engine.plates import ALPHABET
 from engine.recognizers.builtin.training.networks import Detector, Reader
 from engine.recognizers.builtin.training.photographs import load_photographs
+from engine.recognizers.builtin.training.quantise import quantise
 from engine.recognizers.builtin.training.samples import (
     CROP_PX,
     SCENE_PX,
@@ -43,6 +45,8 @@ _AVERAGED: Final = 0.998
 _TOLD_EVERY: Final = 50
 _KEPT_EVERY: Final = 500
 """Steps after which the weights so far are written, as a long training may be interrupted."""
+_SHOWN: Final = 128
+"""Samples whose activations set the ranges of whole numbers."""
 _GREY, _CONTRAST = 112.0, 64.0
 _LEAST_CONTRAST: Final = 4.0
 _OPSET: Final = 17
@@ -208,6 +212,9 @@ def learn(what: str, options: LearnOptions) -> list[float]:
     if options.start is not None:
         network.load_state_dict(torch.load(options.start, weights_only=True))
     network.to(options.device).train()
+    if not options.steps:
+        write(network, lesson, options.out)
+        return []
     averaged = swa_utils.AveragedModel(
         network, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(_AVERAGED), use_buffers=True
     )
@@ -239,12 +246,21 @@ def learn(what: str, options: LearnOptions) -> list[float]:
             _tell(losses, options.steps, time.monotonic() - started_s)
         if len(losses) % _KEPT_EVERY == 0 or len(losses) == options.steps:
             torch.save(averaged.module.state_dict(), options.out.with_suffix(".pt"))
-    export(averaged.module, lesson, options.out)
+    write(averaged.module, lesson, options.out)
     return losses
 
 
+def write(network: Any, lesson: Lesson, out: Path) -> None:
+    """Write a network for use: as ONNX, quantised by what it answers to samples of the lesson."""
+    with tempfile.TemporaryDirectory() as folder:
+        exact = Path(folder) / "exact.onnx"
+        export(network, lesson, exact)
+        shown = [lesson.batch(1)[0].numpy() for _ in range(_SHOWN)]
+        quantise(exact, shown, out)
+
+
 def export(network: Any, lesson: Lesson, out: Path) -> None:
-    """Write a network as ONNX, with one input ``x`` and one output ``out``."""
+    """Write a network as ONNX in single precision, with one input ``x`` and one output ``out``."""
     example, free_in, free_out = lesson.example()
     torch.onnx.export(
         network.cpu().eval(),

@@ -15,6 +15,7 @@ from typing import Final
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from engine.recognizers.builtin import BuiltinRecognizer
 from engine.recognizers.builtin.geometry import Quad
@@ -26,6 +27,8 @@ _KEPT_BACK: Final = 5
 _SAME_PLATE: Final = 0.5
 _LONGEST_PX: Final = 1280
 """Photographs larger than this are reduced: no plate is looked at from nearer than this allows."""
+_AROUND_A_PLATE: Final = 0.85
+_ALIASES_BELOW: Final = 0.7
 _WIDTHS_PX: Final = (13.0, 270.0)
 _MIRRORED: Final = np.array((1, 0, 3, 2))
 """Corners of a mirrored plate in the order of reading."""
@@ -61,15 +64,15 @@ def load_photographs(tables: Sequence[Path]) -> list[Photograph]:
             for row in csv.DictReader(rows):
                 box = Box(*(float(row[key]) for key in ("x", "y", "w", "h")))
                 plates[row["file"]].append((box, row.get("plate", "")))
-        for name in sorted(plates):
-            if not kept_back(Path(name).name):
-                found.append(_load(table.parent / name, plates[name], recognizer))
+        found += [
+            _load(table.parent / name, plates[name], recognizer)
+            for name in sorted(plates)
+            if not kept_back(Path(name).name)
+        ]
     return found
 
 
-def _load(
-    path: Path, plates: list[tuple[Box, str]], recognizer: BuiltinRecognizer
-) -> Photograph:
+def _load(path: Path, plates: list[tuple[Box, str]], recognizer: BuiltinRecognizer) -> Photograph:
     luma = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if luma is None:
         raise ValueError(f"{path} is no picture that can be read")
@@ -101,17 +104,7 @@ def cut(photograph: Photograph, size_px: int, rng: np.random.Generator) -> tuple
     Mostly around a plate, which is then 13 to 270 px wide. Returns (size, size) float32 grey
     values and the corners of the plates whose middle is inside.
     """
-    height, width = photograph.luma.shape
-    if photograph.quads and rng.random() < 0.85:
-        quad = photograph.quads[rng.integers(len(photograph.quads))]
-        wanted = float(np.exp(rng.uniform(*np.log(_WIDTHS_PX))))
-        scale = wanted / max(4.0, float(np.ptp(quad[:, 0])))
-        scale = float(np.clip(scale, size_px / max(width, height) * 0.4, 3.0))
-        off = rng.uniform(-0.45, 0.45, 2) * size_px
-        middle = quad.mean(axis=0) - off / scale
-    else:
-        scale = size_px / max(width, height) * float(np.exp(rng.uniform(-0.2, 1.2)))
-        middle = rng.uniform(0.2, 0.8, 2) * (width, height)
+    scale, middle = _looked_at(photograph, size_px, rng)
     turn = math.radians(rng.normal(0, 4))
     across = scale * float(np.exp(rng.normal(0, 0.06)))
     mirror = -1 if rng.random() < 0.3 else 1
@@ -121,28 +114,50 @@ def cut(photograph: Photograph, size_px: int, rng: np.random.Generator) -> tuple
             (mirror * scale * math.sin(turn), scale * math.cos(turn)),
         )
     )
-    shift = np.full(2, size_px / 2) - linear @ middle
-    matrix = np.column_stack((linear, shift))
-    source = photograph.luma
-    if scale < 0.7:  # averaged down first, or the warp aliases
-        factor = scale * 1.3
-        source = np.asarray(
-            cv2.resize(source, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
-        )
-        reduced = source.shape[1] / width, source.shape[0] / height
-        warp = np.column_stack((linear / np.array(reduced), shift))
-    else:
-        warp = matrix
+    shift = size_px / 2 - linear @ middle
+    source, factors = _reduced(photograph.luma, scale)
     border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REPLICATE
     picture = cv2.warpAffine(
-        source, warp, (size_px, size_px), borderMode=border, borderValue=rng.uniform(0, 255)
+        source,
+        np.column_stack((linear / factors, shift)),
+        (size_px, size_px),
+        borderMode=border,
+        borderValue=rng.uniform(0, 255),
     )
-    quads = [
-        (quad @ linear.T + shift).astype(np.float32)[_MIRRORED if mirror < 0 else slice(None)]
-        for quad in photograph.quads
-    ]
-    inside = [quad for quad in quads if np.all(np.abs(quad.mean(axis=0) - size_px / 2) < size_px / 2)]
-    return picture.astype(np.float32), inside
+    order = _MIRRORED if mirror < 0 else slice(None)
+    quads = [(quad @ linear.T + shift).astype(np.float32)[order] for quad in photograph.quads]
+    return picture.astype(np.float32), [quad for quad in quads if _is_inside(quad, size_px)]
+
+
+def _looked_at(
+    photograph: Photograph, size_px: int, rng: np.random.Generator
+) -> tuple[float, npt.NDArray[np.float64]]:
+    """Return a scale, and the place (x, y) of the photograph in the middle of the cut."""
+    height, width = photograph.luma.shape
+    least = size_px / max(width, height)
+    if not photograph.quads or rng.random() > _AROUND_A_PLATE:
+        return least * float(np.exp(rng.uniform(-0.2, 1.2))), rng.uniform(0.2, 0.8, 2) * (
+            width,
+            height,
+        )
+    quad = photograph.quads[rng.integers(len(photograph.quads))]
+    wanted = float(np.exp(rng.uniform(*np.log(_WIDTHS_PX))))
+    scale = float(np.clip(wanted / max(4.0, float(np.ptp(quad[:, 0]))), least * 0.4, 3.0))
+    return scale, quad.mean(axis=0) - rng.uniform(-0.45, 0.45, 2) * size_px / scale
+
+
+def _reduced(luma: Luma, scale: float) -> tuple[Luma, tuple[float, float]]:
+    """Return a picture averaged down before a warp that would alias, and its factors in x and y."""
+    if scale >= _ALIASES_BELOW:
+        return luma, (1.0, 1.0)
+    factor = scale * 1.3
+    smaller = cv2.resize(luma, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    height, width = luma.shape
+    return np.asarray(smaller, np.uint8), (smaller.shape[1] / width, smaller.shape[0] / height)
+
+
+def _is_inside(quad: Quad, size_px: int) -> bool:
+    return bool(np.all(np.abs(quad.mean(axis=0) - size_px / 2) < size_px / 2))
 
 
 def around(photograph: Photograph, which: int, width_px: float) -> tuple[Grey, Quad]:

@@ -72,8 +72,7 @@ def load_typefaces(places: Sequence[Path]) -> list[Typeface]:
         file
         for place in places
         for file in ([place] if place.is_file() else place.rglob("*"))
-        if file.suffix.lower() in _SUFFIXES
-        and (file == place or _may_be_on_plates(file))
+        if file.suffix.lower() in _SUFFIXES and (file == place or _may_be_on_plates(file))
     ]
     if not files:
         raise ValueError(f"no fonts (.ttf, .otf, .woff) in {', '.join(map(str, places))}")
