@@ -1,8 +1,9 @@
 """What a reader's output says: likely texts, and how likely a given text is.
 
 The reader gives, for each of 32 columns of either line of the plate, probabilities of "nothing"
-(class 0) and of the 36 characters. A text is spelled by every path of classes that becomes it once repetitions and
-nothings are dropped (connectionist temporal classification), and its probability is their sum.
+(class 0) and of the 36 characters. A text is spelled by every path of classes that becomes it once
+repetitions and nothings are dropped (connectionist temporal classification), and its probability
+is their sum.
 """
 
 from collections.abc import Sequence
