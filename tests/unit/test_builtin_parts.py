@@ -14,7 +14,6 @@ from engine.plates import ALPHABET
 from engine.recognizers.builtin import ctc
 from engine.recognizers.builtin.detector import PlateDetector
 from engine.recognizers.builtin.geometry import (
-    band,
     flatten,
     grow,
     height_px,
@@ -26,15 +25,15 @@ from engine.recognizers.builtin.geometry import (
 from engine.recognizers.builtin.network import Network
 from engine.recognizers.builtin.ranking import confidence, guess_region, prior, rank, twins
 from engine.recognizers.builtin.straighten import straighten
+from engine.types import Box
 
 SQUARE = np.float32([[10, 20], [110, 20], [110, 60], [10, 60]])
 
 # --- geometry ------------------------------------------------------------------------------------
 
 
-def test_quads_grow_split_and_are_surrounded():
+def test_quads_grow_and_are_surrounded():
     np.testing.assert_allclose(grow(SQUARE, 0.1, 0.25)[[0, 2]], [[0, 10], [120, 70]], atol=1e-4)
-    np.testing.assert_allclose(band(SQUARE, 0.5, 1.0)[[0, 2]], [[10, 40], [110, 60]])
     np.testing.assert_allclose(window(SQUARE, 20, 10)[[0, 2]], [[50, 35], [70, 45]])
     corners = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])
     np.testing.assert_allclose(inside(SQUARE, corners), SQUARE)
@@ -95,6 +94,17 @@ def test_detections_are_bounded_and_the_focus_drops_what_is_no_plate():
     assert detector.detect(scene, least=0.9999, limit=2) == []
 
 
+def test_within_a_part_the_same_plates_are_found_for_less():
+    detector = PlateDetector(Network("det.onnx"))
+    scene = street()
+    mount(scene, plate("LS15EBC"), (300, 300), width=130)
+    mount(scene, plate("XJ73PLM"), (900, 500), width=140)
+    whole = detector.detect(scene, least=0.4, limit=9)
+    (part,) = detector.detect(scene, least=0.4, limit=9, within=Box(850, 450, 100, 100))
+    assert min(np.abs(part.quad - found.quad).max() for found in whole) < 6
+    assert detector.detect(scene, least=0.4, limit=9, within=Box(5000, 0, 10, 10)) == []
+
+
 def test_missing_weights_are_an_error_of_ours():
     with pytest.raises(RecognizerError, match=r"none\.onnx"):
         Network("none.onnx")
@@ -152,6 +162,26 @@ def test_softmax_turns_classes_into_rows():
     rows = ctc.softmax(np.zeros((2, 37, 32), np.float32))
     assert rows.shape == (2, 32, 37)
     np.testing.assert_allclose(rows.sum(axis=2), 1, rtol=1e-5)
+
+
+def test_equal_characters_of_two_lines_are_two():
+    line = np.zeros((1, 3, 37), np.float32)
+    line[0, range(3), [11, 11, 11]] = 1
+    both = ctc.joined(line, line)
+    assert both.shape == (1, 7, 37)
+    assert ctc.greedy(both[0]) == "AA"
+
+
+@given(st.integers(0, 10_000))
+def test_columns_of_nothing_can_be_left_out(seed):
+    rows = np.concatenate([probabilities(3, seed), np.eye(37, dtype=np.float32)[[0, 0, 0, 0]]])
+    rows = np.concatenate([rows, probabilities(3, seed + 1)])
+    short = ctc.condensed(np.stack([rows, rows]))
+    assert short.shape == (2, 7, 37)
+    texts = ctc.likely_texts(rows, 12)
+    np.testing.assert_allclose(
+        ctc.likelihoods(short, texts)[0], ctc.likelihoods(rows[None], texts)[0], atol=1e-4
+    )
 
 
 # --- weighing ------------------------------------------------------------------------------------
