@@ -17,8 +17,10 @@ from engine.recognizers.builtin.network import Network
 from engine.types import Box, Luma
 
 _SIDES_PX: Final = (320, 640)
-"""The longest side of the frame at each scale."""
+"""The longest side of the frame at each scale; of frames above 2133 px, the larger is larger."""
 
+_LEAST_SCALE: Final = 0.3
+"""Of the larger one: at this, plates that can just be read, some 50 px wide, can still be found."""
 _MAX_ENLARGEMENT: Final = 2.0
 _AROUND: Final = 0.08
 """How far around a part is looked at, in longest sides of the frame: a plate's half and a bit."""
@@ -71,13 +73,11 @@ class PlateDetector:
 
         The frame is read once for the larger scale; the smaller is made from that.
         """
-        longest = max(frame.shape)
-        scales = sorted({min(side / longest, _MAX_ENLARGEMENT) for side in _SIDES_PX})
         picture, origin = _part(frame, within)
         from_scale = 1.0
         probabilities: list[Floats] = []
         quads: list[Floats] = []
-        for scale in reversed(scales):
+        for scale in _scales(max(frame.shape)):
             picture = shrink(picture, scale / from_scale)
             from_scale = scale
             found, corners = _decode(self._network.run(self._canvas(picture))[0])
@@ -139,6 +139,13 @@ class PlateDetector:
         np.subtract(picture, np.float32(_GREY), out=inside)
         np.multiply(inside, np.float32(1 / _CONTRAST), out=inside)
         return canvas
+
+
+def _scales(longest_px: int) -> list[float]:
+    """Return how often a frame of this longest side is enlarged, the larger scale first."""
+    small, large = (side / longest_px for side in _SIDES_PX)
+    scales = min(max(large, _LEAST_SCALE), _MAX_ENLARGEMENT), min(small, _MAX_ENLARGEMENT)
+    return sorted(set(scales), reverse=True)
 
 
 def _part(frame: Luma, within: Box | None) -> tuple[Luma, Floats]:
