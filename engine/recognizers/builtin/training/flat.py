@@ -130,18 +130,51 @@ class _Press:
         rng = self._rng
         margin = self.width * rng.uniform(0.03, 0.07)
         if not self._often(0.7 if self._aspect > 3.7 else 0.08):
-            return margin, self.width - margin
+            return self._edge_letters(margin), self.width - margin
         wide = round(self.width * rng.uniform(0.07, 0.11))
         shade = float(np.clip(self._paper + rng.uniform(-140, -20), 0, 255))
         self.picture[:, :wide] = shade
         code = random_word(rng)[: int(rng.integers(1, 3))]
         self._stamp(code, (wide / 2, HEIGHT_PX * 0.78), (wide * 0.7, HEIGHT_PX * 0.2), shade + 110)
-        cv2.circle(self.picture, (wide // 2, HEIGHT_PX // 3), wide // 3, shade + 60, 2)
+        self._badge((wide / 2, HEIGHT_PX / 3), wide / 3, shade + 60)
         right = self.width - margin
         if self._often(0.2):
             self.picture[:, -wide:] = shade
             right = self.width - wide * 1.1
         return wide + self.width * rng.uniform(0.01, 0.04), right
+
+    def _badge(self, center: tuple[float, float], radius: float, grey: float) -> None:
+        """Draw a ring of stars, a flag or a coat of arms."""
+        rng = self._rng
+        x, y = center
+        kind = rng.random()
+        if kind < 0.4:
+            for turn in np.linspace(0, 2 * np.pi, 12, endpoint=False):
+                star = round(x + radius * np.cos(turn)), round(y + radius * np.sin(turn))
+                cv2.circle(self.picture, star, 2, grey, -1)
+        elif kind < 0.6:
+            cv2.circle(self.picture, (round(x), round(y)), max(1, round(radius)), grey, 2)
+        elif kind < 0.8:
+            for strip in (-1, 0, 1):
+                low = round(x - radius), round(y + (strip - 0.5) * radius / 2)
+                high = round(x + radius), round(y + (strip + 0.5) * radius / 2)
+                cv2.rectangle(self.picture, low, high, grey + strip * 60, -1)
+        else:
+            outline = rng.uniform(-1.1, 1.1, (int(rng.integers(5, 11)), 2)) * radius + (x, y)
+            cv2.fillPoly(self.picture, [outline.astype(np.int32)], grey)
+
+    def _edge_letters(self, margin: float) -> float:
+        """Stack the small letters of a country or state along the left edge of some plates."""
+        rng = self._rng
+        if not self._often(0.12):
+            return margin
+        code = random_word(rng).upper().replace(" ", "")[: int(rng.integers(1, 4))]
+        size = self.width * rng.uniform(0.03, 0.06), HEIGHT_PX * rng.uniform(0.14, 0.22)
+        x = margin * 0.6 + size[0] / 2
+        for place, letter in enumerate(code):
+            y = HEIGHT_PX * (0.5 + 0.24 * (place - (len(code) - 1) / 2))
+            self._stamp(letter, (x, y), size, self._ink)
+        return x + size[0]
 
     def top_band(self) -> None:
         """Print the band with a country's name that South American plates have along the top."""
@@ -319,9 +352,14 @@ class _Press:
         elif kind < 0.7:
             shield = np.array(((-1, -1.2), (1, -1.2), (1, 0.2), (0, 1.3), (-1, 0.2))) * radius
             cv2.fillPoly(self.picture, [(shield + np.array((x, y))).astype(np.int32)], grey)
-        else:
+        elif kind < 0.85:
             corners = rng.uniform(-1.3, 1.3, (int(rng.integers(4, 9)), 2)) * radius
             cv2.fillPoly(self.picture, [(corners + np.array((x, y))).astype(np.int32)], grey)
+        else:
+            for _ in range(int(rng.integers(3, 8))):
+                (x0, y0), (x1, y1) = rng.normal(0, 0.9, (2, 2)) * radius
+                ends = (round(x + x0), round(y + y0)), (round(x + x1), round(y + y1))
+                cv2.line(self.picture, *ends, grey, int(rng.integers(1, 5)), cv2.LINE_AA)
 
     def _slogans(self, above: float, below: float) -> None:
         """Print a state's name above the text and a slogan below it, where there is room."""
