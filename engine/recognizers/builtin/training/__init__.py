@@ -1,4 +1,4 @@
-"""Trains the built-in recognizer from nothing but rendered plates; see ``README.md`` beside this.
+"""Trains the built-in recognizer from rendered plates and labelled photographs; see ``README.md`` beside this.
 
 Not part of the installed package; needs the extra ``training`` (torch, onnx, Pillow).
 
@@ -6,10 +6,14 @@ Not part of the installed package; needs the extra ``training`` (torch, onnx, Pi
 
     typefaces   font files -> masks of characters
     texts       patterns of regions -> texts of plates
+    inks        grey on grey: what the next ones draw with
+    marks       landmarks, badges, emblems: what is no text
     flat        text -> a plate seen from the front, with all that distracts
     scenery     backgrounds, cars, signs
     camera      perspective, light, blur, noise, compression
+    photographs labelled pictures of roads -> cuts of them, plates with their surroundings
     samples     what a network is shown: scenes with corners, crops with texts
     networks    detector and reader
     learn       the loop, the losses, the export to ONNX
+    quantise    weights of 8 bits
 """

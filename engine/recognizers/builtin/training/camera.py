@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.recognizers.builtin.geometry import Quad
-from engine.recognizers.builtin.training.flat import FlatPlate, Grey
+from engine.recognizers.builtin.training.flat import FlatPlate
+from engine.recognizers.builtin.training.inks import Grey
 from engine.types import Luma
 
 _ENLARGING: Final = 0.5, 0.4, 0.1

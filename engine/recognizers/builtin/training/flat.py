@@ -11,14 +11,12 @@ from typing import Final
 import cv2
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from engine.recognizers.builtin.geometry import Quad
+from engine.recognizers.builtin.training.inks import Grey, blotches, ink, rounded
+from engine.recognizers.builtin.training.marks import draw_badge, draw_emblem, draw_landmark
 from engine.recognizers.builtin.training.texts import random_groups, random_word
 from engine.recognizers.builtin.training.typefaces import Mask, Typeface, scaled
-
-Grey = npt.NDArray[np.float32]
-"""(H, W) float32 luma, 0 to 255."""
 
 HEIGHT_PX: Final = 112
 """Height of every plate before it is put into a scene."""
@@ -103,27 +101,11 @@ class _Press:
             hills = np.array([(0, HEIGHT_PX), *skyline, (self.width, HEIGHT_PX)], np.int32)
             cv2.fillPoly(self.picture, [hills], float(self._paper + rng.uniform(-45, 45)))
         if self._often(0.35 if self._aspect < 2.5 else 0.08):
-            self._landmark()
+            draw_landmark(self.picture, rng, self._paper)
         if self._often(0.2):
             self.picture += blotches(rng, self.picture.shape, rng.uniform(8, 40)) * rng.uniform(
                 3, 14
             )
-
-    def _landmark(self) -> None:
-        """Draw what a state is proud of behind its text: a shape, in the paper's grey or so."""
-        rng = self._rng
-        grey = float(self._paper + rng.choice((-1, 1)) * rng.uniform(10, 55))
-        middle = np.array((rng.uniform(0.2, 0.8) * self.width, rng.uniform(0.3, 0.7) * HEIGHT_PX))
-        reach = rng.uniform(0.1, 0.45) * HEIGHT_PX
-        if self._often(0.4):
-            axes = max(1, round(reach)), max(1, round(reach * rng.uniform(0.4, 1)))
-            place = round(middle[0]), round(middle[1])
-            cv2.ellipse(self.picture, place, axes, rng.uniform(0, 180), 0, 360, grey, -1)
-        else:
-            angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 12))))
-            spokes = np.stack((np.cos(angles), np.sin(angles)), axis=1)
-            outline = middle + spokes * reach * rng.uniform(0.4, 1.3, (len(angles), 1))
-            cv2.fillPoly(self.picture, [outline.astype(np.int32)], grey)
 
     def country_band(self) -> tuple[float, float]:
         """Print the band of Europe and others; return the left and right edge of what is free."""
@@ -136,32 +118,12 @@ class _Press:
         self.picture[:, :wide] = shade
         code = random_word(rng)[: int(rng.integers(1, 3))]
         self._stamp(code, (wide / 2, HEIGHT_PX * 0.78), (wide * 0.7, HEIGHT_PX * 0.2), shade + 110)
-        self._badge((wide / 2, HEIGHT_PX / 3), wide / 3, shade + 60)
+        draw_badge(self.picture, rng, (wide / 2, HEIGHT_PX / 3), wide / 3, shade + 60)
         right = self.width - margin
         if self._often(0.2):
             self.picture[:, -wide:] = shade
             right = self.width - wide * 1.1
         return wide + self.width * rng.uniform(0.01, 0.04), right
-
-    def _badge(self, center: tuple[float, float], radius: float, grey: float) -> None:
-        """Draw a ring of stars, a flag or a coat of arms."""
-        rng = self._rng
-        x, y = center
-        kind = rng.random()
-        if kind < 0.4:
-            for turn in np.linspace(0, 2 * np.pi, 12, endpoint=False):
-                star = round(x + radius * np.cos(turn)), round(y + radius * np.sin(turn))
-                cv2.circle(self.picture, star, 2, grey, -1)
-        elif kind < 0.6:
-            cv2.circle(self.picture, (round(x), round(y)), max(1, round(radius)), grey, 2)
-        elif kind < 0.8:
-            for strip in (-1, 0, 1):
-                low = round(x - radius), round(y + (strip - 0.5) * radius / 2)
-                high = round(x + radius), round(y + (strip + 0.5) * radius / 2)
-                cv2.rectangle(self.picture, low, high, grey + strip * 60, -1)
-        else:
-            outline = rng.uniform(-1.1, 1.1, (int(rng.integers(5, 11)), 2)) * radius + (x, y)
-            cv2.fillPoly(self.picture, [outline.astype(np.int32)], grey)
 
     def _edge_letters(self, margin: float) -> float:
         """Stack the small letters of a country or state along the left edge of some plates."""
@@ -201,7 +163,8 @@ class _Press:
         self._emboss(mask, center)
         for gap in gaps:
             if self._often(0.4):
-                self._emblem((center[0] + (gap - 0.5) * width, center[1]), height)
+                place = center[0] + (gap - 0.5) * width, center[1]
+                draw_emblem(self.picture, rng, place, height, self._paper)
         self._slogans(center[1] - height / 2, center[1] + height / 2)
         return ["".join(groups)]
 
@@ -292,7 +255,7 @@ class _Press:
             cv2.rectangle(
                 self.picture, (0, 0), (self.width - 1, HEIGHT_PX - 1), grey, cut, cv2.LINE_8
             )
-        opacity = _rounded(self.picture.shape, int(rng.integers(0, 14)))
+        opacity = rounded(self.picture.shape, int(rng.integers(0, 14)))
         if self._often(0.45):
             side = int(rng.integers(3, 15))
             top, bottom = (int(rng.integers(10, 26)) if self._often(0.35) else side for _ in "tb")
@@ -338,29 +301,6 @@ class _Press:
             mask = np.clip((soft - self._rng.uniform(0.38, 0.5)) * 5 + 0.5, 0, 1)
         return np.asarray(mask, np.float32)
 
-    def _emblem(self, center: tuple[float, float], height: float) -> None:
-        """Draw a seal, a shield or a pair of stickers where a group ends."""
-        rng = self._rng
-        x, y = round(center[0]), round(center[1])
-        radius = max(2, round(height * rng.uniform(0.1, 0.2)))
-        grey = float(np.clip(self._paper + rng.choice((-1, 1)) * rng.uniform(25, 150), 0, 255))
-        kind = rng.random()
-        if kind < 0.4:
-            for side in (-1, 1):
-                cv2.circle(self.picture, (x, y + side * radius), radius, grey, -1)
-                cv2.circle(self.picture, (x, y + side * radius), radius // 2, self._paper, 1)
-        elif kind < 0.7:
-            shield = np.array(((-1, -1.2), (1, -1.2), (1, 0.2), (0, 1.3), (-1, 0.2))) * radius
-            cv2.fillPoly(self.picture, [(shield + np.array((x, y))).astype(np.int32)], grey)
-        elif kind < 0.85:
-            corners = rng.uniform(-1.3, 1.3, (int(rng.integers(4, 9)), 2)) * radius
-            cv2.fillPoly(self.picture, [(corners + np.array((x, y))).astype(np.int32)], grey)
-        else:
-            for _ in range(int(rng.integers(3, 8))):
-                (x0, y0), (x1, y1) = rng.normal(0, 0.9, (2, 2)) * radius
-                ends = (round(x + x0), round(y + y0)), (round(x + x1), round(y + y1))
-                cv2.line(self.picture, *ends, grey, int(rng.integers(1, 5)), cv2.LINE_AA)
-
     def _slogans(self, above: float, below: float) -> None:
         """Print a state's name above the text and a slogan below it, where there is room."""
         rng = self._rng
@@ -393,35 +333,3 @@ class _Press:
 
     def _ink_in(self, mask: Mask, center: tuple[float, float], grey: float) -> None:
         ink(self.picture, mask, center, grey)
-
-
-def ink(picture: Grey, mask: Mask, center: tuple[float, float], grey: float) -> None:
-    """Blend a grey into a picture where a mask around ``center`` covers it."""
-    height, width = mask.shape
-    x, y = round(center[0] - width / 2), round(center[1] - height / 2)
-    top, left = max(0, y), max(0, x)
-    bottom, right = min(picture.shape[0], y + height), min(picture.shape[1], x + width)
-    if top < bottom and left < right:
-        cover = mask[top - y : bottom - y, left - x : right - x]
-        part = picture[top:bottom, left:right]
-        part += (np.float32(grey) - part) * cover
-
-
-def blotches(rng: np.random.Generator, shape: tuple[int, ...], size_px: float) -> Grey:
-    """Return smooth noise of mean 0 and deviation about 1, its spots about ``size_px`` wide."""
-    height, width = shape
-    coarse = rng.standard_normal((int(height / size_px) + 2, int(width / size_px) + 2))
-    smooth = cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(smooth, np.float32)
-
-
-def _rounded(shape: tuple[int, ...], radius: int) -> Mask:
-    """Return a mask of this shape with rounded corners."""
-    height, width = shape
-    mask = np.zeros((height, width), np.float32)
-    cv2.rectangle(mask, (radius, 0), (width - radius, height), 1.0, -1)
-    cv2.rectangle(mask, (0, radius), (width, height - radius), 1.0, -1)
-    for x in (radius, width - radius - 1):
-        for y in (radius, height - radius - 1):
-            cv2.circle(mask, (x, y), radius, 1.0, -1)
-    return mask

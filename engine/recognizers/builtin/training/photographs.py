@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from engine.recognizers.builtin import BuiltinRecognizer
 from engine.recognizers.builtin.geometry import Quad
-from engine.recognizers.builtin.training.flat import Grey
+from engine.recognizers.builtin.training.inks import Grey
 from engine.types import Box, Luma
 
 _KEPT_BACK: Final = 5

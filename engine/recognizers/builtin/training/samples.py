@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from engine.recognizers.builtin.geometry import Quad, flatten, grow
 from engine.recognizers.builtin.training.camera import expose, place, put_on, seen_by
-from engine.recognizers.builtin.training.flat import FlatPlate, blotches, draw_plate
+from engine.recognizers.builtin.training.flat import FlatPlate, draw_plate
+from engine.recognizers.builtin.training.inks import blotches
 from engine.recognizers.builtin.training.photographs import Photograph, around, cut
 from engine.recognizers.builtin.training.scenery import background, draw_car, draw_writing
 from engine.recognizers.builtin.training.typefaces import Typeface

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from engine.recognizers.builtin.training.flat import Grey, blotches, ink
+from engine.recognizers.builtin.training.inks import Grey, blotches, ink
 from engine.recognizers.builtin.training.texts import random_word
 from engine.recognizers.builtin.training.typefaces import Typeface, scaled
 
