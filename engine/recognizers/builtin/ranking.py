@@ -22,7 +22,7 @@ _STRANGER_TO_ALL = 0.1
 _TWIN_OF = {"0": "O", "O": "0", "1": "I", "I": "1"}
 _TWIN_SHARE = 0.3
 _MOST_TWINS = 3
-_CALIBRATION = (0.0, 0.1, 0.3, 0.5, 0.65, 0.8, 1.0), (0.0, 8.0, 40.0, 60.0, 80.0, 94.0, 99.0)
+CALIBRATION = (0.0, 0.1, 0.3, 0.5, 0.65, 0.8, 1.0), (0.0, 8.0, 40.0, 60.0, 80.0, 94.0, 99.0)
 _PLATE_LIKE = (0.2, 0.4), (0.0, 1.0)
 _UNSEEN = 0.5
 """Weight of whatever the pixels allow beyond the texts that were looked at."""
@@ -97,6 +97,6 @@ def confidence(posterior: float, probability: float) -> float:
     with both: what hardly looks like a plate stays low however legible it is. Fitted so that of
     the reads of about 70 about 70 in 100 are right, see the model card.
     """
-    likely_right = float(np.interp(posterior, *_CALIBRATION))
+    likely_right = float(np.interp(posterior, *CALIBRATION))
     plate_like = float(np.interp(probability, *_PLATE_LIKE))
     return likely_right * plate_like

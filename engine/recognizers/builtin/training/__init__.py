@@ -1,4 +1,4 @@
-"""Trains the built-in recognizer from rendered plates and labelled photographs; see ``README.md`` beside this.
+"""Trains the built-in recognizer, from rendered plates and photographs; see ``README.md`` here.
 
 Not part of the installed package; needs the extra ``training`` (torch, onnx, Pillow).
 
