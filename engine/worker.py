@@ -16,6 +16,7 @@ import cv2
 import msgspec
 
 from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
+from engine.config import CameraOpenAlprSettings
 from engine.errors import PreflightError, RecognizerError, RingError
 from engine.evidence import crop_jpeg, frame_jpeg
 from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
@@ -239,7 +240,11 @@ class Worker:
         taker = RingTaker(memory, self._row, fds[0], fds[1], attach.weight)
         self._rings[handle.ring] = taker
         self._takers.append(taker)
-        self._hints[handle.ring] = RecognizeHints(attach.regions, attach.topn)
+        self._hints[handle.ring] = RecognizeHints(
+            attach.regions,
+            attach.topn,
+            openalpr=CameraOpenAlprSettings.model_validate_json(attach.openalpr),
+        )
         self._tokens.put()
 
     def _settle(self) -> None:
