@@ -33,6 +33,11 @@ _HALVES: Final = {
     "api": frozenset({"api"}),
 }
 
+_CONTESTANTS: Final = (
+    "auto", "builtin", "openalpr", "openalpr-detected", "openalpr-moved", "builtin-moved",
+)  # fmt: skip
+"""Whom ``platering eval`` can measure."""
+
 _BENCHES: Final = ("decode", "handoff", "delivery")
 """Modules of ``engine.benchmarks`` whose ``run`` measures and prints."""
 
@@ -101,9 +106,10 @@ examples:
   platering eval pictures.csv clips.csv --recognizer builtin --recognizer openalpr
   platering eval --regions gb labels.csv --html misses.html
 
-openalpr-detected is OpenALPR that reads what the built-in detector finds. With --json the output is
-one object: figures of the recognizer named first, and recognizers with the figures of each, also
-for every file of labels. Shares are 0 to 1; null is what the labels do not tell.
+openalpr-detected is OpenALPR that reads what the built-in detector finds; openalpr-moved and
+builtin-moved search only what moves in a video. With --json the output is one object: figures of
+the recognizer named first, and recognizers with the figures of each, also for every file of labels.
+Shares are 0 to 1; null is what the labels do not tell.
 """
 
 _DOCTOR_ABOUT: Final = """\
@@ -261,7 +267,7 @@ def _add_eval(commands: _Commands) -> None:
     evaluation.add_argument(
         "--recognizer",
         action="append",
-        choices=("auto", "builtin", "openalpr", "openalpr-detected"),
+        choices=_CONTESTANTS,
         help="what to measure; may be repeated; default: auto, as in read",
     )
     _add_recognizing(evaluation)
