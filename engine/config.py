@@ -26,6 +26,7 @@ EMBEDDED: Final = "embedded"
 
 
 Privacy = Literal["plain", "hash"]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 
 
 _ALPR_COUNTRY: Final = matching(r"([a-z0-9]{2,8})?", "a country of OpenALPR like eu")
@@ -104,6 +105,8 @@ class RecognizersSettings(Section):
     """The pool of recognizer processes."""
 
     count: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    provider: Provider = "cpu"
+    """What runs the built-in networks, where the installed onnxruntime has it; else the CPU."""
     batch: Annotated[int, Field(ge=1, le=16)] = 1
     """Frames a worker may lease at once, for recognizers that are faster in batches."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0

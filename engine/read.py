@@ -78,7 +78,7 @@ def read_files(arguments: Iterable[str], options: ReadOptions, openalpr: OpenAlp
     Raises:
         RecognizerError: the recognizer cannot start.
     """
-    recognizer, why = open_recognizer(options.recognizer, openalpr)
+    recognizer, why, _problem = open_recognizer(options.recognizer, openalpr)
     people = Console(stderr=True)
     report: _Report = _JsonLines() if options.as_json else _Tables()
     if not options.as_json:

@@ -40,12 +40,14 @@ def openalpr(settings: Settings) -> Finding:
 def recognizer_chosen(settings: Settings) -> Finding:
     """Open the recognizer that the configuration asks for, and tell why it is that one."""
     try:
-        recognizer, why = open_recognizer(settings.recognizer, settings.openalpr)
+        provider = settings.recognizers.provider
+        opened = open_recognizer(settings.recognizer, settings.openalpr, provider)
     except RecognizerError as error:
         remedy = 'see OpenALPR above, or set recognizer = "auto"'
         return Finding("recognizer", Verdict.PROBLEM, str(error), remedy)
-    recognizer.close()
-    return Finding("recognizer", Verdict.FINE, why)
+    opened.recognizer.close()
+    verdict = Verdict.WARNING if opened.problem else Verdict.FINE
+    return Finding("recognizer", verdict, opened.why, opened.problem)
 
 
 def redis_server(settings: RedisSettings) -> Finding:

@@ -101,7 +101,7 @@ def _open(
     if choice == "openalpr":
         detector = "builtin" if name.endswith(_DETECTED) else "openalpr"
         openalpr = openalpr.model_copy(update={"detector": detector})
-    recognizer, why = open_recognizer(choice, openalpr)
+    recognizer, why, _problem = open_recognizer(choice, openalpr)
     stack.enter_context(contextlib.closing(recognizer))
     if not options.as_json:
         line = f"{name}: {why.rstrip('.')}."

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from engine.config import OpenAlprSettings
+from engine.config import OpenAlprSettings, Provider
 from engine.errors import RecognizerError
 from engine.recognizers.base import NO_HINTS, RecognizeHints
 from engine.recognizers.builtin.detector import PlateDetector
@@ -71,8 +71,15 @@ class OpenAlprRecognizer:
 
     name: Final = NAME
 
-    def __init__(self, settings: OpenAlprSettings, found: FoundLibrary | None = None) -> None:
+    def __init__(
+        self,
+        settings: OpenAlprSettings,
+        found: FoundLibrary | None = None,
+        provider: Provider = "cpu",
+    ) -> None:
         """Load the library and the country of the settings, so that what is wrong shows here.
+
+        ``provider`` runs our detector, where the settings want it.
 
         Raises:
             RecognizerError: the library, its configuration, its runtime data or the country cannot
@@ -87,7 +94,7 @@ class OpenAlprRecognizer:
         self._detector: PlateDetector | None = None
         if settings.detector == "builtin":
             found = that_takes_areas(found)
-            self._detector = PlateDetector(Network("det.onnx"))
+            self._detector = PlateDetector(Network("det.onnx", provider))
         self._settings = settings
         self._library = Library(found)
         self._known = self._library.countries()

@@ -21,6 +21,7 @@ from engine.config import OpenAlprSettings
 from engine.messages import AttachRing, encode
 from engine.process import Child, Link
 from engine.recognizers.builtin import BuiltinRecognizer
+from engine.recognizers.registry import Opened
 from engine.sections import WorkerSection
 from engine.shm import SHM_DIR
 from engine.sources.scene import DemoScene
@@ -68,6 +69,7 @@ def worker_at(rig: Rig):
     section = WorkerSection(
         recognizer="builtin",
         openalpr=OpenAlprSettings().model_dump_json(),
+        provider="cpu",
         batch=1,
         batch_wait_ms=0.0,
         core=-1,
@@ -97,7 +99,9 @@ def worker_at(rig: Rig):
 def test_the_built_in_recognizer_reads_in_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     with rigged(SIZE_PX) as rig:
         witness = Witness(BuiltinRecognizer(), rig)
-        monkeypatch.setattr(engine.worker, "open_recognizer", lambda *_: (witness, "a witness"))
+        monkeypatch.setattr(
+            engine.worker, "open_recognizer", lambda *_: Opened(witness, "a witness")
+        )
         with worker_at(rig) as worker:
             writer = rig.started_writer()
             slot = writer.acquire()

@@ -1,23 +1,48 @@
-"""Runs one of the package's networks on one core with onnxruntime."""
+"""Runs one of the package's networks with onnxruntime: on one core, or on what it is told."""
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from engine.config import Provider
 from engine.errors import RecognizerError
 
 Floats = npt.NDArray[np.float32]
 
 _WEIGHTS = Path(__file__).parent / "weights"
+_CPU: Final = "CPUExecutionProvider"
+_NAMES: Final[dict[Provider, str]] = {
+    "cpu": _CPU,
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+_PACKAGES: Final[dict[Provider, str]] = {
+    "cpu": "onnxruntime",
+    "cuda": "onnxruntime-gpu",
+    "tensorrt": "onnxruntime-gpu",
+    "openvino": "onnxruntime-openvino",
+}
+
+
+def without_provider(provider: Provider) -> str:
+    """Return why networks run on the CPU instead, with the remedy; empty where they do not."""
+    if _NAMES[provider] in onnxruntime.get_available_providers():
+        return ""
+    return (
+        f"recognizers.provider: the installed onnxruntime has no {provider}, the CPU runs the "
+        f"networks; install {_PACKAGES[provider]} in its place"
+    )
 
 
 class Network:
-    """One ONNX network with one input and one output, on one thread of the CPU."""
+    """One ONNX network with one input and one output; on the CPU it takes one thread."""
 
-    def __init__(self, name: str) -> None:
-        """Load ``weights/<name>``.
+    def __init__(self, name: str, provider: Provider = "cpu") -> None:
+        """Load ``weights/<name>``; what the provider cannot run, or has none, the CPU runs.
 
         Raises:
             RecognizerError: the file is missing or damaged.
@@ -28,9 +53,10 @@ class Network:
         options.log_severity_level = 3
         # Inputs come in several sizes; planning memory anew for each would cost more than it wins.
         options.enable_mem_pattern = False
+        wanted = [_CPU] if without_provider(provider) else [_NAMES[provider], _CPU]
         try:
             self._session = onnxruntime.InferenceSession(
-                str(_WEIGHTS / name), options, providers=["CPUExecutionProvider"]
+                str(_WEIGHTS / name), options, providers=list(dict.fromkeys(wanted))
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated types here
             raise RecognizerError(
