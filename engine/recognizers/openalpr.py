@@ -92,9 +92,12 @@ class OpenAlprRecognizer:
                 "install it or name it in openalpr.library."
             )
         self._detector: PlateDetector | None = None
+        self.provider = provider
         if settings.detector == "builtin":
             found = that_takes_areas(found)
-            self._detector = PlateDetector(Network("det.onnx", provider))
+            network = Network("det.onnx", provider)
+            self.provider = network.provider
+            self._detector = PlateDetector(network)
         self._settings = settings
         self._library = Library(found)
         self._known = self._library.countries()

@@ -6,7 +6,7 @@ from engine.config import OpenAlprSettings, Provider
 from engine.errors import RecognizerError
 from engine.recognizers.base import Recognizer
 from engine.recognizers.builtin import BuiltinRecognizer
-from engine.recognizers.builtin.network import without_provider
+from engine.recognizers.builtin.network import why_on_cpu
 from engine.recognizers.openalpr import OpenAlprRecognizer
 from engine.recognizers.openalpr_library import find_library
 
@@ -51,11 +51,12 @@ def open_recognizer(choice: str, openalpr: OpenAlprSettings, provider: Provider 
 
 def _openalpr(settings: OpenAlprSettings, provider: Provider, why: str) -> Opened:
     recognizer = OpenAlprRecognizer(settings, provider=provider)
-    problem = without_provider(provider) if settings.detector == "builtin" else ""
+    problem = why_on_cpu(provider) if recognizer.provider != provider else ""
     return Opened(recognizer, f"OpenALPR {recognizer.version}, {why}", problem)
 
 
 def _builtin(provider: Provider, why: str) -> Opened:
-    problem = without_provider(provider)
-    place = f" on {'cpu' if problem else provider}" if provider != "cpu" else ""
-    return Opened(BuiltinRecognizer(provider), f"the built-in recognizer{place}, {why}", problem)
+    recognizer = BuiltinRecognizer(provider)
+    problem = why_on_cpu(provider) if recognizer.provider != provider else ""
+    place = f" on {recognizer.provider}" if provider != "cpu" else ""
+    return Opened(recognizer, f"the built-in recognizer{place}, {why}", problem)

@@ -7,7 +7,6 @@ import pytest
 from engine.config import OpenAlprSettings
 from engine.errors import RecognizerError
 from engine.recognizers import openalpr_library
-from engine.recognizers.builtin.network import without_provider
 from engine.recognizers.openalpr_library import find_library
 from engine.recognizers.registry import open_recognizer
 
@@ -34,7 +33,6 @@ def test_auto_falls_back_and_says_what_was_missing():
 
 
 def test_networks_run_on_the_cpu_where_their_provider_is_not_installed(monkeypatch):
-    assert not without_provider("cpu")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     recognizer, why, problem = open_recognizer("builtin", OpenAlprSettings(), "cuda")
     assert why == "the built-in recognizer on cpu, as configured"
@@ -44,19 +42,25 @@ def test_networks_run_on_the_cpu_where_their_provider_is_not_installed(monkeypat
     recognizer.close()
 
 
-def test_a_provider_that_is_installed_is_asked_for_first(monkeypatch):
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_provider_that_is_installed_is_asked_for_first(monkeypatch, starts):
+    """No machine of the tests has a GPU: the session behind the provider is one of the CPU."""
     names = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
     asked = []
     real = onnxruntime.InferenceSession
 
     def open_session(path: str, options: object, providers: list[str]) -> object:
         asked.append(providers)
-        return real(path, options, providers=["CPUExecutionProvider"])
+        session = real(path, options, providers=["CPUExecutionProvider"])
+        session.get_providers = lambda: names if starts else names[1:]
+        return session
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
     recognizer, why, problem = open_recognizer("builtin", OpenAlprSettings(), "tensorrt")
-    assert (why, problem) == ("the built-in recognizer on tensorrt, as configured", "")
+    assert why == f"the built-in recognizer on {'tensorrt' if starts else 'cpu'}, as configured"
+    assert bool(problem) == (not starts)
+    assert starts or "tensorrt does not start on this machine" in problem
     assert asked == [names, names]
     recognizer.close()
 

@@ -28,10 +28,13 @@ _PACKAGES: Final[dict[Provider, str]] = {
 }
 
 
-def without_provider(provider: Provider) -> str:
-    """Return why networks run on the CPU instead, with the remedy; empty where they do not."""
+def why_on_cpu(provider: Provider) -> str:
+    """Return why networks run on the CPU instead of this provider, and the remedy."""
     if _NAMES[provider] in onnxruntime.get_available_providers():
-        return ""
+        return (
+            f"recognizers.provider: {provider} does not start on this machine, the CPU runs the "
+            "networks; look at its drivers and libraries"
+        )
     return (
         f"recognizers.provider: the installed onnxruntime has no {provider}, the CPU runs the "
         f"networks; install {_PACKAGES[provider]} in its place"
@@ -53,16 +56,21 @@ class Network:
         options.log_severity_level = 3
         # Inputs come in several sizes; planning memory anew for each would cost more than it wins.
         options.enable_mem_pattern = False
-        wanted = [_CPU] if without_provider(provider) else [_NAMES[provider], _CPU]
+        wanted = dict.fromkeys((_NAMES[provider], _CPU))
+        there = [name for name in wanted if name in onnxruntime.get_available_providers()]
         try:
             self._session = onnxruntime.InferenceSession(
-                str(_WEIGHTS / name), options, providers=list(dict.fromkeys(wanted))
+                str(_WEIGHTS / name), options, providers=there
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated types here
             raise RecognizerError(
                 f"the built-in weights {name} cannot be loaded: {error}"
             ) from error
         self._input = self._session.get_inputs()[0].name
+        self.provider: Provider = (
+            provider if self._session.get_providers()[0] == _NAMES[provider] else "cpu"
+        )
+        """What runs it: the one asked for, or the CPU."""
 
     def run(self, batch: Floats) -> Floats:
         """Return the output for one input array; a new array each time."""

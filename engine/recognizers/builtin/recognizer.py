@@ -54,8 +54,9 @@ class BuiltinRecognizer:
         Raises:
             RecognizerError: the weights are missing or damaged.
         """
-        self._detector = PlateDetector(Network("det.onnx", provider))
-        self._reader = PlateReader(Network("ocr.onnx", provider))
+        detector, reader = Network("det.onnx", provider), Network("ocr.onnx", provider)
+        self.provider = detector.provider
+        self._detector, self._reader = PlateDetector(detector), PlateReader(reader)
 
     def recognize(self, frame: Luma, hints: RecognizeHints = NO_HINTS) -> list[PlateRead]:
         """Return every plate read in the frame, the most confident first.
