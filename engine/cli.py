@@ -268,7 +268,8 @@ def _add_eval(commands: _Commands) -> None:
         "--recognizer",
         action="append",
         choices=_CONTESTANTS,
-        help="what to measure; may be repeated; default: auto, as in read",
+        metavar="NAME",
+        help=f"{', '.join(_CONTESTANTS)}; may be repeated; default: auto, as in read",
     )
     _add_recognizing(evaluation)
     evaluation.add_argument(
@@ -289,7 +290,7 @@ def _add_recognizing(command: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="a configuration file whose [openalpr] section says where OpenALPR is",
+        help="a configuration file, for its [openalpr] section and recognizers.provider",
     )
 
 
@@ -335,7 +336,10 @@ def _read(options: argparse.Namespace) -> int:
 
     settings = load_settings(options.config) if options.config else Settings()
     read_options = ReadOptions(
-        recognizer=options.recognizer, regions=options.regions, as_json=bool(options.json)
+        recognizer=options.recognizer,
+        regions=options.regions,
+        provider=settings.recognizers.provider,
+        as_json=bool(options.json),
     )
     return read_files(options.files, read_options, settings.openalpr)
 
@@ -348,6 +352,7 @@ def _eval(options: argparse.Namespace) -> int:
     eval_options = EvalOptions(
         recognizers=tuple(options.recognizer or ("auto",)),
         regions=options.regions,
+        provider=settings.recognizers.provider,
         as_json=bool(options.json),
         html=options.html,
     )

@@ -46,8 +46,10 @@ def recognizer_chosen(settings: Settings) -> Finding:
         remedy = 'see OpenALPR above, or set recognizer = "auto"'
         return Finding("recognizer", Verdict.PROBLEM, str(error), remedy)
     opened.recognizer.close()
-    verdict = Verdict.WARNING if opened.problem else Verdict.FINE
-    return Finding("recognizer", verdict, opened.why, opened.problem)
+    if opened.problem:
+        remedy = 'mend that, or set recognizer = "builtin" and recognizers.provider = "cpu"'
+        return Finding("recognizer", Verdict.WARNING, opened.why, remedy)
+    return Finding("recognizer", Verdict.FINE, opened.why)
 
 
 def redis_server(settings: RedisSettings) -> Finding:

@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from engine.config import OpenAlprSettings
+from engine.config import OpenAlprSettings, Provider
 from engine.console import table_console
 from engine.errors import ConfigError
 from engine.evaluation.figures import Figures, figure_rows
@@ -32,6 +32,7 @@ class EvalOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``engine.recognizers.registry.CHOICES``; ``openalpr-detected`` reads what the built-in
     detector finds, whatever the settings say; any other with ``-moved`` searches what moved."""
     regions: tuple[str, ...] = ()
+    provider: Provider = "cpu"
     as_json: bool = False
     html: Path | None = None
 
@@ -101,7 +102,7 @@ def _open(
     if choice == "openalpr":
         detector = "builtin" if name.endswith(_DETECTED) else "openalpr"
         openalpr = openalpr.model_copy(update={"detector": detector})
-    recognizer, why, _problem = open_recognizer(choice, openalpr)
+    recognizer, why, _problem = open_recognizer(choice, openalpr, options.provider)
     stack.enter_context(contextlib.closing(recognizer))
     if not options.as_json:
         line = f"{name}: {why.rstrip('.')}."

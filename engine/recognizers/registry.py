@@ -20,7 +20,7 @@ class Opened(NamedTuple):
     why: str
     """One sentence without its stop."""
     problem: str = ""
-    """What the configuration asks for and this machine lacks; empty: nothing."""
+    """What the configuration asks for and this machine lacks, part of ``why``; empty: nothing."""
 
 
 def open_recognizer(choice: str, openalpr: OpenAlprSettings, provider: Provider = "cpu") -> Opened:
@@ -58,5 +58,7 @@ def _openalpr(settings: OpenAlprSettings, provider: Provider, why: str) -> Opene
 def _builtin(provider: Provider, why: str) -> Opened:
     recognizer = BuiltinRecognizer(provider)
     problem = why_on_cpu(provider) if recognizer.provider != provider else ""
-    place = f" on {recognizer.provider}" if provider != "cpu" else ""
+    if problem:
+        why += f"; {problem}"
+    place = "" if recognizer.provider == "cpu" else f" on {provider}"
     return Opened(recognizer, f"the built-in recognizer{place}, {why}", problem)
