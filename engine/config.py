@@ -29,13 +29,10 @@ Privacy = Literal["plain", "hash"]
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 
 
-_ALPR_COUNTRY: Final = matching(r"([a-z0-9]{2,8})?", "a country of OpenALPR like eu")
-
-
 class CameraOpenAlprSettings(Section):
     """What is different from ``[openalpr]`` for one camera; empty and 0: nothing."""
 
-    country: Annotated[str, _ALPR_COUNTRY] = ""
+    country: Annotated[str, matching(r"([a-z0-9]{2,8})?", "a country of OpenALPR like eu")] = ""
     """Else its ``regions`` choose it, and where they do not, ``openalpr.country``."""
     default_region: str = ""
     detect_region: Literal["default"] | bool = "default"

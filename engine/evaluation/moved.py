@@ -35,7 +35,7 @@ class MovedAreas:
             self._since = np.full_like(preview, 255)
             return (Box(0, 0, frame.width_px, frame.height_px),)
         changed = cv2.absdiff(preview, before) > _CHANGED_LEVELS
-        self._since = np.where(changed, np.uint8(0), cv2.add(self._since, 1))
+        self._since = np.where(changed, np.uint8(0), self._since + (self._since < 255))
         recent = cv2.erode((self._since < _REMEMBERED_FRAMES).astype(np.uint8), _JOINED)
         if not recent.any():
             return None

@@ -46,19 +46,22 @@ def open_recognizer(choice: str, openalpr: OpenAlprSettings, provider: Provider 
         return _openalpr(openalpr, provider, "because its library was found")
     except RecognizerError as error:
         problem = f"OpenALPR is not usable: {error}"
-        return _builtin(provider, f"because {problem}")._replace(problem=problem)
+        opened = _builtin(provider, f"because {problem}")
+        return opened._replace(problem=_sentence(problem, opened.problem))
 
 
 def _openalpr(settings: OpenAlprSettings, provider: Provider, why: str) -> Opened:
     recognizer = OpenAlprRecognizer(settings, provider=provider)
     problem = why_on_cpu(provider) if recognizer.provider != provider else ""
-    return Opened(recognizer, f"OpenALPR {recognizer.version}, {why}", problem)
+    return Opened(recognizer, _sentence(f"OpenALPR {recognizer.version}, {why}", problem), problem)
 
 
 def _builtin(provider: Provider, why: str) -> Opened:
     recognizer = BuiltinRecognizer(provider)
     problem = why_on_cpu(provider) if recognizer.provider != provider else ""
-    if problem:
-        why += f"; {problem}"
     place = "" if recognizer.provider == "cpu" else f" on {provider}"
-    return Opened(recognizer, f"the built-in recognizer{place}, {why}", problem)
+    return Opened(recognizer, _sentence(f"the built-in recognizer{place}, {why}", problem), problem)
+
+
+def _sentence(why: str, problem: str) -> str:
+    return f"{why}; {problem}" if problem else why

@@ -156,6 +156,8 @@ def _layout(key: str, text: str, letters: str, places: list[str]) -> Layout:
             second_row = len(groups)
         separators.append("".join(sign for sign in part if sign not in _BREAKS))
         groups.append("")
+    if text.count("%") > 1:
+        raise ConfigError(key, f"{text!r} names more than one place")
     if "" in groups:
         raise ConfigError(key, f"{text!r} begins or ends with a separator")
     layout = Layout(tuple(groups), tuple(separators), second_row, always_two_rows="/" in text)

@@ -155,6 +155,7 @@ GOOD = 'name = "X"\n[[families]]\nabout = "a"\nlayouts = ["@@ ###"]\n'
         (GOOD.replace("@@ ###", "@@ "), r"layouts\[0\]: '@@ ' begins or ends with a separator"),
         (GOOD.replace("@@ ###", "@|#/#"), r"layouts\[0\]: '@\|#/#' has more than two rows"),
         (GOOD.replace("@@", "%"), r"layouts\[0\]: .*'\(\)' means nothing"),
+        (GOOD.replace("@@", "%%"), r"layouts\[0\]: .*more than one place"),
         (GOOD.replace("@@", "[Z-A]"), r"layouts\[0\]: .*is no plate pattern"),
         (GOOD + 'letters = "A-"\n', r"families\[0\]\.letters: 'A-' are no letters"),
         (GOOD + 'letters = "0A"\n', r"families\[0\]\.letters: '0A' are no letters"),
