@@ -33,6 +33,11 @@ _HALVES: Final = {
     "api": frozenset({"api"}),
 }
 
+_CONTESTANTS: Final = (
+    "auto", "builtin", "openalpr", "openalpr-detected", "openalpr-moved", "builtin-moved",
+)  # fmt: skip
+"""Whom ``platering eval`` can measure."""
+
 _BENCHES: Final = ("decode", "handoff", "delivery")
 """Modules of ``engine.benchmarks`` whose ``run`` measures and prints."""
 
@@ -101,9 +106,10 @@ examples:
   platering eval pictures.csv clips.csv --recognizer builtin --recognizer openalpr
   platering eval --regions gb labels.csv --html misses.html
 
-openalpr-detected is OpenALPR that reads what the built-in detector finds. With --json the output is
-one object: figures of the recognizer named first, and recognizers with the figures of each, also
-for every file of labels. Shares are 0 to 1; null is what the labels do not tell.
+openalpr-detected is OpenALPR that reads what the built-in detector finds; openalpr-moved and
+builtin-moved search only what moves in a video. With --json the output is one object: figures of
+the recognizer named first, and recognizers with the figures of each, also for every file of labels.
+Shares are 0 to 1; null is what the labels do not tell.
 """
 
 _DOCTOR_ABOUT: Final = """\
@@ -261,8 +267,9 @@ def _add_eval(commands: _Commands) -> None:
     evaluation.add_argument(
         "--recognizer",
         action="append",
-        choices=("auto", "builtin", "openalpr", "openalpr-detected"),
-        help="what to measure; may be repeated; default: auto, as in read",
+        choices=_CONTESTANTS,
+        metavar="NAME",
+        help=f"{', '.join(_CONTESTANTS)}; may be repeated; default: auto, as in read",
     )
     _add_recognizing(evaluation)
     evaluation.add_argument(
@@ -283,7 +290,7 @@ def _add_recognizing(command: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="a configuration file whose [openalpr] section says where OpenALPR is",
+        help="a configuration file, for its [openalpr] section and recognizers.provider",
     )
 
 
@@ -329,7 +336,10 @@ def _read(options: argparse.Namespace) -> int:
 
     settings = load_settings(options.config) if options.config else Settings()
     read_options = ReadOptions(
-        recognizer=options.recognizer, regions=options.regions, as_json=bool(options.json)
+        recognizer=options.recognizer,
+        regions=options.regions,
+        provider=settings.recognizers.provider,
+        as_json=bool(options.json),
     )
     return read_files(options.files, read_options, settings.openalpr)
 
@@ -342,6 +352,7 @@ def _eval(options: argparse.Namespace) -> int:
     eval_options = EvalOptions(
         recognizers=tuple(options.recognizer or ("auto",)),
         regions=options.regions,
+        provider=settings.recognizers.provider,
         as_json=bool(options.json),
         html=options.html,
     )

@@ -19,13 +19,30 @@ from pydantic_core import ErrorDetails
 from engine.errors import ConfigError
 from engine.outlines import Crop, Polygons
 from engine.section import OURS, Name, Region, Secret, Section, matching, mistake
-from engine.sink_settings import SinksSettings
+from engine.sink_settings import PlatePattern, SinksSettings
 
 EMBEDDED: Final = "embedded"
 """The value of ``redis.url`` that makes the supervisor run its own Redis server."""
 
 
 Privacy = Literal["plain", "hash"]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
+
+
+class CameraOpenAlprSettings(Section):
+    """What is different from ``[openalpr]`` for one camera; empty and 0: nothing."""
+
+    country: Annotated[str, matching(r"([a-z0-9]{2,8})?", "a country of OpenALPR like eu")] = ""
+    """Else its ``regions`` choose it, and where they do not, ``openalpr.country``."""
+    default_region: str = ""
+    detect_region: Literal["default"] | bool = "default"
+    topn: Annotated[int, Field(ge=0, le=50)] = 0
+    prewarp: str = ""
+    patterns: Annotated[tuple[PlatePattern, ...], Field(strict=False)] = ()
+    """How plates are written: the first candidate that fits is taken; empty: as in its regions."""
+
+
+_LIKE_ALL: Final = CameraOpenAlprSettings()
 
 
 class CameraSettings(Section):
@@ -78,12 +95,15 @@ class CameraSettings(Section):
     """Its sightings live this long; 0: as ``redis.keep_days`` says."""
     keep_gib: Annotated[float, Field(ge=0, le=65_536)] = 0.0
     """Memory of Redis that its sightings and their pictures take; 0: as ``redis.keep_gib`` says."""
+    openalpr: CameraOpenAlprSettings = CameraOpenAlprSettings()
 
 
 class RecognizersSettings(Section):
     """The pool of recognizer processes."""
 
     count: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    provider: Provider = "cpu"
+    """What runs the built-in networks, where the installed onnxruntime has it; else the CPU."""
     batch: Annotated[int, Field(ge=1, le=16)] = 1
     """Frames a worker may lease at once, for recognizers that are faster in batches."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
@@ -109,6 +129,13 @@ class OpenAlprSettings(Section):
     topn: Annotated[int, Field(ge=1, le=50)] = 10
     prewarp: str = ""
     detector: Literal["openalpr", "builtin"] = "openalpr"
+
+    def for_camera(self, camera: CameraOpenAlprSettings) -> Self:
+        """Return these settings with what is different for one camera."""
+        if camera == _LIKE_ALL:
+            return self
+        different = camera.model_dump(exclude_defaults=True, exclude={"patterns"})
+        return self.model_copy(update=different)
 
 
 class TrackerSettings(Section):

@@ -72,6 +72,8 @@ class AttachRing(Message, frozen=True, kw_only=True):
     weight: float
     regions: tuple[str, ...] = ()
     topn: int = 5
+    openalpr: str = "{}"
+    """The camera's ``[cameras.openalpr]`` table as JSON."""
 
 
 class DetachRing(Message, frozen=True, kw_only=True):

@@ -201,6 +201,7 @@ class FramePlane:
                 weight=camera.weight,
                 regions=camera.regions,
                 topn=camera.topn,
+                openalpr=camera.openalpr.model_dump_json(exclude_defaults=True),
             ),
             ring.taker_fds,
         )

@@ -1,15 +1,37 @@
-"""Plate text: normalisation, a distance that knows look-alikes, and the patterns of regions.
+"""Plate text: normalisation, a distance that knows look-alikes, and how regions write it.
 
-A plate's text is A-Z and 0-9 only; separators, case, accents and spaces are no part of it.
+A plate's text is A-Z and 0-9 only; separators, case, accents and spaces are no part of it. What
+is known of countries is in ``engine.regions``.
 """
 
 import re
 import unicodedata
-from functools import lru_cache
 from typing import Final
 
-ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""All characters of a normalised plate, in the order of the reader's classes."""
+from engine.regions import (
+    ALPHABET,
+    Pattern,
+    matches_any_region,
+    matching_regions,
+    patterns_of,
+    region_codes,
+    regions_of,
+)
+
+__all__ = [
+    "ALPHABET",
+    "DIGITS_FOR",
+    "LETTERS_FOR",
+    "Pattern",
+    "distance",
+    "matches_any_region",
+    "matching_regions",
+    "normalise",
+    "patterns_of",
+    "region_codes",
+    "regions_of",
+    "shape",
+]
 
 _LOOKALIKE_COSTS: Final = {
     "0O": 0.2, "1I": 0.2, "0Q": 0.25, "OQ": 0.25, "0D": 0.3, "OD": 0.3, "DQ": 0.35,
@@ -104,161 +126,9 @@ def _banded(one: str, other: str, limit: float) -> float:
     return above[-1] if above[-1] <= limit else limit + 1.0
 
 
-class Pattern:
-    """One way plates are written, like ``@@##@@@``; compiled once, compared often.
-
-    ``@`` is a letter, ``#`` a digit, ``?`` either; other letters and digits stand for themselves,
-    ``[A-FX]`` for one of a set. ``{2}`` or ``{1,4}`` repeats what precedes it.
-    """
-
-    __slots__ = ("_compiled", "source")
-
-    def __init__(self, source: str) -> None:
-        """Compile the pattern.
-
-        Raises:
-            ValueError: it is empty or malformed; says where.
-        """
-        self.source = source
-        self._compiled = re.compile(_expression(source))
-
-    def matches(self, plate: str) -> bool:
-        """Tell whether all of a normalised plate is written this way."""
-        return self._compiled.fullmatch(plate) is not None
-
-
-_PATTERN_TOKEN = re.compile(r"\[[^\]]*\]|\{[^}]*\}|.", re.DOTALL)
-_SET = re.compile(r"\[(?:[0-9A-Z]-[0-9A-Z]|[0-9A-Z])+\]")
-_REPEAT = re.compile(r"\{[1-9][0-9]?(,[1-9][0-9]?)?\}|\{0,[1-9][0-9]?\}")
-_CLASSES: Final = {"@": "[A-Z]", "#": "[0-9]", "?": "[0-9A-Z]"}
-
-
-def _expression(source: str) -> str:
-    """Translate a pattern into a regular expression; ValueError where it is malformed."""
-    tokens = _PATTERN_TOKEN.findall(source)
-    if not tokens:
-        raise ValueError("an empty pattern matches nothing")
-    expression = "".join(_as_expression(token, source) for token in tokens)
-    try:
-        re.compile(expression)
-    except re.error as error:
-        raise ValueError(f"{source!r} is no plate pattern: {error}") from error
-    return expression
-
-
-def _as_expression(token: str, source: str) -> str:
-    """Translate one token of a pattern into a piece of a regular expression."""
-    if token in _CLASSES:
-        return _CLASSES[token]
-    if token in ALPHABET or _SET.fullmatch(token) or _REPEAT.fullmatch(token):
-        return token
-    raise ValueError(f"{source!r} is no plate pattern: {token!r} means nothing")
-
-
 def shape(plate: str) -> str:
     """Return the pattern of letters and digits of a normalised plate: ``@@##@@@``."""
     return plate.translate(_SHAPE)
 
 
 _SHAPE: Final = str.maketrans({c: "#" if c.isdigit() else "@" for c in ALPHABET})
-
-_REGIONS: Final[dict[str, str]] = {
-    "ar": "@@@### @@###@@",
-    "at": "@{1,2}#{1,5}@{1,3}",
-    "au": "@@@### @@@##@ ###@@@ #@@#@@ @@##@@",
-    "be": "#@@@### @@@### ###@@@",
-    "bg": "@{1,2}####@{1,2}",
-    "br": "@@@#### @@@#@##",
-    "ch": "@@#{2,6}",
-    "cz": "#@##### #@@#### #@?####",
-    "de": "@{2,5}#{1,4} @{2,5}#{2,4}[EH]",
-    "dk": "@@#####",
-    "ee": "###@@@",
-    "es": "####@@@ @{1,2}####@{1,2}",
-    "fi": "@@@###",
-    "fr": "@@###@@ #{3,4}@{2,3}##",
-    "gb": "@@##@@@ @#{1,3}@@@ @@@#{1,3}@ @@@####",
-    "gr": "@@@####",
-    "hr": "@@#{3,4}@{1,2}",
-    "hu": "@@@### @@@@###",
-    "ie": "#{2,3}@{1,2}#{1,6}",
-    "il": "#{7,8}",
-    "in": "@@#{1,2}@{1,3}####",
-    "it": "@@###@@",
-    "lt": "@@@###",
-    "lu": "@@####",
-    "lv": "@@#{2,4}",
-    "mx": "@@@#### @@@###@",
-    "my": "@{1,3}#{1,4}",
-    "nl": "@@#### ####@@ ##@@## @@##@@ @@@@## ##@@@@ ##@@@# #@@@## @@###@ @###@@ @@@##@",
-    "no": "@@#####",
-    "nz": "@@@###",
-    "pl": "@{2,3}##### @{2,3}####@ @{2,3}###@@ @@@#@### @@@##@## @@@#@##@ @@@##@@ @@@@###",
-    "pt": "@@#### ####@@ ##@@## @@##@@",
-    "ro": "@@##@@@ B##@@@ B###@@@",
-    "rs": "@@#{3,4}@@",
-    "ru": "@###@@#{2,3}",
-    "se": "@@@### @@@##@",
-    "sg": "S@@#{1,4}@",
-    "si": "@@##@@@ @@@@### @@###@@",
-    "sk": "@@###@@",
-    "tr": "##@{1,3}#{2,4} ##@#####",
-    "ua": "@@####@@",
-    "us": "@@@#### @@@### ###@@@ #@@@### ####@@@ @@##### @@#### ######[0-9]{0,1} @##@@@",
-    "vn": "##@#{4,5} ##@?#{4,5}",
-    "za": "@@##@@@@ @@@###@@",
-}
-
-_UNIONS: Final[dict[str, str]] = {
-    "eu": "at be bg ch cz de dk ee es fi fr gb gr hr hu ie it lt lu lv nl no pl pt ro se si sk",
-    "uk": "gb",
-}
-
-
-def region_codes() -> tuple[str, ...]:
-    """Return the codes of all regions whose patterns are known, unions like ``eu`` among them."""
-    return tuple(sorted({*_REGIONS, *_UNIONS}))
-
-
-def regions_of(code: str) -> tuple[str, ...]:
-    """Return the countries that a region code stands for; empty when its patterns are unknown.
-
-    A part of a country (``us-ca``) counts as the country.
-    """
-    country = code.lower().partition("-")[0]
-    if country in _UNIONS:
-        return tuple(_UNIONS[country].split())
-    return (country,) if country in _REGIONS else ()
-
-
-def patterns_of(country: str) -> tuple[str, ...]:
-    """Return the sources of a country's patterns; empty where they are unknown."""
-    return tuple(_REGIONS.get(country, "").split())
-
-
-@lru_cache(maxsize=8192)
-def matching_regions(plate: str, within: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the countries whose plates are written like this one, in the order of ``within``.
-
-    ``within`` holds region codes, unions allowed; empty, or unknown codes only, means everywhere.
-    """
-    return tuple(country for country in _countries(within) if _any_of((country,)).fullmatch(plate))
-
-
-def matches_any_region(plate: str, within: tuple[str, ...] = ()) -> bool:
-    """Tell whether ``matching_regions`` would name any; much quicker for texts never seen."""
-    return _any_of(_countries(within)).fullmatch(plate) is not None
-
-
-@lru_cache(maxsize=256)
-def _countries(within: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the countries that region codes stand for, each once; all for none."""
-    asked = [country for code in within for country in regions_of(code)]
-    return tuple(dict.fromkeys(asked or _REGIONS))
-
-
-@lru_cache(maxsize=256)
-def _any_of(countries: tuple[str, ...]) -> re.Pattern[str]:
-    """Return one expression for all patterns of these countries."""
-    sources = dict.fromkeys(source for code in countries for source in _REGIONS[code].split())
-    return re.compile("|".join(_expression(source) for source in sources))

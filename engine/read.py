@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from engine.config import OpenAlprSettings
+from engine.config import OpenAlprSettings, Provider
 from engine.console import table_console
 from engine.errors import EXIT_FAILED, RecognizerError, SourceError
 from engine.footage import FrameBar, VideoTracker, frames_of, is_picture
@@ -38,6 +38,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     recognizer: str = "auto"
     regions: tuple[str, ...] = ()
+    provider: Provider = "cpu"
     as_json: bool = False
 
 
@@ -78,7 +79,7 @@ def read_files(arguments: Iterable[str], options: ReadOptions, openalpr: OpenAlp
     Raises:
         RecognizerError: the recognizer cannot start.
     """
-    recognizer, why = open_recognizer(options.recognizer, openalpr)
+    recognizer, why, _problem = open_recognizer(options.recognizer, openalpr, options.provider)
     people = Console(stderr=True)
     report: _Report = _JsonLines() if options.as_json else _Tables()
     if not options.as_json:

@@ -156,6 +156,7 @@ class Roster:
         return WorkerSection(
             recognizer=self._settings.recognizer,
             openalpr=self._settings.openalpr.model_dump_json(),
+            provider=pool.provider,
             batch=pool.batch,
             batch_wait_ms=pool.batch_wait_ms,
             core=self._cores[number % len(self._cores)] if pool.pin else -1,

@@ -12,6 +12,7 @@ from engine.config import (
     CameraSettings,
     OpenAlprSettings,
     Privacy,
+    Provider,
     RedisSettings,
     SpoolSettings,
     TrackerSettings,
@@ -76,6 +77,7 @@ class WorkerSection(msgspec.Struct, frozen=True, kw_only=True):
     recognizer: str
     openalpr: str
     """The ``[openalpr]`` table as JSON."""
+    provider: Provider
     batch: int
     batch_wait_ms: float
     core: int

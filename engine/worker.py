@@ -16,13 +16,14 @@ import cv2
 import msgspec
 
 from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
+from engine.config import CameraOpenAlprSettings
 from engine.errors import PreflightError, RecognizerError, RingError
 from engine.evidence import crop_jpeg, frame_jpeg
 from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
 from engine.process import Child, run_child
 from engine.reads_channel import ReadsSender
 from engine.recognizers.base import RecognizeHints, Recognizer
-from engine.recognizers.registry import open_recognizer
+from engine.recognizers.registry import Opened, open_recognizer
 from engine.ring import Lease, RingTaker
 from engine.ring_memory import OFFERED, TAKEN, RingMemory, Tokens
 from engine.sections import WorkerSection
@@ -49,7 +50,10 @@ class Worker:
         self._row = child.row
         self._link = child.link
         self._section = msgspec.json.decode(child.section, type=WorkerSection)
-        self._recognizer, reason = self._opened()
+        opened = self._opened()
+        self._recognizer: Recognizer = opened.recognizer
+        if opened.problem:
+            log.warning("%s", opened.problem)
         self._sender = ReadsSender(child.row)
         self._rings: dict[int, RingTaker] = {}
         self._takers: list[RingTaker] = []
@@ -65,9 +69,9 @@ class Worker:
         self._idle = select.epoll()
         self._idle.register(self._control, select.EPOLLIN)
         self._idle.register(self._tokens_read, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-        self._link.send(Ready(detail=reason))
+        self._link.send(Ready(detail=opened.why))
 
-    def _opened(self) -> tuple[Recognizer, str]:
+    def _opened(self) -> Opened:
         """Open the recognizer; what cannot start at the first time will not start later, either.
 
         Raises:
@@ -75,7 +79,8 @@ class Worker:
             RecognizerError: at a later one, when it has worked before: it is tried again.
         """
         try:
-            return open_recognizer(self._section.recognizer, self._section.openalpr_settings)
+            section = self._section
+            return open_recognizer(section.recognizer, section.openalpr_settings, section.provider)
         except RecognizerError as error:
             if self._child.incarnation > 1:
                 raise
@@ -239,7 +244,11 @@ class Worker:
         taker = RingTaker(memory, self._row, fds[0], fds[1], attach.weight)
         self._rings[handle.ring] = taker
         self._takers.append(taker)
-        self._hints[handle.ring] = RecognizeHints(attach.regions, attach.topn)
+        self._hints[handle.ring] = RecognizeHints(
+            attach.regions,
+            attach.topn,
+            openalpr=CameraOpenAlprSettings.model_validate_json(attach.openalpr),
+        )
         self._tokens.put()
 
     def _settle(self) -> None:

@@ -43,6 +43,7 @@ class StandInWorker:
         section = WorkerSection(
             recognizer="stand-in",
             openalpr=OpenAlprSettings().model_dump_json(),
+            provider="cpu",
             batch=1,
             batch_wait_ms=0.0,
             core=-1,

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from engine.board import Kind
-from engine.config import OpenAlprSettings
 from engine.process import Child, run_child
 from engine.recognizers.base import NO_HINTS, RecognizeHints
+from engine.recognizers.registry import Opened
 from engine.types import Luma, PlateRead
 from engine.worker import Worker
 
@@ -71,10 +71,8 @@ def main(child: Child) -> None:
     """Run the engine's worker; ``Start.name`` tells the stand-in's cost."""
     stand_in = StandIn(Cost.of_name(child.name))
 
-    def open_stand_in(_choice: str, _openalpr: OpenAlprSettings) -> tuple[StandIn, str]:
-        return stand_in, "a stand-in"
-
-    with mock.patch("engine.worker.open_recognizer", open_stand_in):
+    opened = Opened(stand_in, "a stand-in")
+    with mock.patch("engine.worker.open_recognizer", return_value=opened):
         worker = Worker(child)
     worker.run()
 

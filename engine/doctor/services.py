@@ -40,12 +40,16 @@ def openalpr(settings: Settings) -> Finding:
 def recognizer_chosen(settings: Settings) -> Finding:
     """Open the recognizer that the configuration asks for, and tell why it is that one."""
     try:
-        recognizer, why = open_recognizer(settings.recognizer, settings.openalpr)
+        provider = settings.recognizers.provider
+        opened = open_recognizer(settings.recognizer, settings.openalpr, provider)
     except RecognizerError as error:
         remedy = 'see OpenALPR above, or set recognizer = "auto"'
         return Finding("recognizer", Verdict.PROBLEM, str(error), remedy)
-    recognizer.close()
-    return Finding("recognizer", Verdict.FINE, why)
+    opened.recognizer.close()
+    if opened.problem:
+        remedy = 'mend that, or set recognizer = "builtin" and recognizers.provider = "cpu"'
+        return Finding("recognizer", Verdict.WARNING, opened.why, remedy)
+    return Finding("recognizer", Verdict.FINE, opened.why)
 
 
 def redis_server(settings: RedisSettings) -> Finding:

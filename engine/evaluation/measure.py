@@ -9,6 +9,7 @@ import msgspec
 from engine.evaluation.figures import Figures, figures_of
 from engine.evaluation.labels import LabelledFile, LabelSet
 from engine.evaluation.matching import PictureOutcome, VideoOutcome, match_picture, match_video
+from engine.evaluation.moved import MovedAreas
 from engine.evaluation.sheet import ContactSheet
 from engine.evidence import crop_jpeg
 from engine.footage import FrameBar, VideoTracker, frames_of
@@ -26,26 +27,35 @@ class Timed(NamedTuple):
 
 
 class Contestant:
-    """A recognizer under the name it was asked for by, with its stopwatch."""
+    """A recognizer under the name it was asked for by, with its stopwatch.
 
-    def __init__(self, name: str, recognizer: Recognizer, hints: RecognizeHints) -> None:
+    ``moved_only``: of videos it is shown where they moved, and no frame in which nothing did.
+    """
+
+    def __init__(
+        self, name: str, recognizer: Recognizer, hints: RecognizeHints, *, moved_only: bool = False
+    ) -> None:
         """Take the recognizer; the caller closes it."""
         self.name = name
+        self.moved_only = moved_only
         self._recognizer = recognizer
         self._hints = hints
         self._warm = False
 
-    def read(self, luma: Luma) -> Timed:
+    def read(self, luma: Luma, areas: tuple[Box, ...] = ()) -> Timed:
         """Recognize one frame; the very first one twice, because what is loaded then is no work.
+
+        Where there are areas, only they are searched.
 
         Raises:
             RecognizerError: the recognizer failed on it.
         """
+        hints = msgspec.structs.replace(self._hints, areas=areas) if areas else self._hints
         if not self._warm:
-            self._recognizer.recognize(luma, self._hints)
+            self._recognizer.recognize(luma, hints)
             self._warm = True
         started_ns = time.process_time_ns()
-        reads = self._recognizer.recognize(luma, self._hints)
+        reads = self._recognizer.recognize(luma, hints)
         return Timed(reads, (time.process_time_ns() - started_ns) / _NS_PER_MS)
 
     def locate(self, luma: Luma) -> list[Box]:
@@ -124,9 +134,11 @@ def _video(
     trackers = [VideoTracker(file.path) for _ in contestants]
     cpu_ms: list[list[float]] = [[] for _ in contestants]
     reads = [0 for _ in contestants]
+    moved = MovedAreas()
     for frame, luma in frames_of(file.path, bar):
+        areas = moved.next(frame)
         for number, contestant in enumerate(contestants):
-            timed = contestant.read(luma)
+            timed = _read_video_frame(contestant, luma, areas)
             cpu_ms[number].append(timed.cpu_ms)
             reads[number] += len(timed.reads)
             cropped = timed.reads if with_crops else ()
@@ -137,3 +149,10 @@ def _video(
         VideoOutcome(*match_video(expected, tracker.finish()), count, tuple(spent_ms))
         for tracker, count, spent_ms in zip(trackers, reads, cpu_ms, strict=True)
     ]
+
+
+def _read_video_frame(contestant: Contestant, luma: Luma, areas: tuple[Box, ...] | None) -> Timed:
+    """Let one recognizer read a frame of a video; ``areas`` moved, None: nothing did."""
+    if not contestant.moved_only:
+        return contestant.read(luma)
+    return contestant.read(luma, areas) if areas else Timed([], 0.0)

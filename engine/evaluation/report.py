@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from engine.config import OpenAlprSettings
+from engine.config import OpenAlprSettings, Provider
 from engine.console import table_console
 from engine.errors import ConfigError
 from engine.evaluation.figures import Figures, figure_rows
@@ -21,16 +21,18 @@ from engine.footage import FrameBar
 from engine.recognizers.base import RecognizeHints
 from engine.recognizers.registry import open_recognizer
 
-OPENALPR_DETECTED: Final = "openalpr-detected"
-"""OpenALPR that reads the plates found by the built-in detector, whatever the settings say."""
+_DETECTED: Final = "-detected"
+_MOVED: Final = "-moved"
 
 
 class EvalOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What to compare and where to write."""
 
     recognizers: tuple[str, ...] = ("auto",)
-    """Of ``engine.recognizers.registry.CHOICES``, or ``OPENALPR_DETECTED``."""
+    """Of ``engine.recognizers.registry.CHOICES``; ``openalpr-detected`` reads what the built-in
+    detector finds, whatever the settings say; any other with ``-moved`` searches what moved."""
     regions: tuple[str, ...] = ()
+    provider: Provider = "cpu"
     as_json: bool = False
     html: Path | None = None
 
@@ -96,15 +98,16 @@ def _open(
     options: EvalOptions,
 ) -> Contestant:
     """Open a recognizer, to be closed by the stack."""
-    choice = name
-    if name == OPENALPR_DETECTED:
-        choice, openalpr = "openalpr", openalpr.model_copy(update={"detector": "builtin"})
-    recognizer, why = open_recognizer(choice, openalpr)
+    choice = name.removesuffix(_DETECTED).removesuffix(_MOVED)
+    if choice == "openalpr":
+        detector = "builtin" if name.endswith(_DETECTED) else "openalpr"
+        openalpr = openalpr.model_copy(update={"detector": detector})
+    recognizer, why, _problem = open_recognizer(choice, openalpr, options.provider)
     stack.enter_context(contextlib.closing(recognizer))
     if not options.as_json:
         line = f"{name}: {why.rstrip('.')}."
         people.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
-    return Contestant(name, recognizer, hints)
+    return Contestant(name, recognizer, hints, moved_only=name.endswith(_MOVED))
 
 
 def _measure_all(

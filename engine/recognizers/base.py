@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from engine.config import CameraOpenAlprSettings
 from engine.types import Box, Corners, Luma, PlateRead
 
 
@@ -12,12 +13,14 @@ class RecognizeHints(msgspec.Struct, frozen=True):
 
     ``regions`` are codes of ``engine.plates.region_codes()``, likeliest first; empty means any.
     ``topn`` bounds the candidates per read. ``areas`` are rectangles in frame pixels; where there
-    are any, a plate counts only when its centre lies in one of them.
+    are any, a plate counts only when its centre lies in one of them. ``openalpr`` is for OpenALPR
+    only.
     """
 
     regions: tuple[str, ...] = ()
     topn: int = 5
     areas: tuple[Box, ...] = ()
+    openalpr: CameraOpenAlprSettings = CameraOpenAlprSettings()
 
 
 NO_HINTS = RecognizeHints()

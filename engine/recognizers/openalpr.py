@@ -2,19 +2,25 @@
 
 With ``openalpr.detector = "builtin"`` our detector finds the plates and OpenALPR only reads them:
 its own cascade takes 97 % of its time and misses more plates.
+
+It searches frames at 1280x720 at most: larger ones are scaled down, wide ones to that width, others
+to that height, which would leave a portrait frame of 1080x1920 only 405 pixels across. Portrait
+frames are therefore allowed a height of 1280, unless openalpr.conf has a limit of its own. Areas
+are cut out first, so what moves in a large frame is searched as it is.
 """
 
 import logging
+import re
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from engine.config import OpenAlprSettings
+from engine.config import OpenAlprSettings, Provider
 from engine.errors import RecognizerError
 from engine.recognizers.base import NO_HINTS, RecognizeHints
 from engine.recognizers.builtin.detector import PlateDetector
@@ -38,11 +44,25 @@ _MOST_PLATES: Final = 10
 _BESIDE_PLATE: Final = (0.05, 0.1)
 """Shares of a plate's width and height that OpenALPR sees around a plate found by our detector."""
 
+_DEFAULT_HEIGHT: Final = re.compile(r"max_detection_input_height\s*=\s*720\s*$")
+
 _log = logging.getLogger(__name__)
+
+
+class _Manner(NamedTuple):
+    """How an instance reads; each manner needs one of its own."""
+
+    countries: str
+    default_region: str
+    detect_region: bool
+    prewarp: str
+    portrait: bool
 
 
 class OpenAlprRecognizer:
     """Finds and reads plates with OpenALPR, one instance per country, loaded when first needed.
+
+    Further ones are for cameras with settings of their own, and for portrait frames.
 
     Belongs to the thread that made it. ``compacted`` counts the frames that had to be copied
     because their rows had gaps: OpenALPR knows no stride. Slots of a ring have none, so it stays 0
@@ -51,8 +71,15 @@ class OpenAlprRecognizer:
 
     name: Final = NAME
 
-    def __init__(self, settings: OpenAlprSettings, found: FoundLibrary | None = None) -> None:
+    def __init__(
+        self,
+        settings: OpenAlprSettings,
+        found: FoundLibrary | None = None,
+        provider: Provider = "cpu",
+    ) -> None:
         """Load the library and the country of the settings, so that what is wrong shows here.
+
+        ``provider`` runs our detector, where the settings want it.
 
         Raises:
             RecognizerError: the library, its configuration, its runtime data or the country cannot
@@ -65,15 +92,18 @@ class OpenAlprRecognizer:
                 "install it or name it in openalpr.library."
             )
         self._detector: PlateDetector | None = None
+        self.provider = provider
         if settings.detector == "builtin":
             found = that_takes_areas(found)
-            self._detector = PlateDetector(Network("det.onnx"))
+            network = Network("det.onnx", provider)
+            self.provider = network.provider
+            self._detector = PlateDetector(network)
         self._settings = settings
         self._library = Library(found)
         self._known = self._library.countries()
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[_Manner, Instance] = {}
         self._thread = threading.get_ident()
-        self.version = self._instance(settings.country).version()
+        self.version = self._instance(settings, settings.country, portrait=False).version()
         self.compacted = 0
 
     def recognize(self, frame: Luma, hints: RecognizeHints = NO_HINTS) -> list[PlateRead]:
@@ -92,9 +122,11 @@ class OpenAlprRecognizer:
         if frame.size == 0:
             return []
         started_ns = time.perf_counter_ns()
-        countries = openalpr_countries(hints.regions, self._known) or self._settings.country
-        instance = self._instance(countries)
-        instance.set_topn(max(self._settings.topn, hints.topn))
+        settings = self._settings.for_camera(hints.openalpr)
+        countries = hints.openalpr.country or openalpr_countries(hints.regions, self._known)
+        portrait = self._detector is None and frame.shape[0] > frame.shape[1]
+        instance = self._instance(settings, countries or settings.country, portrait=portrait)
+        instance.set_topn(max(settings.topn, hints.topn))
         if self._detector is None:
             found = self._search(instance, frame, hints)
         else:
@@ -164,26 +196,37 @@ class OpenAlprRecognizer:
         self.compacted += 1
         return np.ascontiguousarray(rows)
 
-    def _instance(self, country: str) -> Instance:
-        """Return the instance for a country, loaded at its first frame."""
-        if country not in self._instances:
-            _log.debug("loading OpenALPR's country %s", country)
-            self._instances[country] = self._open(country)
-        return self._instances[country]
+    def _instance(self, settings: OpenAlprSettings, countries: str, *, portrait: bool) -> Instance:
+        """Return the instance for some countries and settings, loaded at its first frame."""
+        manner = _Manner(
+            countries, settings.default_region, settings.detect_region, settings.prewarp, portrait
+        )
+        if manner not in self._instances:
+            _log.debug("loading OpenALPR's country %s", countries)
+            self._instances[manner] = self._open(settings, countries, portrait=portrait)
+        return self._instances[manner]
 
-    def _open(self, country: str) -> Instance:
-        """Open an instance; one that only reads is told so by a configuration file of its own."""
-        if self._detector is None:
-            return Instance(self._library, country, self._settings)
-        found = self._library.found
-        text = Path(found.config).read_text(encoding="utf-8", errors="surrogateescape")
-        lines = [line for line in text.splitlines() if not line.startswith("skip_detection")]
+    def _open(self, settings: OpenAlprSettings, countries: str, *, portrait: bool) -> Instance:
+        """Open an instance; what is special is told by a configuration file of its own.
+
+        The last line about a key counts, so a limit of the user's own stays.
+        """
+        if self._detector is not None:
+            special, replaced = "skip_detection = 1", re.compile(r"skip_detection\b")
+        elif portrait:
+            special, replaced = "max_detection_input_height = 1280", _DEFAULT_HEIGHT
+        else:
+            return Instance(self._library, countries, settings)
+        text = Path(self._library.found.config).read_text(
+            encoding="utf-8", errors="surrogateescape"
+        )
+        lines = [line for line in text.splitlines() if not replaced.match(line)]
         with tempfile.NamedTemporaryFile(
             "w", prefix="platering-", suffix=".conf", encoding="utf-8", errors="surrogateescape"
         ) as file:  # the library reads it while it opens, and never again
-            file.write("\n".join(["skip_detection = 1", *lines, ""]))
+            file.write("\n".join([special, *lines, ""]))
             file.flush()
-            return Instance(self._library, country, self._settings, config=file.name)
+            return Instance(self._library, countries, settings, config=file.name)
 
 
 def _around(areas: tuple[Box, ...], width: int, height: int) -> Area | None:

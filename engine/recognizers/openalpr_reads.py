@@ -8,6 +8,7 @@ import msgspec
 from engine.errors import RecognizerError
 from engine.plates import matching_regions, normalise, regions_of
 from engine.recognizers.base import NO_HINTS, RecognizeHints
+from engine.sink_settings import plate_pattern
 from engine.types import Candidate, Corners, PlateRead
 
 NAME: Final = "openalpr"
@@ -106,7 +107,7 @@ def _plate_read(
     result: _Result, hints: RecognizeHints, country: str, top: int, elapsed_ms: float
 ) -> PlateRead | None:
     """Turn one result into a read; None where no letter or digit is left of its text."""
-    candidates = _ordered(result, hints.regions)[: max(hints.topn, 1)]
+    candidates = _ordered(result, hints)[: max(hints.topn, 1)]
     if not candidates:
         return None
     best = candidates[0]
@@ -123,12 +124,12 @@ def _plate_read(
     )
 
 
-def _ordered(result: _Result, regions: tuple[str, ...]) -> tuple[Candidate, ...]:
+def _ordered(result: _Result, hints: RecognizeHints) -> tuple[Candidate, ...]:
     """Return the candidates with the chosen one first, the others as the library ranks them.
 
     The library takes the first candidate that matches the pattern of its default region, but its
     own patterns of Brazil are those of states, so the plain ``@@@####`` never matches. Where a
-    camera's regions are known we therefore choose in the same way by the patterns of those.
+    camera's patterns or regions are known we therefore choose in the same way by those.
     """
     first = _Text(result.plate, result.confidence)
     confidences: dict[str, float] = {}
@@ -137,8 +138,11 @@ def _ordered(result: _Result, regions: tuple[str, ...]) -> tuple[Candidate, ...]
         if plate:
             confidences.setdefault(plate, min(100.0, max(0.0, text.confidence)))
     ordered = [Candidate(plate, confidence) for plate, confidence in confidences.items()]
-    if regions:
-        ordered.sort(key=lambda candidate: not matching_regions(candidate.plate, regions))
+    if hints.openalpr.patterns:
+        patterns = [plate_pattern(pattern) for pattern in hints.openalpr.patterns]
+        ordered.sort(key=lambda found: not any(each.matches(found.plate) for each in patterns))
+    elif hints.regions:
+        ordered.sort(key=lambda found: not matching_regions(found.plate, hints.regions))
     return (*ordered[:1], *sorted(ordered[1:], key=lambda candidate: -candidate.confidence))
 
 

@@ -1,19 +1,34 @@
 """Chooses the recognizer: OpenALPR where its library is, the built-in one everywhere else."""
 
-from engine.config import OpenAlprSettings
+from typing import NamedTuple
+
+from engine.config import OpenAlprSettings, Provider
 from engine.errors import RecognizerError
 from engine.recognizers.base import Recognizer
 from engine.recognizers.builtin import BuiltinRecognizer
+from engine.recognizers.builtin.network import why_on_cpu
 from engine.recognizers.openalpr import OpenAlprRecognizer
+from engine.recognizers.openalpr_library import find_library
 
 CHOICES = ("auto", "builtin", "openalpr")
 
 
-def open_recognizer(choice: str, openalpr: OpenAlprSettings) -> tuple[Recognizer, str]:
-    """Open the recognizer of the configuration; returns it and one sentence on why it was chosen.
+class Opened(NamedTuple):
+    """A recognizer, which its receiver closes, and why it is this one."""
+
+    recognizer: Recognizer
+    why: str
+    """One sentence without its stop."""
+    problem: str = ""
+    """What the configuration asks for and this machine lacks, part of ``why``; empty: nothing."""
+
+
+def open_recognizer(choice: str, openalpr: OpenAlprSettings, provider: Provider = "cpu") -> Opened:
+    """Open the recognizer of the configuration.
 
     ``auto`` takes OpenALPR when its library is found and loads, else the built-in recognizer, and
-    the sentence then says what was missing. The caller owns the recognizer and closes it.
+    the sentence then says what was missing. ``provider`` runs the built-in networks; where it is
+    not installed, the CPU does.
 
     Raises:
         RecognizerError: the recognizer asked for by name cannot start.
@@ -22,15 +37,31 @@ def open_recognizer(choice: str, openalpr: OpenAlprSettings) -> tuple[Recognizer
     if choice not in CHOICES:
         raise ValueError(f"{choice!r} is no recognizer; there are {', '.join(CHOICES)}")
     if choice == "builtin":
-        return BuiltinRecognizer(), "the built-in recognizer, as configured"
+        return _builtin(provider, "as configured")
     if choice == "openalpr":
-        recognizer = OpenAlprRecognizer(openalpr)
-        return recognizer, f"OpenALPR {recognizer.version}, as configured"
+        return _openalpr(openalpr, provider, "as configured")
     try:
-        recognizer = OpenAlprRecognizer(openalpr)
+        if find_library(openalpr) is None:
+            return _builtin(provider, "because no OpenALPR library was found")
+        return _openalpr(openalpr, provider, "because its library was found")
     except RecognizerError as error:
-        return (
-            BuiltinRecognizer(),
-            f"the built-in recognizer, because OpenALPR is not usable: {error}",
-        )
-    return recognizer, f"OpenALPR {recognizer.version}, because its library was found"
+        problem = f"OpenALPR is not usable: {error}"
+        opened = _builtin(provider, f"because {problem}")
+        return opened._replace(problem=_sentence(problem, opened.problem))
+
+
+def _openalpr(settings: OpenAlprSettings, provider: Provider, why: str) -> Opened:
+    recognizer = OpenAlprRecognizer(settings, provider=provider)
+    problem = why_on_cpu(provider) if recognizer.provider != provider else ""
+    return Opened(recognizer, _sentence(f"OpenALPR {recognizer.version}, {why}", problem), problem)
+
+
+def _builtin(provider: Provider, why: str) -> Opened:
+    recognizer = BuiltinRecognizer(provider)
+    problem = why_on_cpu(provider) if recognizer.provider != provider else ""
+    place = "" if recognizer.provider == "cpu" else f" on {provider}"
+    return Opened(recognizer, _sentence(f"the built-in recognizer{place}, {why}", problem), problem)
+
+
+def _sentence(why: str, problem: str) -> str:
+    return f"{why}; {problem}" if problem else why

@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from openalpr_stand_in import StandIn
 from polling import wait_until
 
 from engine.evaluation.labels import load_labels
@@ -125,6 +126,28 @@ def test_two_recognizers_take_turns(folder, tmp_path):
     assert "auto: the built-in recognizer, because" in table.stderr
     exact = next(line for line in table.stdout.splitlines() if "Read exactly " in line)
     assert exact.count("100.0 %") == 2
+
+
+def test_what_moves_is_enough_to_find_the_vehicles_of_a_video(folder):
+    both = ["--recognizer", "builtin", "--recognizer", "builtin-moved"]
+    report = figures(*both, folder / "video.csv", folder / "right.csv")
+    everywhere, moved = (report["recognizers"][name]["figures"] for name in both[1::2])
+    assert [moved[key] for key in KEYS[-5:]] == [everywhere[key] for key in KEYS[-5:]]
+    assert moved["exact"] == 1.0, "pictures are searched everywhere"
+
+
+def test_openalpr_alone_and_behind_our_detector_side_by_side(folder, tmp_path):
+    stand_in = StandIn("openalpr.2", tmp_path)
+    config = tmp_path / "config.toml"
+    config.write_text(f'[openalpr]\nlibrary = "{stand_in.library}"\ndetector = "builtin"\n')
+    names = ["openalpr", "openalpr-detected", "openalpr-moved"]
+    chosen = [word for name in names for word in ("--recognizer", name)]
+    report = figures(*chosen, "--config", config, folder / "right.csv", folder / "video.csv")
+    assert list(report["recognizers"]) == names
+    detected = report["recognizers"]["openalpr-detected"]["figures"]
+    assert detected["detection"] == 1.0
+    alone = report["recognizers"]["openalpr"]["figures"]
+    assert alone["detection"] == 0.0, "all that is bright is one plate to the stand-in"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from engine.config import OpenAlprSettings
 from engine.messages import AttachRing, encode
 from engine.process import Child, Link
 from engine.recognizers.builtin import BuiltinRecognizer
+from engine.recognizers.registry import Opened
 from engine.sections import WorkerSection
 from engine.shm import SHM_DIR
 from engine.sources.scene import DemoScene
@@ -68,6 +69,7 @@ def worker_at(rig: Rig):
     section = WorkerSection(
         recognizer="builtin",
         openalpr=OpenAlprSettings().model_dump_json(),
+        provider="cpu",
         batch=1,
         batch_wait_ms=0.0,
         core=-1,
@@ -97,7 +99,9 @@ def worker_at(rig: Rig):
 def test_the_built_in_recognizer_reads_in_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     with rigged(SIZE_PX) as rig:
         witness = Witness(BuiltinRecognizer(), rig)
-        monkeypatch.setattr(engine.worker, "open_recognizer", lambda *_: (witness, "a witness"))
+        monkeypatch.setattr(
+            engine.worker, "open_recognizer", lambda *_: Opened(witness, "a witness")
+        )
         with worker_at(rig) as worker:
             writer = rig.started_writer()
             slot = writer.acquire()
@@ -119,7 +123,8 @@ def test_the_built_in_recognizer_reads_in_the_ring(monkeypatch: pytest.MonkeyPat
 
 def test_openalpr_gets_the_address_in_the_ring_in_a_running_engine(tmp_path: Path) -> None:
     stand_in = StandIn("openalprpy", tmp_path)
-    rest = f'[recognizers]\ncount = 1\n[openalpr]\nlibrary = "{stand_in.library}"\n'
+    rest = '[cameras.openalpr]\ncountry = "us"\ndefault_region = "ca"\ntopn = 7\n'
+    rest += f'[recognizers]\ncount = 1\n[openalpr]\nlibrary = "{stand_in.library}"\n'
     config = 'recognizer = "openalpr"\n' + demo(rest=rest)
     with running(tmp_path, config) as run:
         assert "OpenALPR 9.8.7, as configured" in run.said()
@@ -133,6 +138,7 @@ def test_openalpr_gets_the_address_in_the_ring_in_a_running_engine(tmp_path: Pat
         size = record.width * record.height
         assert (record.width, record.height, record.bytes_per_pixel) == (*SIZE_PX, 1)
         assert any(s.start <= record.pixels and record.pixels + size <= s.stop for s in spans)
+        assert (record.country, record.default_region, record.topn) == (b"us", b"ca", 7)
         assert record.violations == 0
         assert run.stop() < engine_run.ENDS_S
 

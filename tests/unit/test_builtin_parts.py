@@ -193,6 +193,11 @@ def test_twins_swap_look_alikes_only():
     assert len(twins("0" * 12)) < 400
 
 
+def test_twins_are_less_likely_where_the_typeface_tells_them_apart():
+    assert dict(twins("B1", ("de",)))["BI"] < dict(twins("B1", ("gb",)))["BI"]
+    assert twins("B1", ("gb",)) == twins("B1")
+
+
 def test_patterns_decide_between_twins():
     assert rank({"LSI5EBC": 0.9}, ("gb",))[0][0] == "LS15EBC"
     assert rank({"LSI5EBC": 0.9}, ())[0][0] == "LS15EBC"
@@ -224,8 +229,11 @@ def test_the_prior_knows_what_plates_look_like():
 
 def test_regions_are_guessed_only_where_that_is_certain():
     assert guess_region("JH10BP8513", ()) == "in"
-    assert guess_region("LS15EBC", ()) == ""
-    assert guess_region("LS15EBC", ("ro", "gb")) == "ro"
+    assert guess_region("LS15EBC", ()) == "gb", "LS is no county of Romania, no region of Slovenia"
+    assert guess_region("AB123CD", ()) == ""
+    assert guess_region("AB123CD", ("it", "fr")) == "it"
+    assert guess_region("JH10BP8513", ("gb", "ie")) == "in", "a visitor"
+    assert guess_region("AB123CD", ("gb",)) == ""
     assert guess_region("7K7K7K7", ("gb",)) == ""
 
 

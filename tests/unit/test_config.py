@@ -40,7 +40,7 @@ def uncommented() -> dict[str, Any]:
     """The shipped file with every commented default put in force, examples left out."""
     examples = r'^# url = "(?!embedded|"|https://hooks).*$'
     text = re.sub(examples, "", SHIPPED.read_text(), flags=re.MULTILINE)
-    return tomllib.loads(re.sub(r"^# (?=[a-z_]+ = |\[\[)", "", text, flags=re.MULTILINE))
+    return tomllib.loads(re.sub(r"^# (?=[a-z_]+ = |\[)", "", text, flags=re.MULTILINE))
 
 
 def shown_keys(table: dict[str, Any], prefix: str = "") -> set[str]:
@@ -74,6 +74,22 @@ def test_shipped_file_is_what_the_documentation_promises():
     assert settings.redis.url == "embedded"
     assert (settings.api.host, settings.api.port) == ("127.0.0.1", 8080)
     assert settings.data_dir == SHIPPED.parent / "data"
+
+
+def test_openalpr_settings_of_a_camera_go_before_those_of_all():
+    table = {"country": "us", "detect_region": True, "topn": 3, "patterns": ["@@@####"]}
+    settings = parse_settings(
+        {
+            "cameras": [{**camera, "openalpr": table}],
+            "openalpr": {"country": "eu", "default_region": "de", "topn": 20},
+        }
+    )
+    used = settings.openalpr.for_camera(settings.cameras[0].openalpr)
+    assert (used.country, used.default_region, used.detect_region) == ("us", "de", True)
+    assert (used.topn, used.prewarp, used.library) == (3, "", "")
+    wrong = message({"cameras": [{**camera, "openalpr": {"patterns": ["[A"]}}]})
+    assert "cameras[0].openalpr.patterns[0]" in wrong
+    assert "no plate pattern" in wrong
 
 
 def test_shipped_file_shows_every_key():

@@ -17,6 +17,7 @@ from engine.evaluation.matching import (
     match_picture,
     match_video,
 )
+from engine.evaluation.moved import MovedAreas
 from engine.evaluation.sheet import ContactSheet, FigureTable
 from engine.footage import Passage
 from engine.types import Box, Candidate, Phase, PlateRead, Sighting
@@ -47,6 +48,43 @@ def passage(text: str, first_ms: int = 0) -> Passage:
 
 def pictures(*outcomes: PictureOutcome):
     return figures_of(outcomes, [])
+
+
+# --- what moved ----------------------------------------------------------------------------------
+
+
+class Frame:
+    """A frame of 640x360 whose preview is at hand: grey, with one bright square."""
+
+    width_px, height_px = 640, 360
+
+    def __init__(self, x: int, y: int = 40, noise: int = 0) -> None:
+        rng = np.random.default_rng(noise)
+        self._preview = rng.integers(90, 90 + 2 * noise + 1, (90, 160)).astype(np.uint8)
+        self._preview[y : y + 12, x : x + 12] = 220
+
+    def preview(self) -> np.ndarray:
+        return self._preview
+
+
+def test_what_moved_of_late_is_in_the_rectangle_and_nothing_else():
+    moved = MovedAreas()
+    assert moved.next(Frame(20)) == (Box(0, 0, 640, 360),)
+    assert moved.next(Frame(20)) is None
+    (area,) = moved.next(Frame(26))
+    assert area.iou(Box(80, 160, 72, 48)) > 0.6
+    for _ in range(24):
+        assert moved.next(Frame(26, noise=4)) == (area,), "it stopped a moment ago"
+    assert moved.next(Frame(26)) is None
+
+
+def test_a_video_that_changes_its_size_is_searched_everywhere_again():
+    moved = MovedAreas()
+    moved.next(Frame(20))
+    assert moved.next(Frame(20)) is None
+    other = Frame(20)
+    other._preview = np.zeros((80, 100), np.uint8)
+    assert moved.next(other) == (Box(0, 0, 640, 360),)
 
 
 # --- labels --------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types plates logs console signals
-    section outlines redis_client
+    errors types logs console signals
+    regions
+    plates section outlines redis_client
     sink_settings redis_wire
     config shm voting embedded_redis store evidence motion health sources
     board sections amendments recognizers track

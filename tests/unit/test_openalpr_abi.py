@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from openalpr_stand_in import KINDS, StandIn
 
-from engine.config import OpenAlprSettings
+from engine.config import CameraOpenAlprSettings, OpenAlprSettings
 from engine.errors import RecognizerError
 from engine.recognizers import openalpr_library
 from engine.recognizers.base import RecognizeHints
@@ -129,6 +129,40 @@ def test_settings_reach_the_library(stand_in):
     assert (record.detect_region, record.topn) == (1, 7)
     recognizer.recognize(picture(), RecognizeHints(topn=12))
     assert stand_in.record.topn == 12
+    recognizer.close()
+
+
+def test_settings_of_a_camera_reach_an_instance_of_its_own(stand_in, recognizer):
+    frame, record = picture(), stand_in.record
+    own = CameraOpenAlprSettings(
+        country="us", default_region="ca", detect_region=True, prewarp="planar,2", topn=9
+    )
+    recognizer.recognize(frame, RecognizeHints(regions=("br",), openalpr=own))
+    assert (record.country, record.default_region, record.prewarp) == (b"us", b"ca", b"planar,2")
+    assert (record.detect_region, record.topn, record.live_instances) == (1, 9, 2)
+    recognizer.recognize(frame, RecognizeHints(openalpr=own))
+    recognizer.recognize(frame, RecognizeHints(regions=("br",)))
+    assert (record.country, record.live_instances) == (b"br", 3)
+
+
+def test_portrait_frames_are_not_shrunk_to_the_height_of_others(stand_in):
+    config = stand_in.folder / "openalpr.conf"
+    config.write_text("max_detection_input_height = 720\nprewarp = x\n")
+    recognizer = OpenAlprRecognizer(stand_in.settings())
+    recognizer.recognize(picture(320, 200))
+    assert stand_in.record.config.decode() == str(config)
+    (read,) = recognizer.recognize(picture(200, 320))
+    assert read.corners == PLATE_CORNERS
+    written = stand_in.record.config_text.decode()
+    assert written == "max_detection_input_height = 1280\nprewarp = x\n"
+    assert stand_in.record.live_instances == 2
+    recognizer.close()
+    config.write_text("max_detection_input_height = 900\n")
+    recognizer = OpenAlprRecognizer(stand_in.settings())
+    recognizer.recognize(picture(200, 320))
+    assert (
+        stand_in.record.config_text.decode().splitlines()[-1] == "max_detection_input_height = 900"
+    )
     recognizer.close()
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from engine.config import CameraOpenAlprSettings
 from engine.errors import RecognizerError
 from engine.recognizers.base import RecognizeHints
 from engine.recognizers.openalpr_reads import openalpr_countries, plate_reads
@@ -82,6 +83,13 @@ def test_a_plate_of_brazil_is_the_first_candidate_that_is_written_like_one():
     assert read.confidence == 82.0
     assert read.region == "br"
     assert [c.plate for c in read.candidates][1:] == ["A8C1Z34", "ABCI234", "ABC1Z34"]
+
+
+def test_patterns_of_the_camera_choose_before_its_regions_do():
+    texts = (("A8C1Z34", 90.0), ("ABC1234", 82.0), ("AB12CDE", 80.0))
+    own = CameraOpenAlprSettings(patterns=("XY*", "@@##*"))
+    (read,) = plate_reads(payload(result(*texts)), SHAPE, RecognizeHints(("br",), openalpr=own))
+    assert read.plate == "AB12CDE"
 
 
 def test_where_no_candidate_fits_the_regions_the_librarys_choice_remains():

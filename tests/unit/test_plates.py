@@ -128,7 +128,7 @@ def test_shape_tells_letters_from_digits():
         ("1234BCD", "es"), ("BMW4711", "de"), ("ABC1D23", "br"), ("ABC1234", "br"),
         ("JH10BP8513", "in"), ("34A36837", "vn"), ("AA1234BB", "ua"), ("RK492AU", "sk"),
         ("4B40262", "cz"), ("B28BCV", "ro"), ("7ABC123", "us"), ("131D12345", "ie"),
-        ("12ABC3", "nl"), ("PO12345", "pl"),
+        ("12TKL3", "nl"), ("PO12345", "pl"),
     ],
 )  # fmt: skip
 def test_countries_know_their_plates(plate, country):

@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from engine.plates import matches_any_region, matching_regions, shape
+from engine.regions import lookalikes_of
 
 _PLAUSIBLE_LENGTH = {1: 0.001, 2: 0.02, 3: 0.15, 4: 0.5, 9: 0.5, 10: 0.4, 11: 0.05}
 _TOO_LONG = 0.01
@@ -21,6 +22,8 @@ _STRANGER_TO_HINTS = 0.05
 _STRANGER_TO_ALL = 0.1
 _TWIN_OF = {"0": "O", "O": "0", "1": "I", "I": "1"}
 _TWIN_SHARE = 0.3
+_UNLIKE_TWIN_SHARE = 0.1
+"""Where the typeface of the regions tells both apart: only blurred ones are confused."""
 _MOST_TWINS = 3
 CALIBRATION = (0.0, 0.1, 0.3, 0.5, 0.65, 0.8, 1.0), (0.0, 8.0, 40.0, 60.0, 80.0, 94.0, 99.0)
 _PLATE_LIKE = (0.2, 0.4), (0.0, 1.0)
@@ -44,20 +47,23 @@ def prior(text: str, regions: tuple[str, ...]) -> float:
     return weight
 
 
-def twins(text: str) -> list[tuple[str, float]]:
+def twins(text: str, regions: tuple[str, ...] = ()) -> list[tuple[str, float]]:
     """Return the texts that differ from this one in O for 0 or I for 1 only, with their shares.
 
     On the plates of many countries these are the same glyph; which of both it is, the network
     guesses and patterns decide. The text itself is the first and has the largest share.
     """
     found = [(text, 1.0)]
+    alike = "".join(lookalikes_of(regions))
     spots = [spot for spot, character in enumerate(text) if character in _TWIN_OF]
     for count in range(1, min(len(spots), _MOST_TWINS) + 1):
         for chosen in combinations(spots, count):
             swapped = list(text)
+            share = 1.0
             for spot in chosen:
                 swapped[spot] = _TWIN_OF[text[spot]]
-            found.append(("".join(swapped), _TWIN_SHARE**count))
+                share *= _TWIN_SHARE if text[spot] in alike else _UNLIKE_TWIN_SHARE
+            found.append(("".join(swapped), share))
     return found
 
 
@@ -69,7 +75,7 @@ def rank(evidence: Mapping[str, float], regions: tuple[str, ...]) -> list[tuple[
     """
     weights: defaultdict[str, float] = defaultdict(float)
     for text, likely in evidence.items():
-        shares = [(twin, share, prior(twin, regions)) for twin, share in twins(text)]
+        shares = [(twin, share, prior(twin, regions)) for twin, share in twins(text, regions)]
         whole = sum(share * plausible for _, share, plausible in shares)
         most = max(plausible for _, _, plausible in shares)
         for twin, share, plausible in shares:
@@ -84,10 +90,13 @@ def rank(evidence: Mapping[str, float], regions: tuple[str, ...]) -> list[tuple[
 def guess_region(text: str, regions: tuple[str, ...]) -> str:
     """Return the country whose plates are written like this, or an empty string.
 
-    Among the camera's regions the first that fits is taken; without any, the only one that fits.
+    Among the camera's regions the first that fits is taken; where none does, or there are none,
+    the only country that fits at all.
     """
-    fitting = matching_regions(text, regions)
-    return fitting[0] if fitting and (regions or len(fitting) == 1) else ""
+    if regions and (fitting := matching_regions(text, regions)):
+        return fitting[0]
+    anywhere = matching_regions(text)
+    return anywhere[0] if len(anywhere) == 1 else ""
 
 
 def confidence(posterior: float, probability: float) -> float:

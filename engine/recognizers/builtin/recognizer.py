@@ -3,6 +3,7 @@
 import time
 from typing import Final, NamedTuple
 
+from engine.config import Provider
 from engine.recognizers.base import NO_HINTS, RecognizeHints
 from engine.recognizers.builtin.detector import Detection, PlateDetector
 from engine.recognizers.builtin.geometry import Quad, box_around, corners_of
@@ -47,14 +48,15 @@ class BuiltinRecognizer:
     name = "builtin"
     version = VERSION
 
-    def __init__(self) -> None:
+    def __init__(self, provider: Provider = "cpu") -> None:
         """Load both networks from the package.
 
         Raises:
             RecognizerError: the weights are missing or damaged.
         """
-        self._detector = PlateDetector(Network("det.onnx"))
-        self._reader = PlateReader(Network("ocr.onnx"))
+        detector, reader = Network("det.onnx", provider), Network("ocr.onnx", provider)
+        self.provider = detector.provider
+        self._detector, self._reader = PlateDetector(detector), PlateReader(reader)
 
     def recognize(self, frame: Luma, hints: RecognizeHints = NO_HINTS) -> list[PlateRead]:
         """Return every plate read in the frame, the most confident first.
