@@ -202,12 +202,16 @@ class _Press:
         self._ink_in(mask, center, self._ink)
 
     def fasten(self) -> None:
-        """Put bolts, stickers and a border on the plate."""
+        """Put bolts, some through the text, stickers and a border on the plate."""
         rng = self._rng
         for _ in range(int(rng.choice((0, 0, 1, 2, 4)))):
             across, down = rng.choice((0.15, 0.3, 0.7, 0.85)), rng.choice((0.09, 0.91))
             place = round(self.width * across), round(HEIGHT_PX * down)
             cv2.circle(self.picture, place, int(rng.integers(3, 8)), rng.uniform(10, 220), -1)
+        if self._often(0.12):
+            for across in rng.uniform(0.1, 0.9, 2):
+                place = round(self.width * across), round(HEIGHT_PX * rng.uniform(0.35, 0.65))
+                cv2.circle(self.picture, place, int(rng.integers(3, 8)), rng.uniform(10, 240), -1)
         if self._often(0.15):
             x, y = round(self.width * rng.choice((0.04, 0.85))), round(HEIGHT_PX * 0.1)
             size = round(HEIGHT_PX * rng.uniform(0.12, 0.22))

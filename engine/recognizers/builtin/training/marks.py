@@ -67,9 +67,11 @@ def draw_emblem(
     grey = float(np.clip(paper + rng.choice((-1, 1)) * rng.uniform(25, 150), 0, 255))
     kind = rng.random()
     if kind < 0.4:
+        apart = round(radius * rng.uniform(1, 1.6))
+        filled = -1 if rng.random() < 0.6 else int(rng.integers(1, 4))
         for side in (-1, 1):
-            cv2.circle(picture, (x, y + side * radius), radius, grey, -1)
-            cv2.circle(picture, (x, y + side * radius), radius // 2, paper, 1)
+            cv2.circle(picture, (x, y + side * apart), radius, grey, filled, cv2.LINE_AA)
+            cv2.circle(picture, (x, y + side * apart), radius // 2, paper, 1)
     elif kind < 0.7:
         shield = np.array(((-1, -1.2), (1, -1.2), (1, 0.2), (0, 1.3), (-1, 0.2)))
         _fill(picture, shield * radius, center, grey)

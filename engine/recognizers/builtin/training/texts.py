@@ -24,29 +24,34 @@ _UNRULY: Final = 0.12
 """Share of texts that follow no pattern: plates of choice, of diplomats, of elsewhere."""
 
 
-_SLENDER: Final = 0.1
-
-
 def random_groups(rng: np.random.Generator) -> list[str]:
     """Return one plate text in the groups that a separator may stand between."""
     if rng.random() < _UNRULY:
         length = int(rng.integers(3, 9))
         return ["".join(rng.choice(list(ALPHABET), length))]
     country = str(rng.choice(_COUNTRIES, p=_shares()))
-    text = _with_slender_ends(sample(str(rng.choice(patterns_of(country))), rng), rng)
+    text = _with_slender(sample(str(rng.choice(patterns_of(country))), rng), rng)
     if rng.random() < 0.15:
         cut = int(rng.integers(1, len(text))) if len(text) > 1 else len(text)
         return [part for part in (text[:cut], text[cut:]) if part]
     return re.findall(r"[A-Z]+|[0-9]+", text)
 
 
-def _with_slender_ends(text: str, rng: np.random.Generator) -> str:
-    """Let more texts begin or end with I or 1, which look like the border beside them."""
-    if rng.random() > _SLENDER:
-        return text
-    if rng.random() < 0.5:
+def _with_slender(text: str, rng: np.random.Generator) -> str:
+    """Let more texts begin or end with I or 1, like the border beside them, or hold 11.
+
+    Slender characters get lost most easily, and random texts have too few of them.
+    """
+    kind = rng.random()
+    if kind < 0.05:
         return _slender(text[0]) + text[1:]
-    return text[:-1] + _slender(text[-1])
+    if kind < 0.1:
+        return text[:-1] + _slender(text[-1])
+    pairs = [match.start() for match in re.finditer("(?=[0-9]{2})", text)] if kind < 0.2 else []
+    if pairs:
+        place = int(rng.choice(pairs))
+        return text[:place] + "11" + text[place + 2 :]
+    return text
 
 
 def _slender(character: str) -> str:
