@@ -87,7 +87,7 @@ class Publisher:
         self._pending: Turn | None = None
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
         self._redis = self._feeders[0]
-        self._told_position = self._redis.position
+        self._told_taken = 0
 
     def start(self, link: Link) -> None:
         """Begin: from now on sinks are fed."""
@@ -288,12 +288,13 @@ class Publisher:
             row.count(Count.DEAD_LETTERS, dead)
             feeder.settled = self._spool.settled[feeder.sink.name]
         row.gauge(Count.SINKS_AWAY, sum(feeder.away for feeder in self._feeders))
-        position = redis.position
-        row.count(Count.STORED, position - self._told_position)
-        self._told_position = position
+        taken = redis.taken
+        row.count(Count.STORED, taken - self._told_taken)
+        self._told_taken = taken
         while redis.delays_ns:
             row.observe(Stage.CAPTURE_TO_STORED, redis.delays_ns.popleft())
-        row.gauge(Count.SPOOL_DEPTH, max(0, self._spool.last_seq - position))
+        waiting = self._spool.depth(redis.sink.name) - redis.taken_ahead
+        row.gauge(Count.SPOOL_DEPTH, max(0, waiting))
         row.gauge(Count.TRACKS_OPEN, self._tracker.open_tracks)
         row.beat(time.monotonic_ns())
 

@@ -25,9 +25,11 @@ from typing import Final
 
 import msgspec
 
+from engine.progress import Progress
+from engine.spool_file import keep_progress_of, open_spool, read_progress, write_progress
 from engine.track import Event, Track
 from engine.tracker import Changes
-from engine.types import Evidence, Sighting
+from engine.types import Evidence
 
 HELD_S: Final = 5.0
 """Delivered events stay this long. An embedded Redis writes its log at most 2 s late."""
@@ -39,32 +41,14 @@ _PRUNE_EVERY: Final = 512
 _DROP_CHUNK: Final = 256
 _BALLAST_BYTES: Final = 8 << 20
 """More than the log that SQLite must write into the file to be rid of it: 4 MiB and a turn."""
-_READ_BYTES: Final = 4 << 20
 _LOOK_AT_AGE_EVERY: Final = 64
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS tracks (id TEXT PRIMARY KEY, track BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS track_evidence (
-    id TEXT PRIMARY KEY, crop BLOB NOT NULL, frame BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS cursors (
-    run TEXT, worker TEXT, incarnation INTEGER, sequence INTEGER NOT NULL,
-    PRIMARY KEY (run, worker, incarnation)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS uuids (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT UNIQUE NOT NULL, sighting TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
-    unix_s INTEGER NOT NULL,
-    sighting BLOB NOT NULL, crop BLOB, frame BLOB);
-CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS settled (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-"""
+_MOST_OUTDATED: Final = 4_096
+"""Given up in one look: more than come between two looks, and soon done."""
 
 log = logging.getLogger(__name__)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_track = msgspec.msgpack.Decoder(Track).decode
-_decode_sighting = msgspec.msgpack.Decoder(Sighting).decode
 
 
 class Turn(msgspec.Struct):
@@ -76,8 +60,8 @@ class Turn(msgspec.Struct):
     """(worker, incarnation) to the last sequence number taken."""
     uuids: dict[str, str] = {}
     """Ids of ingested bodies to the sighting each became, empty where it fed the tracker."""
-    positions: dict[str, int] = {}
-    """How far each sink has delivered."""
+    positions: dict[str, Progress] = {}
+    """How far each sink has delivered, where that changed."""
     durable: bool = False
     """Survive a power cut, not only a kill."""
 
@@ -85,15 +69,8 @@ class Turn(msgspec.Struct):
         return bool(self.changes or self.events or self.cursors or self.uuids or self.positions)
 
 
-class SpooledEvent(msgspec.Struct, frozen=True):
-    """An event and its place in the spool."""
-
-    seq: int
-    event: Event
-
-
 class Spool:
-    """The writing side; one thread. Readers open a ``SpoolReader`` of their own."""
+    """The writing side; one thread. Readers open an ``engine.spool_reader`` of their own."""
 
     def __init__(self, path: Path, max_bytes: int, run: str, max_age_s: float = MAX_AGE_S) -> None:
         """Open or make the file; ``run`` tells the workers of this run from those of others."""
@@ -101,7 +78,7 @@ class Spool:
         self._max_age_s = max_age_s
         self._max_bytes = max_bytes
         self._run = run
-        self._db = _opened(path)
+        self._db = open_spool(path)
         self._ballast = path.with_name(f"{path.name}-ballast")
         self._take_ballast()
         with self._transaction():
@@ -112,10 +89,12 @@ class Spool:
         used = one("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
         self.last_seq: int = max(newest or 0, used[0] if used else 0)
         self._first_seq: int = oldest if oldest is not None else self.last_seq + 1
-        self.positions: dict[str, int] = dict(one("SELECT sink, seq FROM positions").fetchall())
-        self.settled: dict[str, int] = dict(one("SELECT sink, seq FROM settled").fetchall())
+        self.positions = read_progress(self._db, "positions")
+        self.settled = read_progress(self._db, "settled")
         """How far each sink had delivered ``HELD_S`` ago; what lies before is never said again."""
-        self._delivered: deque[tuple[float, dict[str, int]]] = deque()
+        self._delivered: deque[tuple[float, dict[str, Progress]]] = deque()
+        self._freed: dict[str, int] = {}
+        """Of cameras that all sinks are ahead in: up to where their events are deleted."""
         self._commits = 0
         self._refused = False
 
@@ -124,15 +103,14 @@ class Spool:
 
         A new one begins with the next event; one that is no more holds nothing any longer.
         """
-        known = {name: self.positions.get(name, self.last_seq) for name in sinks}
-        settled = {name: self.settled.get(name, seq) for name, seq in known.items()}
+        new = Progress(self.last_seq)
+        known = {name: self.positions.get(name, new) for name in sinks}
+        settled = {name: self.settled.get(name, at) for name, at in known.items()}
         with self._transaction():
             for table, rows in (("positions", known), ("settled", settled)):
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # one of our two tables
-                self._db.executemany(
-                    f"INSERT INTO {table} VALUES (?, ?)",  # noqa: S608  # same
-                    rows.items(),
-                )
+                keep_progress_of(self._db, table, rows)
+                for sink, progress in rows.items():
+                    write_progress(self._db, table, sink, progress, progress)
         self.positions, self.settled = known, settled
 
     def tracks(self) -> Iterator[tuple[Track, Evidence]]:
@@ -182,8 +160,9 @@ class Spool:
         return dropped
 
     def depth(self, sink: str) -> int:
-        """Return how many events wait for a sink."""
-        return self.last_seq - max(self.positions.get(sink, 0), self._first_seq - 1)
+        """Return how many events wait for a sink, had it none of what lies behind its base."""
+        base = self.positions.get(sink, Progress()).base
+        return self.last_seq - max(base, self._first_seq - 1)
 
     def drop_oldest(self, share: float) -> int:
         """Give up this share of the events to free the disk; return how many were undelivered.
@@ -195,7 +174,7 @@ class Spool:
         self._ballast.unlink(missing_ok=True)  # to delete, SQLite must write
         try:
             with self._transaction():
-                dropped, freed = self._delete(up_to, self._slowest({}))
+                dropped, freed = self._delete(up_to, self.positions)
         except sqlite3.OperationalError:
             return 0
         self._bytes -= freed
@@ -252,7 +231,9 @@ class Spool:
                 (self._run, worker, incarnation, sequence),
             )
         many("INSERT OR IGNORE INTO uuids (uuid, sighting) VALUES (?, ?)", turn.uuids.items())
-        many("INSERT OR REPLACE INTO positions VALUES (?, ?)", turn.positions.items())
+        for sink, now in turn.positions.items():
+            before = self.positions.get(sink, Progress())
+            write_progress(self._db, "positions", sink, before, now)
         added, now_s = 0, int(time.time())
         for event in turn.events:
             packed, pictures = _encode(event.sighting), event.evidence or Evidence()
@@ -260,9 +241,9 @@ class Spool:
             size = len(packed) + len(crop or b"") + len(frame or b"") + _ROW_BYTES
             self.last_seq = (
                 self._db.execute(
-                    "INSERT INTO events (bytes, unix_s, sighting, crop, frame)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (size, now_s, packed, crop, frame),
+                    "INSERT INTO events (bytes, unix_s, camera, sighting, crop, frame)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (size, now_s, event.sighting.camera, packed, crop, frame),
                 ).lastrowid
                 or self.last_seq
             )
@@ -282,120 +263,85 @@ class Spool:
             if not self._ballast.exists():
                 self._take_ballast()
 
-    def _trim(self, positions: dict[str, int]) -> tuple[int, int]:
+    def _trim(self, positions: dict[str, Progress]) -> tuple[int, int]:
         """Delete what was delivered a while ago and, over the bound, the oldest.
 
         Returns how many of them were undelivered, and the bytes freed.
         """
-        now, slowest = time.monotonic(), self._slowest(positions)
-        dropped = freed = 0
-        if positions:
-            self._delivered.append((now, positions))
-        settled: dict[str, int] = {}
-        while self._delivered and self._delivered[0][0] <= now - HELD_S:
-            settled |= self._delivered.popleft()[1]
-        if settled:
-            told = self.positions | positions  # they may have gone back since
-            settled = {sink: min(seq, told.get(sink, seq)) for sink, seq in settled.items()}
-            rows = settled.items()
-            self._db.executemany("INSERT OR REPLACE INTO settled VALUES (?, ?)", rows)
-            self.settled |= settled
-        done = min((self.settled.get(sink, 0) for sink in self.positions | positions), default=0)
-        if done >= self._first_seq:
-            freed += self._delete(done, slowest)[1]
+        told = self.positions | positions
+        self._settle(positions, told)
+        freed = self._free_settled(told)
+        dropped = 0
         outdated = self._outdated() if self._commits % _LOOK_AT_AGE_EVERY == 0 else 0
         if outdated >= self._first_seq:
-            dropped, gone = self._delete(outdated, slowest)
+            dropped, gone = self._delete(outdated, told)
             freed += gone
         while self._bytes - freed > self._max_bytes and self._first_seq <= self.last_seq:
-            lost, gone = self._delete(self._first_seq + _DROP_CHUNK - 1, slowest)
+            lost, gone = self._delete(self._first_seq + _DROP_CHUNK - 1, told)
             dropped, freed = dropped + lost, freed + gone
         return dropped, freed
 
+    def _settle(self, positions: dict[str, Progress], told: dict[str, Progress]) -> None:
+        """Note what was delivered ``HELD_S`` ago."""
+        now = time.monotonic()
+        if positions:
+            self._delivered.append((now, positions))
+        settled: dict[str, Progress] = {}
+        while self._delivered and self._delivered[0][0] <= now - HELD_S:
+            settled |= self._delivered.popleft()[1]
+        for sink, progress in settled.items():
+            before = self.settled.get(sink, Progress())
+            after = progress.back_to(told.get(sink, progress))  # it may have gone back since
+            write_progress(self._db, "settled", sink, before, after)
+            self.settled[sink] = after
+
+    def _free_settled(self, told: dict[str, Progress]) -> int:
+        """Delete what no sink is told again; return the bytes freed."""
+        settled = [self.settled.get(sink, Progress()) for sink in told]
+        done = min((one.base for one in settled), default=0)
+        freed = self._delete(done, told)[1] if done >= self._first_seq else 0
+        for camera in {name for one in settled for name in one.ahead}:
+            up_to = min(one.of(camera) for one in settled)
+            if up_to > max(done, self._freed.get(camera, 0)):
+                freed += self._delete_of_camera(camera, up_to)
+                self._freed[camera] = up_to
+        if self._freed and not any(one.ahead for one in settled):
+            self._freed = {}
+        return freed
+
+    def _delete_of_camera(self, camera: str, up_to: int) -> int:
+        """Delete delivered events of one camera; return their bytes."""
+        which = "FROM events WHERE camera = ? AND seq <= ?"
+        values = (camera, up_to)
+        freed = self._db.execute(f"SELECT COALESCE(SUM(bytes), 0) {which}", values).fetchone()[0]
+        self._db.execute(f"DELETE {which}", values)
+        return int(freed)
+
     def _outdated(self) -> int:
-        """Return up to where events are too old, 0 where none is."""
+        """Return up to where events are too old, a bounded number of them, 0 where none is."""
         before_s = time.time() - self._max_age_s
         oldest = self._db.execute("SELECT unix_s FROM events ORDER BY seq LIMIT 1").fetchone()
         if oldest is None or oldest[0] >= before_s:
             return 0
-        found = self._db.execute("SELECT MAX(seq) FROM events WHERE unix_s < ?", (before_s,))
+        found = self._db.execute(
+            "SELECT MAX(seq) FROM (SELECT seq, unix_s FROM events ORDER BY seq LIMIT ?)"
+            " WHERE unix_s < ?",
+            (_MOST_OUTDATED, before_s),
+        )
         return int(found.fetchone()[0])
 
-    def _slowest(self, positions: dict[str, int]) -> int:
-        return min((self.positions | positions).values(), default=0)
-
-    def _delete(self, up_to: int, delivered: int) -> tuple[int, int]:
+    def _delete(self, up_to: int, told: dict[str, Progress]) -> tuple[int, int]:
         """Delete the events up to a place; return how many were undelivered, and their bytes."""
+        slowest = min((one.base for one in told.values()), default=0)
         lost, freed = self._db.execute(
             "SELECT COALESCE(SUM(seq > ?), 0), COALESCE(SUM(bytes), 0) FROM events WHERE seq <= ?",
-            (delivered, up_to),
+            (slowest, up_to),
         ).fetchone()
+        if lost and any(one.ahead for one in told.values()):
+            rows = self._db.execute(
+                "SELECT seq, camera FROM events WHERE seq > ? AND seq <= ?", (slowest, up_to)
+            )
+            lost = sum(not all(one.has(*row) for one in told.values()) for row in rows)
         self._db.execute("DELETE FROM events WHERE seq <= ?", (up_to,))
         self._first_seq = min(max(self._first_seq, up_to + 1), self.last_seq + 1)
         return lost, freed
-
-
-class SpoolReader:
-    """Reads events in their order over a connection of its own; one thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-        self.cut_short = False
-        """The last read returned fewer than asked for although more are there: big pictures."""
-
-    def read(self, after_seq: int, count: int) -> list[SpooledEvent]:
-        """Return at most ``count`` events after a place, oldest first, and few MiB at most."""
-        rows = self._db.execute(
-            "SELECT seq, bytes, sighting, crop, frame FROM events WHERE seq > ?"
-            " ORDER BY seq LIMIT ?",
-            (after_seq, count),
-        )
-        self.cut_short = False
-        events: list[SpooledEvent] = []
-        total = 0
-        for seq, size, sighting, crop, frame in rows:
-            total += size
-            if total > _READ_BYTES and events:
-                self.cut_short = True
-                break
-            evidence = Evidence(crop or b"", frame or b"") if crop or frame else None
-            events.append(SpooledEvent(seq, Event(_decode_sighting(sighting), evidence)))
-        rows.close()
-        return events
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open the file; one that is no database any more is put aside, not deleted."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        return _prepared(path)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-        log.error("%s is damaged (%s): put aside as %s", path, error, aside.name)  # noqa: TRY400  # expected, one line
-        path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _prepared(path)
-
-
-def _prepared(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)  # plates are nobody else's business; SQLite's side files follow it
-    db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-    try:
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_SCHEMA)
-        if "unix_s" not in {column[1] for column in db.execute("PRAGMA table_info(events)")}:
-            db.execute("ALTER TABLE events ADD COLUMN unix_s INTEGER NOT NULL DEFAULT 0")
-            db.execute("UPDATE events SET unix_s = ?", (int(time.time()),))
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db

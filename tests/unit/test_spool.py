@@ -6,7 +6,9 @@ import time
 import pytest
 
 from engine import spool as spool_module
-from engine.spool import Spool, SpoolReader, Turn
+from engine.progress import Progress
+from engine.spool import Spool, Turn
+from engine.spool_reader import SpoolReader
 from engine.track import Event
 from engine.tracker import Changes
 from engine.types import Evidence, Phase, Sighting
@@ -14,9 +16,9 @@ from engine.types import Evidence, Phase, Sighting
 NOTHING = Changes([], {}, [])
 
 
-def event(number, crop_bytes=0):
+def event(number, crop_bytes=0, camera="gate"):
     sighting = Sighting(
-        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera="gate", node="node",
+        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera=camera, node="node",
         plate=f"P{number}", confidence=90, first_unix_ms=number, last_unix_ms=number,
         best_unix_ms=number,
     )  # fmt: skip
@@ -112,22 +114,22 @@ def test_over_its_bound_the_oldest_go_and_are_counted(path):
 
 def test_delivered_events_go_after_a_while_and_are_no_loss(spool, reader, monkeypatch):
     spool.commit(turn(event(1), event(2)))
-    assert spool.commit(turn(event(3), positions={"redis": 2})) == 0
+    assert spool.commit(turn(event(3), positions={"redis": Progress(2)})) == 0
     assert plates(reader.read(0, 9)) == ["P1", "P2", "P3"]
     assert spool.depth("redis") == 1
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
-    assert spool.commit(turn(event(4), positions={"redis": 3})) == 0
+    assert spool.commit(turn(event(4), positions={"redis": Progress(3)})) == 0
     assert plates(reader.read(0, 9)) == ["P4"]
 
 
 def test_places_are_never_given_twice(spool, path, reader, monkeypatch):
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
     spool.commit(turn(event(1)))
-    spool.commit(turn(positions={"redis": 1}))
+    spool.commit(turn(positions={"redis": Progress(1)}))
     assert reader.read(0, 9) == []
     spool.close()
     again = Spool(path, 8 << 20, "run-1")
-    assert again.positions == {"redis": 1}
+    assert again.positions == {"redis": Progress(1)}
     again.commit(turn(event(2)))
     assert [one.seq for one in reader.read(0, 9)] == [2]
     assert again.depth("redis") == 1
@@ -136,8 +138,8 @@ def test_places_are_never_given_twice(spool, path, reader, monkeypatch):
 
 def test_a_slow_sink_keeps_what_a_fast_one_has_had(spool, reader, monkeypatch):
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
-    spool.commit(turn(event(1), event(2), positions={"slow": 0}))
-    spool.commit(turn(positions={"redis": 2, "slow": 1}))
+    spool.commit(turn(event(1), event(2), positions={"slow": Progress(0)}))
+    spool.commit(turn(positions={"redis": Progress(2), "slow": Progress(1)}))
     assert plates(reader.read(0, 9)) == ["P2"]
 
 
@@ -184,11 +186,11 @@ def test_a_sink_that_is_no_more_holds_nothing_and_a_new_one_begins_with_what_com
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
     spool.feed(["redis", "dead"])
     spool.commit(turn(event(1), event(2)))
-    spool.commit(turn(positions={"redis": 2}))
+    spool.commit(turn(positions={"redis": Progress(2)}))
     assert plates(reader.read(0, 9)) == ["P1", "P2"]  # the dead one holds them
     spool.feed(["redis", "new"])
-    assert spool.positions == {"redis": 2, "new": 2}
-    spool.commit(turn(event(3), positions={"redis": 3, "new": 3}))
+    assert spool.positions == {"redis": Progress(2), "new": Progress(2)}
+    spool.commit(turn(event(3), positions={"redis": Progress(3), "new": Progress(3)}))
     assert reader.read(0, 9) == []
 
 
@@ -214,16 +216,52 @@ def test_what_is_too_old_is_given_up_and_counted(path, monkeypatch):
     spool.close()
 
 
-def test_a_spool_without_times_is_taken_over(path):
+def test_what_some_cameras_are_ahead_in_is_freed_and_no_loss(spool, reader, monkeypatch):
+    monkeypatch.setattr(spool_module, "HELD_S", 0.0)
+    spool.feed(["redis", "hook"])
+    spool.commit(turn(*(event(number, camera=f"c{number % 2}") for number in range(10))))
+    ahead = Progress(0, {"c1": 8})
+    spool.commit(turn(positions={"redis": ahead}))
+    assert len(reader.read(0, 99)) == 10  # the other sink has none of it
+    assert reader.waiting(ahead) == {"c0": 5, "c1": 1}
+    spool.commit(turn(positions={"hook": Progress(5)}))
+    assert plates(reader.read(0, 99)) == ["P0", "P2", "P4", "P5", "P6", "P7", "P8", "P9"]
+    assert spool.drop_oldest(1.0) == 8  # each of them is still wanted by one of the two
+
+
+def test_what_was_delivered_ahead_is_no_loss_where_room_is_made(spool):
+    spool.feed(["redis"])
+    spool.commit(turn(*(event(number, camera=f"c{number % 2}") for number in range(10))))
+    spool.commit(turn(positions={"redis": Progress(1, {"c1": 8})}))
+    assert spool.drop_oldest(1.0) == 5  # of c0 the four behind the base, of c1 the last
+
+
+def test_progress_of_cameras_survives_and_ends_with_the_replay(spool, path):
+    spool.feed(["redis"])
+    spool.commit(turn(event(1, camera="a"), event(2, camera="b"), event(3, camera="a")))
+    spool.commit(turn(positions={"redis": Progress(0, {"a": 3, "b": 2})}))
+    spool.commit(turn(positions={"redis": Progress(1, {"a": 3})}))
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.positions == {"redis": Progress(1, {"a": 3})}
+    again.commit(turn(positions={"redis": Progress(3)}))
+    assert again._db.execute("SELECT COUNT(*) FROM positions_ahead").fetchone() == (0,)
+    again.close()
+
+
+def test_a_spool_without_times_and_cameras_is_taken_over(path):
     spool = Spool(path, 8 << 20, "run-1")
     spool.commit(turn(event(1)))
     spool.close()
     with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX events_of_camera")
         db.execute("ALTER TABLE events DROP COLUMN unix_s")
+        db.execute("ALTER TABLE events DROP COLUMN camera")
     db.close()
     again = Spool(path, 8 << 20, "run-1")
     assert again.commit(turn(event(2))) == 0
     reader = SpoolReader(path)
     assert plates(all_of(reader)) == ["P1", "P2"]
+    assert reader.waiting(Progress()) == {"gate": 2}
     reader.close()
     again.close()
