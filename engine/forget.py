@@ -22,7 +22,7 @@ import msgspec
 
 from engine.config import EMBEDDED, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
-from engine.embedded_redis import EmbeddedRedis
+from engine.embedded_redis import redis_url
 from engine.errors import SinkError
 from engine.plates import normalise
 from engine.privacy import KEY_FILE, disguised, own_key
@@ -70,17 +70,15 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     plates = {text, hashed}
     done.spooled = _from_spool(state / "spool.sqlite", plates)
     done.dead_letters = _from_letters(state / FILE_NAME, plates)
-    embedded = settings.redis.url == EMBEDDED
-    url = EmbeddedRedis(settings.data_dir).url if embedded else settings.redis.url
     try:
-        with connect(url) as client:
+        with connect(redis_url(settings)) as client:
             ids = {one for name in plates for one in client.zrange(plate_key(name), 0, -1)}
             done.stream_entries = _from_stream(client, ids, plates)
             for sighting_id in ids:
                 done.sightings += _sighting(client, sighting_id.decode())
             for name in plates:
                 client.delete(plate_key(name))
-            if embedded:
+            if settings.redis.url == EMBEDDED:
                 client.bgrewriteaof()
     except REDIS_ERRORS as error:
         raise SinkError(f"Redis does not answer, so the plate is not forgotten: {error}") from error

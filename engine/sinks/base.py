@@ -5,8 +5,18 @@ from typing import Protocol
 
 import msgspec
 
+from engine.errors import SinkError
 from engine.track import Event
 from engine.types import CameraState
+
+
+class RefusedEventsError(SinkError):
+    """Some events of a delivery will never be taken; all others have arrived."""
+
+    def __init__(self, refused: Sequence[tuple[Event, str]]) -> None:
+        """Take the events and why each was refused."""
+        super().__init__(f"refused for good: {refused[0][1]}")
+        self.refused = tuple(refused)
 
 
 class Sink(Protocol):
@@ -30,6 +40,7 @@ class Sink(Protocol):
 
         Raises:
             SinkError: not now; some may have arrived.
+            RefusedEventsError: some never, whatever is tried; the others have arrived.
         """
 
     def close(self) -> None:

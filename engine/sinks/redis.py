@@ -64,10 +64,10 @@ class RedisSink:
         one = sighting.id, sighting.revision
         if one in self._put:
             return
-        self._put.append(one)
         log.error(
             "redis refuses %s revision %d, it is a dead letter: %s",
             *(*one, reason),
         )
         self._letters.add(NAME, event, reason)
+        self._put.append(one)  # only now: where it cannot be kept, it is tried again
         self._tally.dead_letters += 1

@@ -15,8 +15,8 @@ FLOORS = """
     errors types plates logs console signals progress
     section outlines redis_client
     sink_settings redis_wire
-    config shm voting embedded_redis store evidence motion health sources
-    board sections amendments recognizers track
+    config shm voting store evidence motion health sources
+    embedded_redis board sections amendments recognizers track
     messages lane store_commands privacy spool_file spool_reader
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage

@@ -88,6 +88,22 @@ def test_an_event_that_the_script_stumbles_over_is_found(rig, poison):
     assert numbers == list(range(1, 150))
 
 
+def test_a_letter_that_cannot_be_kept_is_no_letter(rig, monkeypatch):
+    rig.client.lpush(sighting_key("id-1"), "in the way")
+    with monkeypatch.context() as full:
+        full.setattr(rig.sink._letters, "add", refuses)
+        for _ in range(2):
+            with pytest.raises(SinkError, match="make room"):
+                rig.sink.deliver([event(1), event(2)])
+    rig.sink.deliver([event(1), event(2)])
+    assert rig.ids() == ["id-2"]
+    assert [dead for dead, _ in rig.dead()] == ["id-1"]
+
+
+def refuses(*_):
+    raise SinkError("a dead letter cannot be kept: make room")
+
+
 def test_a_broken_index_is_told_once_and_costs_no_sighting(rig, caplog):
     rig.client.set(camera_key("gate"), "in the way")
     rig.client.set(count_key("gate", DAY_MS), "in the way")

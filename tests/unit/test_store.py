@@ -105,6 +105,15 @@ def test_a_revision_replaces_the_text_and_the_old_text_finds_it_no_more(writer, 
     assert [one.plate for one in store.latest(5)] == ["AB12CDE"]
 
 
+def test_the_index_of_a_text_loses_the_sightings_that_were_read_anew(writer, client):
+    texts = ["A812CDE", "AB12CDE", "AB12COE", "A812CDE", "AB12CDE"]
+    for revision, text in enumerate(texts, start=1):
+        writer.commit([event(1, revision, plate=text)])
+    writer.commit([event(2, number, plate=text) for number, text in enumerate(texts[:4], start=1)])
+    indexes = {text: client.zrange(plate_key(text), 0, -1) for text in texts}
+    assert indexes == {"A812CDE": [b"id-2"], "AB12CDE": [b"id-1"], "AB12COE": []}
+
+
 def test_lists_and_streams_stay_within_their_bounds(writer, client):
     for number in range(0, 1_000, 10):
         writer.commit([event(number + one) for one in range(10)])
