@@ -28,7 +28,7 @@ from engine.messages import (
     Stop,
     UseCamera,
 )
-from engine.privacy import KEY_FILE, disguise, own_key
+from engine.privacy import KEY_FILE, Seal, disguise, own_key
 from engine.process import Child, Link, LinkEndedError, run_child
 from engine.sections import PublisherSection
 from engine.sinks.feeder import Feeder
@@ -67,17 +67,18 @@ class Publisher:
             section.node,
             self._ids,
         )
+        wanted = section.privacy == "hash"
+        self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._spool = Spool(
             section.directory / "spool.sqlite",
             section.spool.max_mib << 20,
             section.run,
             section.spool.max_age_hours * 3_600,
+            Seal(self._privacy_key) if wanted else None,
         )
         ingest = socket.socket(fileno=child.fds[0]) if child.fds else None
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
-        wanted = section.privacy == "hash"
-        self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._matcher = Matcher(section.directory / WATCHLISTS)
         plans = open_sinks(section)
         self._spool.feed([plan.sink.name for plan in plans])

@@ -25,6 +25,7 @@ from typing import Final
 
 import msgspec
 
+from engine.privacy import Seal
 from engine.progress import Progress
 from engine.spool_file import keep_progress_of, open_spool, read_progress, write_progress
 from engine.track import Event, Track
@@ -72,13 +73,26 @@ class Turn(msgspec.Struct):
 class Spool:
     """The writing side; one thread. Readers open an ``engine.spool_reader`` of their own."""
 
-    def __init__(self, path: Path, max_bytes: int, run: str, max_age_s: float = MAX_AGE_S) -> None:
-        """Open or make the file; ``run`` tells the workers of this run from those of others."""
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        run: str,
+        max_age_s: float = MAX_AGE_S,
+        seal: Seal | None = None,
+    ) -> None:
+        """Open or make the file; ``run`` tells the workers of this run from those of others.
+
+        With a ``seal``, open tracks and their pictures lie in it sealed.
+        """
         self.path = path
+        self._seal = seal
         self._max_age_s = max_age_s
         self._max_bytes = max_bytes
         self._run = run
         self._db = open_spool(path)
+        if seal is not None:
+            self._seal_tracks(seal)
         self._ballast = path.with_name(f"{path.name}-ballast")
         self._take_ballast()
         with self._transaction():
@@ -120,9 +134,12 @@ class Spool:
         )
         for track, crop, frame in rows.fetchall():
             try:
-                yield _decode_track(track), Evidence(crop or b"", frame or b"")
-            except msgspec.DecodeError as error:
-                log.warning("an open track of another version is given up: %s", error)
+                yield (
+                    _decode_track(self._opened(track)),
+                    Evidence(self._opened(crop or b""), self._opened(frame or b"")),
+                )
+            except (msgspec.DecodeError, ValueError) as error:
+                log.warning("an open track of another version or key is given up: %s", error)
 
     def cursors(self) -> dict[tuple[str, int], int]:
         """Return (worker, incarnation) to the last sequence number committed in this run."""
@@ -199,6 +216,28 @@ class Spool:
         """Close the file."""
         self._db.close()
 
+    def _seal_tracks(self, seal: Seal) -> None:
+        """Seal what an earlier run, which did not, has left; nothing deleted can be read again."""
+        self._db.execute("PRAGMA secure_delete = ON").fetchall()
+        tracks = self._db.execute("SELECT id, track FROM tracks").fetchall()
+        shown = self._db.execute("SELECT id, crop, frame FROM track_evidence").fetchall()
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE tracks SET track = ? WHERE id = ?",
+                [(seal.close(track), one) for one, track in tracks],
+            )
+            self._db.executemany(
+                "UPDATE track_evidence SET crop = ?, frame = ? WHERE id = ?",
+                [(seal.close(crop), seal.close(frame), one) for one, crop, frame in shown],
+            )
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _closed(self, value: bytes) -> bytes:
+        return value if self._seal is None else self._seal.close(value)
+
+    def _opened(self, value: bytes) -> bytes:
+        return value if self._seal is None else self._seal.open(value)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
@@ -215,11 +254,14 @@ class Spool:
         many, changes = self._db.executemany, turn.changes
         many(
             "INSERT OR REPLACE INTO tracks VALUES (?, ?)",
-            [(track.id, _encode(track)) for track in changes.tracks],
+            [(track.id, self._closed(_encode(track))) for track in changes.tracks],
         )
         many(
             "INSERT OR REPLACE INTO track_evidence VALUES (?, ?, ?)",
-            [(one, e.crop_jpeg, e.frame_jpeg) for one, e in changes.evidence.items()],
+            [
+                (one, self._closed(shown.crop_jpeg), self._closed(shown.frame_jpeg))
+                for one, shown in changes.evidence.items()
+            ],
         )
         done = [(track.id,) for track in changes.tracks if track.final and not track.changed]
         gone = [(one,) for one in changes.gone]

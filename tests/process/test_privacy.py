@@ -6,14 +6,14 @@ import time
 import msgspec
 import pytest
 from polling import wait_until
-from publisher_rig import running
+from publisher_rig import PublisherRig, Worker, frame, plate_read, running, settle
 
 from engine.cli import main
 from engine.config import RedisSettings, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.forget import forget
 from engine.ingest_channel import IngestClient
-from engine.privacy import KEY_FILE, disguise_of, own_key
+from engine.privacy import KEY_FILE, Seal, disguise_of, own_key
 from engine.store import SIGHTINGS_CHANNEL, Store, connect, count_key, plate_key
 from engine.track import Event
 from engine.types import Candidate, Evidence, Phase, Sighting
@@ -87,6 +87,53 @@ def test_a_plate_on_no_list_is_stored_as_a_hash_and_found_all_the_same(
         post(rig, "AB12CDE")
         wait_until(lambda: len(store.by_plate("AB12CDE", 5)) == 3, 5.0, "the same key again")
         assert own_key(directory / KEY_FILE) == key
+
+
+def on_disk(folder):
+    """Return all bytes of the spool's files."""
+    return b"".join(one.read_bytes() for one in folder.glob("spool.sqlite*"))
+
+
+def test_a_track_that_is_open_lies_on_disk_sealed_and_survives_a_kill(
+    tmp_path, redis_server, client
+):
+    rules = {"max_gap_s": 3.0, "announce_after_s": 0.1, "reappear_after_s": 20.0}
+    rig = PublisherRig(tmp_path, redis_server.url, **rules)
+    rig.section = rig.section.model_copy(update={"privacy": "hash"})
+    directory, worker = rig.section.directory, Worker()
+    store = Store(client, disguise_of(directory / KEY_FILE))
+    began_ns = time.time_ns()
+    try:
+        for half in (range(5), range(5, 10)):
+            rig.start()
+            rig.attach(worker)
+            for number in half:
+                worker.send(frame(40 * number, plate_read("AB12CDE"), base_ns=began_ns))
+            settle(worker)
+            rig.kill()
+            assert b"AB12CDE" not in on_disk(directory)
+            assert b"crop of" not in on_disk(directory)
+        rig.start()
+        (final,) = wait_until(lambda: finals(store), 10.0, "the final")
+        assert (final.reads, final.plate[0]) == (10, "~")
+    finally:
+        worker.close()
+        rig.close()
+
+
+def finals(store):
+    return [one for one in store.by_plate("AB12CDE", 5) if one.phase is Phase.FINAL]
+
+
+def test_a_seal_opens_with_its_key_alone():
+    seal = Seal(b"k" * 32)
+    closed = seal.close(b"AB12CDE")
+    assert b"AB12" not in closed
+    assert seal.close(closed) == closed != seal.close(b"AB12CDE")
+    assert (seal.open(closed), seal.open(b"plain"), seal.close(b"")) == (b"AB12CDE", b"plain", b"")
+    for other, value in ((Seal(b"o" * 32), closed), (seal, closed[:-1])):
+        with pytest.raises(ValueError, match="another key"):
+            other.open(value)
 
 
 def test_a_plate_is_forgotten_everywhere(tmp_path, redis_server, client, capsys):

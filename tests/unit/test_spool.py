@@ -1,16 +1,20 @@
 """What is committed is there after a crash, in order, and within its bound."""
 
+import random
 import sqlite3
 import time
 
 import pytest
+from publisher_rig import EPOCH_NS, frame, plate_read
 
 from engine import spool as spool_module
+from engine.config import TrackerSettings
+from engine.privacy import Seal
 from engine.progress import Progress
 from engine.spool import Spool, Turn
 from engine.spool_reader import SpoolReader
 from engine.track import Event
-from engine.tracker import Changes
+from engine.tracker import Changes, SightingIds, Tracker
 from engine.types import Evidence, Phase, Sighting
 
 NOTHING = Changes([], {}, [])
@@ -265,3 +269,20 @@ def test_a_spool_without_times_and_cameras_is_taken_over(path):
     assert reader.waiting(Progress()) == {"gate": 2}
     reader.close()
     again.close()
+
+
+def test_tracks_that_an_earlier_run_left_open_are_sealed(spool, path):
+    tracker = Tracker({}, TrackerSettings(), "node", SightingIds("node", random.Random(1)))
+    tracker.feed(frame(0, plate_read("AB12CDE")), EPOCH_NS)
+    spool.commit(Turn(tracker.take_changes()))
+    given = list(spool.tracks())
+    assert given[0][1].crop_jpeg == b"crop of AB12CDE"
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1", seal=Seal(b"k" * 32))
+    assert list(again.tracks()) == given
+    again.close()
+    left = b"".join(one.read_bytes() for one in path.parent.glob("spool.sqlite*"))
+    assert b"AB12CDE" not in left
+    with_another_key = Spool(path, 8 << 20, "run-1", seal=Seal(b"o" * 32))
+    assert list(with_another_key.tracks()) == []
+    with_another_key.close()
