@@ -136,10 +136,17 @@ def _from_spool(path: Path, plates: set[str]) -> int:
         return 0
     db = sqlite3.connect(path, timeout=10.0)
     try:
+        db.execute("PRAGMA secure_delete = ON").fetchall()
         with db:
             rows = db.execute("SELECT seq, sighting FROM events").fetchall()
             wanted = [(seq,) for seq, packed in rows if _packed.decode(packed).plate in plates]
             db.executemany("DELETE FROM events WHERE seq = ?", wanted)
+        db.execute("PRAGMA incremental_vacuum").fetchall()  # pages of events long delivered, too
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        raise SinkError(
+            f"{path} is held by somebody else, so the plate is not forgotten, say it again: {error}"
+        ) from error
     finally:
         db.close()
     return len(wanted)

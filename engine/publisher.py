@@ -245,7 +245,9 @@ class Publisher:
         dropped = self._spool.commit(turn) if turn else 0
         if dropped is None:
             self._refuse_answers()
-            self._make_room()
+            if self._spool.is_full:
+                self._make_room()
+            time.sleep(_TURN_S)
             return
         self._pending = None
         if dropped:
@@ -268,12 +270,11 @@ class Publisher:
         self._answers.clear()
 
     def _make_room(self) -> None:
-        """The disk refused: give up the oldest events, then pause a little."""
+        """The disk is full: give up the oldest events."""
         dropped = self._spool.drop_oldest(_DROPPED_WHEN_FULL)
         if dropped:
             log.error("the disk is full: the oldest %d sightings were dropped", dropped)
             self._row.count(Count.SPOOL_DROPPED, dropped)
-        time.sleep(_TURN_S)
 
     def _report(self) -> None:
         """Put this turn's figures on the board."""

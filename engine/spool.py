@@ -42,6 +42,8 @@ _PRUNE_EVERY: Final = 512
 _DROP_CHUNK: Final = 256
 _BALLAST_BYTES: Final = 8 << 20
 """More than the log that SQLite must write into the file to be rid of it: 4 MiB and a turn."""
+_WANTS_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+"""Refusals that a full disk may be the reason of; a file that somebody else holds is none."""
 _LOOK_AT_AGE_EVERY: Final = 64
 _MOST_OUTDATED: Final = 4_096
 """Given up in one look: more than come between two looks, and soon done."""
@@ -111,6 +113,8 @@ class Spool:
         """Of cameras that all sinks are ahead in: up to where their events are deleted."""
         self._commits = 0
         self._refused = False
+        self.is_full = False
+        """The last commit was refused because the disk has no room."""
 
     def feed(self, sinks: Collection[str]) -> None:
         """Say which sinks there are from now on.
@@ -154,7 +158,8 @@ class Spool:
     def commit(self, turn: Turn) -> int | None:
         """Write one turn; return how many undelivered events it pushed out.
 
-        Returns None where the disk refused: nothing was written, try again.
+        Returns None where the file refused: nothing was written, try again; where ``is_full``, it
+        is for want of room.
         """
         try:
             if turn.durable:
@@ -170,8 +175,9 @@ class Spool:
             if not self._refused:
                 log.error("the spool cannot be written, tracking waits: %s", error)  # noqa: TRY400  # expected, one line
             self._refused = True
+            self.is_full = error.sqlite_errorcode & 0xFF in _WANTS_ROOM
             return None
-        self._refused = False
+        self._refused = self.is_full = False
         self._bytes += added - freed
         self.positions |= turn.positions
         return dropped

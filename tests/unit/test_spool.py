@@ -154,10 +154,22 @@ def test_a_full_disk_refuses_and_room_can_be_made(spool, reader):
     while spool.commit(turn(event(taken, crop_bytes=10_000), cursors={("w", 1): taken})) == 0:
         taken += 1
     assert 0 < taken < 40
+    assert spool.is_full
     assert spool.cursors() == {("w", 1): taken - 1}
     assert spool.drop_oldest(0.25) > 0
     assert spool.commit(turn(event(taken, crop_bytes=10_000))) == 0
     assert plates(reader.read(0, 99))[-1] == f"P{taken}"
+
+
+def test_a_file_that_somebody_holds_is_no_full_disk(spool, path):
+    spool._db.execute("PRAGMA busy_timeout = 20").fetchall()
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert spool.commit(turn(event(1))) is None
+        assert not spool.is_full
+        other.execute("COMMIT")
+    other.close()
+    assert spool.commit(turn(event(1))) == 0
 
 
 def test_a_damaged_file_is_put_aside(path):
