@@ -30,6 +30,7 @@ from engine.messages import (
 )
 from engine.privacy import KEY_FILE, Seal, disguise, own_key
 from engine.process import Child, Link, LinkEndedError, run_child
+from engine.retention import Kept
 from engine.sections import PublisherSection
 from engine.sinks.feeder import Feeder
 from engine.sinks.registry import open_sinks
@@ -83,6 +84,7 @@ class Publisher:
         plans = open_sinks(section)
         self._spool.feed([plan.sink.name for plan in plans])
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
+        self._keepers = [plan.keeper for plan in plans if plan.keeper is not None]
         self._screens = [plan.screen for plan in plans if plan.screen is not None]
         self._shown_at = 0.0
         self._pending: Turn | None = None
@@ -106,6 +108,8 @@ class Publisher:
         """Go by the rules of a camera that was added or changed while running."""
         self._indexes[camera.name] = camera.index
         self._tracker.use_rules(camera.name, Rules(camera.min_confidence, camera.min_reads))
+        for keeper in self._keepers:
+            keeper.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
 
     def attach(self, channel: AttachReads, fd: int) -> None:
         """Take reads from one more worker."""

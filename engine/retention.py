@@ -44,12 +44,20 @@ class Retention:
         every_s: float = _EVERY_S,
     ) -> None:
         """Watch over ``cameras``; those without a bound cost nothing."""
-        bounds = {name: kept.gib or settings.keep_gib for name, kept in cameras.items()}
-        self._most_bytes = {name: gib * _GIB for name, gib in bounds.items() if gib}
+        self._keep_gib = settings.keep_gib
+        self._most_bytes: dict[str, float] = {}
+        for name, kept in cameras.items():
+            self.keep(name, kept)
         self._url = url
         self._every_s = every_s
         self._due = 0.0
         self._client: Any = None
+
+    def keep(self, camera: str, kept: Kept) -> None:
+        """Go by another bound for a camera from now on; any thread."""
+        gib = kept.gib or self._keep_gib
+        bounds = {name: most for name, most in self._most_bytes.items() if name != camera}
+        self._most_bytes = bounds | ({camera: gib * _GIB} if gib else {})
 
     def sweep(self) -> int:
         """Where it is time, remove some of what is too much; return how many sightings.

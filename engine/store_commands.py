@@ -101,7 +101,7 @@ def own_keys(
 
     Beside them, for each command, the index of the event that cannot do without it, or -1.
     """
-    days_of = days_of or {}
+    days_of = dict(days_of or {})  # the publisher's loop may change it meanwhile
     longest_s = _seconds(max([settings.keep_days, *days_of.values()]))
     evidence_s = _seconds(settings.evidence_days)
     commands: list[Command] = []

@@ -62,7 +62,7 @@ class StoreWriter:
         days_of: Mapping[str, float] | None = None,
     ) -> None:
         """Write to ``url``; ``days_of`` cameras with a life of their own, see ``own_keys``."""
-        self._days_of = days_of
+        self._days_of: Mapping[str, float] = {} if days_of is None else days_of
         self._url = url
         self._settings = settings
         self._refuse = refuse

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from engine.errors import SinkError
+from engine.retention import Kept
 from engine.track import Event
 from engine.types import CameraState
 
@@ -54,6 +55,13 @@ class ShowsCameras(Protocol):
         """Take the present state of every camera; never waits."""
 
 
+class KeepsCameras(Protocol):
+    """Where a camera's sightings are kept for a time of its own."""
+
+    def keep(self, camera: str, kept: Kept) -> None:
+        """Go by this from now on; never waits."""
+
+
 class Tally(msgspec.Struct):
     """What a sink counts; written by its feeder's thread, read by the publisher's loop."""
 
@@ -78,4 +86,5 @@ class SinkPlan(msgspec.Struct, frozen=True):
     replay_per_s: float = 0.0
     """Events a second at most while a backlog is delivered; 0: as fast as it can."""
     screen: ShowsCameras | None = None
+    keeper: KeepsCameras | None = None
     tally: Tally = msgspec.field(default_factory=Tally)

@@ -54,11 +54,13 @@ def _redis(section: PublisherSection) -> SinkPlan:
     redis, tally = section.redis, Tally()
     letters = _letters(section)
     cameras = {one.name: Kept(one.keep_days, one.keep_gib) for one in section.cameras}
+    sink = RedisSink(redis, letters, tally, cameras)
     return SinkPlan(
-        RedisSink(redis, letters, tally, cameras),
+        sink,
         redis.batch,
         redis.batch_wait_ms / 1_000,
         batch_under_load=max(redis.batch, _REDIS_UNDER_LOAD),
+        keeper=sink,
         tally=tally,
     )
 

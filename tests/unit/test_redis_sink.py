@@ -159,6 +159,15 @@ def test_a_camera_may_be_kept_for_a_time_of_its_own(rig, redis_server, tmp_path)
         assert rig.client.ttl(key) == pytest.approx(days * day_s, abs=5), key
 
 
+def test_a_camera_that_comes_later_is_kept_for_its_time_too(rig):
+    rig.sink.keep("gate", Kept(days=3.0, gib=1.0))
+    rig.sink.deliver([event(1)])
+    assert rig.client.ttl(sighting_key("id-1")) == pytest.approx(3 * 86_400, abs=5)
+    rig.sink.keep("gate", Kept())
+    rig.sink.deliver([event(2)])
+    assert rig.client.ttl(sighting_key("id-2")) == pytest.approx(30 * 86_400, abs=5)
+
+
 def test_over_its_bound_of_memory_a_cameras_oldest_go_with_their_pictures(rig, redis_server):
     rig.sink.deliver(
         [Event(event(number).sighting, Evidence(b"x" * 20_000)) for number in range(300)]
