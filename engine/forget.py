@@ -4,7 +4,8 @@ What goes: its sightings in every revision, their pictures, their places in all 
 list and the stream. What stays: counters, which name nobody, and markers of ids, which keep repeats
 out. Redis frees the bytes of a removed event together with its neighbours in the stream; the log on
 disk of the embedded server is written anew at once, that of another server when it does so. A
-vehicle that stands before a camera right now is seen anew.
+vehicle that stands before a camera right now is seen anew. Where several machines share the Redis,
+it is said on each: what waits in their spools is theirs alone.
 
 Each time one line is added to ``audit.jsonl`` in ``data_dir``: when, by whom, how many, and which
 plate, as its keyed hash. Sinks besides Redis have theirs already; that is beyond our reach.
