@@ -82,12 +82,14 @@ class Publisher:
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
         self._matcher = Matcher(section.directory / WATCHLISTS)
         plans = open_sinks(section)
-        self._spool.feed([plan.sink.name for plan in plans])
+        self._spool.feed({plan.sink.name: plan.formerly for plan in plans})
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
         self._keepers = [plan.keeper for plan in plans if plan.keeper is not None]
         self._screens = [plan.screen for plan in plans if plan.screen is not None]
         self._shown_at = 0.0
         self._pending: Turn | None = None
+        self._nameless = 0
+        """Its last events, which were ingested without an id."""
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
         self._redis = self._feeders[0]
         self._told_taken = 0
@@ -162,6 +164,7 @@ class Publisher:
     ) -> Turn:
         """Feed the tracker; return all that is to be committed."""
         events: list[Event] = []
+        nameless: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
         for source, record in records:
@@ -174,13 +177,16 @@ class Publisher:
                 known = self._spool.sighting_of(message.uuid)
             if known is None:
                 new, known = self._ingest(message)
-                events += new
                 if message.uuid:
+                    events += new
                     uuids[message.uuid] = known
+                else:
+                    nameless += new
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
         events += self._tracker.tick(self._clock_ns())
-        events = [self._as_told(event) for event in events]
+        self._nameless = len(nameless)
+        events = [self._as_told(event) for event in (*events, *nameless)]
         for event in events:
             self._count_event(event)
         told = self._spool.positions
@@ -267,7 +273,14 @@ class Publisher:
         self._answers.clear()
 
     def _refuse_answers(self) -> None:
-        """Tell the API that nothing is durable now; the commit may still succeed later."""
+        """Tell the API that nothing is durable now; the commit may still succeed later.
+
+        Whoever is refused says it again. What has no id, by which it would be known then, is taken
+        back.
+        """
+        if self._pending is not None and self._nameless:
+            del self._pending.events[-self._nameless :]
+            self._nameless = 0
         for connection, done in self._answers:
             refusal = IngestDone(request=done.request, error="busy: the spool cannot be written")
             connection.answer(refusal)

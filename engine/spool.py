@@ -18,8 +18,9 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Final
 
@@ -116,13 +117,17 @@ class Spool:
         self.is_full = False
         """The last commit was refused because the disk has no room."""
 
-    def feed(self, sinks: Collection[str]) -> None:
-        """Say which sinks there are from now on.
+    def feed(self, sinks: Mapping[str, Collection[str]]) -> None:
+        """Say which sinks there are from now on, and by which other names each may be known.
 
         A new one begins with the next event; one that is no more holds nothing any longer.
         """
         new = Progress(self.last_seq)
-        known = {name: self.positions.get(name, new) for name in sinks}
+        known: dict[str, Progress] = {}
+        for name, formerly in sinks.items():
+            names = [name] if name in self.positions else formerly
+            found = [self.positions[one] for one in names if one in self.positions]
+            known[name] = reduce(Progress.back_to, found) if found else new
         settled = {name: self.settled.get(name, at) for name, at in known.items()}
         with self._transaction():
             for table, rows in (("positions", known), ("settled", settled)):

@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS settled_ahead (
     sink TEXT, camera TEXT, seq INTEGER NOT NULL, PRIMARY KEY (sink, camera)) WITHOUT ROWID;
 """
 
+_HELD_BY_OTHERS_S: Final = 1.0
+"""Waited for whoever else writes; then the turn is tried again, and nobody has waited long."""
+
 log = logging.getLogger(__name__)
 
 
@@ -63,7 +66,7 @@ def open_spool(path: Path) -> sqlite3.Connection:
 
 def _prepared(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)  # plates are nobody else's business; SQLite's side files follow it
-    db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+    db = sqlite3.connect(path, isolation_level=None, timeout=_HELD_BY_OTHERS_S)
     try:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")

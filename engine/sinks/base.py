@@ -85,6 +85,8 @@ class SinkPlan(msgspec.Struct, frozen=True):
     """Events per delivery where more than a batch has gathered, at most; 0: as ever."""
     replay_per_s: float = 0.0
     """Events a second at most while a backlog is delivered; 0: as fast as it can."""
+    formerly: tuple[str, ...] = ()
+    """Other names by which its place in the spool may be known, from another configuration."""
     screen: ShowsCameras | None = None
     keeper: KeepsCameras | None = None
     tally: Tally = msgspec.field(default_factory=Tally)

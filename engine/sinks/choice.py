@@ -70,6 +70,12 @@ class ChosenSink:
         self.name = sink.name + choice.lane.value
 
     @property
+    def formerly(self) -> tuple[str, ...]:
+        """The names that it has where its hits go first, or do not."""
+        lanes = (Lane.HITS, Lane.OTHERS) if self._choice.lane is Lane.ALL else (Lane.ALL,)
+        return tuple(self._sink.name + lane.value for lane in lanes)
+
+    @property
     def connected(self) -> bool:
         """See ``Sink``."""
         return self._sink.connected

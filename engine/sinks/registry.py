@@ -74,9 +74,11 @@ def _webhook(section: PublisherSection, webhook: WebhookSettings, key: str) -> I
     for lane in _lanes(webhook):
         tally = Tally()
         sink = WebhookSink(webhook, _letters(section), tally)
+        chosen = ChosenSink(sink, Choice.of(webhook, lane), tally, _letters(section))
         yield SinkPlan(
-            ChosenSink(sink, Choice.of(webhook, lane), tally, _letters(section)),
+            chosen,
             batch=1,
+            formerly=chosen.formerly,
             longest_pause_s=_HITS_PAUSE_S if lane is Lane.HITS else _WEBHOOK_PAUSE_S,
             tally=tally,
         )
@@ -115,8 +117,10 @@ def _broker(
     section: PublisherSection, sink: Sink, choice: Choice, screen: ShowsCameras | None = None
 ) -> SinkPlan:
     tally = Tally()
+    chosen = ChosenSink(sink, choice, tally, _letters(section))
     return SinkPlan(
-        ChosenSink(sink, choice, tally, _letters(section)),
+        chosen,
+        formerly=chosen.formerly,
         batch=_BROKER_BATCH,
         wait_s=_BROKER_WAIT_S,
         longest_pause_s=_HITS_PAUSE_S if choice.lane is Lane.HITS else _BROKER_PAUSE_S,

@@ -61,7 +61,7 @@ class Bin:
 @pytest.fixture
 def spool(tmp_path):
     one = Spool(tmp_path / "spool.sqlite", 64 << 20, "run-1")
-    one.feed(["bin"])
+    one.feed({"bin": ()})
     yield one
     one.close()
 

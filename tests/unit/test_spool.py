@@ -200,14 +200,24 @@ def test_a_sink_that_is_no_more_holds_nothing_and_a_new_one_begins_with_what_com
     spool, reader, monkeypatch
 ):
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
-    spool.feed(["redis", "dead"])
+    spool.feed({"redis": (), "dead": ()})
     spool.commit(turn(event(1), event(2)))
     spool.commit(turn(positions={"redis": Progress(2)}))
     assert plates(reader.read(0, 9)) == ["P1", "P2"]  # the dead one holds them
-    spool.feed(["redis", "new"])
+    spool.feed({"redis": (), "new": ()})
     assert spool.positions == {"redis": Progress(2), "new": Progress(2)}
     spool.commit(turn(event(3), positions={"redis": Progress(3), "new": Progress(3)}))
     assert reader.read(0, 9) == []
+
+
+def test_a_sink_whose_lanes_were_joined_or_parted_misses_nothing(spool):
+    spool.feed({"hook": ()})
+    spool.commit(turn(event(1), event(2), event(3), positions={"hook": Progress(1)}))
+    spool.feed({"hook.hits": ("hook",), "hook.others": ("hook",)})
+    assert spool.positions == {"hook.hits": Progress(1), "hook.others": Progress(1)}
+    spool.commit(turn(positions={"hook.hits": Progress(3)}))
+    spool.feed({"hook": ("hook.hits", "hook.others")})
+    assert spool.positions == {"hook": Progress(1)}
 
 
 def test_big_pictures_make_a_read_short_and_it_says_so(spool, reader):
@@ -220,7 +230,7 @@ def test_big_pictures_make_a_read_short_and_it_says_so(spool, reader):
 
 def test_what_is_too_old_is_given_up_and_counted(path, monkeypatch):
     spool = Spool(path, 8 << 20, "run-1", max_age_s=100.0)
-    spool.feed(["redis"])
+    spool.feed({"redis": ()})
     assert spool.commit(turn(event(1), event(2))) == 0
     now_s = time.time()
     monkeypatch.setattr(spool_module.time, "time", lambda: now_s + 200.0)
@@ -234,7 +244,7 @@ def test_what_is_too_old_is_given_up_and_counted(path, monkeypatch):
 
 def test_what_some_cameras_are_ahead_in_is_freed_and_no_loss(spool, reader, monkeypatch):
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
-    spool.feed(["redis", "hook"])
+    spool.feed({"redis": (), "hook": ()})
     spool.commit(turn(*(event(number, camera=f"c{number % 2}") for number in range(10))))
     ahead = Progress(0, {"c1": 8})
     spool.commit(turn(positions={"redis": ahead}))
@@ -246,14 +256,14 @@ def test_what_some_cameras_are_ahead_in_is_freed_and_no_loss(spool, reader, monk
 
 
 def test_what_was_delivered_ahead_is_no_loss_where_room_is_made(spool):
-    spool.feed(["redis"])
+    spool.feed({"redis": ()})
     spool.commit(turn(*(event(number, camera=f"c{number % 2}") for number in range(10))))
     spool.commit(turn(positions={"redis": Progress(1, {"c1": 8})}))
     assert spool.drop_oldest(1.0) == 5  # of c0 the four behind the base, of c1 the last
 
 
 def test_progress_of_cameras_survives_and_ends_with_the_replay(spool, path):
-    spool.feed(["redis"])
+    spool.feed({"redis": ()})
     spool.commit(turn(event(1, camera="a"), event(2, camera="b"), event(3, camera="a")))
     spool.commit(turn(positions={"redis": Progress(0, {"a": 3, "b": 2})}))
     spool.commit(turn(positions={"redis": Progress(1, {"a": 3})}))
