@@ -18,11 +18,11 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -51,8 +51,14 @@ _MOST_OUTDATED: Final = 4_096
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_track = msgspec.msgpack.Decoder(Track).decode
+
+
+def _wants_room(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in _WANTS_ROOM
 
 
 class Turn(msgspec.Struct):
@@ -90,16 +96,15 @@ class Spool:
         """
         self.path = path
         self._seal = seal
+        self._ballast = path.with_name(f"{path.name}-ballast")
         self._max_age_s = max_age_s
         self._max_bytes = max_bytes
         self._run = run
-        self._db = open_spool(path)
+        self._db = self._on_a_full_disk_too(lambda: open_spool(path))
         if seal is not None:
             self._seal_tracks(seal)
-        self._ballast = path.with_name(f"{path.name}-ballast")
+        self._on_a_full_disk_too(self._forget_other_runs)
         self._take_ballast()
-        with self._transaction():
-            self._db.execute("DELETE FROM cursors WHERE run <> ?", (run,))
         one = self._db.execute
         self._bytes: int = one("SELECT COALESCE(SUM(bytes), 0) FROM events").fetchone()[0]
         oldest, newest = one("SELECT MIN(seq), MAX(seq) FROM events").fetchone()
@@ -116,6 +121,20 @@ class Spool:
         self._refused = False
         self.is_full = False
         """The last commit was refused because the disk has no room."""
+
+    def _on_a_full_disk_too(self, step: Callable[[], T]) -> T:
+        """Do a step of the start; where the disk has no room for it, at the ballast's cost."""
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if not _wants_room(error):
+                raise
+            self._ballast.unlink(missing_ok=True)
+            return step()
+
+    def _forget_other_runs(self) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM cursors WHERE run <> ?", (self._run,))
 
     def feed(self, sinks: Mapping[str, Collection[str]]) -> None:
         """Say which sinks there are from now on, and by which other names each may be known.
@@ -180,7 +199,7 @@ class Spool:
             if not self._refused:
                 log.error("the spool cannot be written, tracking waits: %s", error)  # noqa: TRY400  # expected, one line
             self._refused = True
-            self.is_full = error.sqlite_errorcode & 0xFF in _WANTS_ROOM
+            self.is_full = _wants_room(error)
             return None
         self._refused = self.is_full = False
         self._bytes += added - freed
@@ -254,11 +273,11 @@ class Spool:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _write(self, turn: Turn) -> int:
         """Write all parts of a turn; return the bytes of its events."""

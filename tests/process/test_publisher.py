@@ -149,6 +149,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path, redis_server,
         rig.attach(worker)
         for number, plate in enumerate(plates):
             passage(worker, plate, number * 1_000, frames=4)
+            worker.settled()  # like a real one, it keeps what is not acknowledged, no more
             if number % 6 == 5:
                 threading.Event().wait(rng.uniform(0, 0.05))  # somewhere in its turns
                 rig.kill()

@@ -12,6 +12,7 @@ from engine.config import TrackerSettings
 from engine.privacy import Seal
 from engine.progress import Progress
 from engine.spool import Spool, Turn
+from engine.spool_file import open_spool
 from engine.spool_reader import SpoolReader
 from engine.track import Event
 from engine.tracker import Changes, SightingIds, Tracker
@@ -159,6 +160,26 @@ def test_a_full_disk_refuses_and_room_can_be_made(spool, reader):
     assert spool.drop_oldest(0.25) > 0
     assert spool.commit(turn(event(taken, crop_bytes=10_000))) == 0
     assert plates(reader.read(0, 99))[-1] == f"P{taken}"
+
+
+def test_a_start_on_a_full_disk_takes_the_ballast(spool, path, monkeypatch):
+    spool.commit(turn(event(1)))
+    spool.close()
+    ballast = path.with_name("spool.sqlite-ballast")
+    assert ballast.exists()
+
+    def needs_room(place):
+        if ballast.exists():
+            full = sqlite3.OperationalError("database or disk is full")
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise full
+        return open_spool(place)
+
+    monkeypatch.setattr(spool_module, "open_spool", needs_room)
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.commit(turn(event(2))) == 0
+    assert again.depth("redis") == 2
+    again.close()
 
 
 def test_a_file_that_somebody_holds_is_no_full_disk(spool, path):
