@@ -7,6 +7,9 @@ full, or they are too old. Delivered events are held for a few seconds more: a s
 server starts again with what it delivered in those (a server killed outright may have lost what it
 acknowledged last; the markers of ``engine.store`` make the repeat harmless).
 
+Each sink has a progress of its own (``engine.progress``), kept in the same commit: one place for
+all, and while it catches up one more for every camera that it is ahead in.
+
 SQLite runs in WAL mode. ``synchronous`` is NORMAL: a killed process loses nothing, a power cut
 may lose the last turns, whose events have long reached Redis in all but the last moments. A turn
 that carries an ingested body is promised to be durable and is written with FULL (one fsync).
