@@ -17,6 +17,8 @@ from engine.types import Phase
 
 _FIRST_PAUSE_S: Final = 0.1
 _LOOK_EVERY_S: Final = 0.5
+_LOOK_AHEAD: Final = 256
+"""Events looked at for live ones in one go: many belong to cameras of which others wait."""
 
 log = logging.getLogger(__name__)
 
@@ -182,19 +184,21 @@ class Feeder:
 
     def _deliver_live(self, reader: SpoolReader, backlog: Backlog) -> bool:
         """Deliver new events of cameras of which nothing waits; False where there may be more."""
-        batch = reader.read(backlog.live_seq, self._size)
-        if not batch:
-            return True
-        cameras = backlog.cameras
-        self._deliver_ahead(
-            [
-                one
-                for one in batch
-                if one.camera not in cameras and not self.after.has(one.seq, one.camera)
-            ]
-        )
-        backlog.live_seq = batch[-1].seq
-        return len(batch) < self._size and not reader.cut_short
+        looked_at = max(self._size, _LOOK_AHEAD)
+        found = reader.read(backlog.live_seq, looked_at)
+        cut_short = reader.cut_short
+        live = [
+            one
+            for one in found
+            if one.camera not in backlog.cameras and not self.after.has(one.seq, one.camera)
+        ]
+        for start in range(0, len(live), self._size):
+            if self._closing:
+                return True
+            self._deliver_ahead(live[start : start + self._size])
+        if found:
+            backlog.live_seq = found[-1].seq
+        return len(found) < looked_at and not cut_short
 
     def _deliver_waiting(self, reader: SpoolReader, backlog: Backlog) -> int:
         """Deliver the next of the backlog; return how many events."""

@@ -36,10 +36,12 @@ class Bin:
         self.away = threading.Event()
         self.connected = True
         self.lost_at = 10**9
+        self.slow_s = 0.0
 
     def deliver(self, events):
         if self.away.is_set():
             raise SinkError("away")
+        time.sleep(self.slow_s)
         self.batches.append([one.sighting.plate for one in events])
         self.times.append(time.monotonic())
 
@@ -70,8 +72,8 @@ def spool(tmp_path):
 def feeding(spool):
     feeders = []
 
-    def start(sink, **plan):
-        feeder = Feeder(SinkPlan(sink, 10, **plan), spool)
+    def start(sink, batch=10, **plan):
+        feeder = Feeder(SinkPlan(sink, batch, **plan), spool)
         feeders.append(feeder)
         feeder.start()
         return feeder
@@ -164,6 +166,20 @@ def test_cameras_of_which_nothing_waits_are_live_beside_a_backlog(spool, feeding
     quiet = [number for number in taken if 100 <= number < 103 or number in {202, 205}]
     assert busy == sorted(busy)
     assert quiet == sorted(quiet)
+
+
+def test_live_ones_are_found_among_many_that_wait(spool, feeding):
+    sink = Bin()
+    sink.slow_s = 0.02
+    put(spool, range(100), "busy")
+    feeder = feeding(sink, batch=1)  # as a webhook's
+    wait_until(lambda: sink.batches, 5.0, "it has begun")
+    put(spool, range(100, 200), "busy")
+    put(spool, [200], "quiet")
+    feeder.notify()
+    wait_until(lambda: "P200" in sink.taken(), 1.5, "the live one is there")
+    assert len(sink.taken()) < 150
+    wait_until(lambda: len(sink.taken()) == 201, 20.0, "all are there")
 
 
 def test_a_feeder_that_ends_in_mid_replay_goes_on_without_a_repeat(spool, feeding):
