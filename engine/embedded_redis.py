@@ -29,8 +29,6 @@ from engine.config import EMBEDDED, Settings
 from engine.errors import PreflightError
 
 _SOCKET_PATH_BYTES: Final = 107
-_ROOMY_BYTES: Final = 60
-"""A folder whose path is shorter leaves room for ours and the socket's name."""
 _LOCK_WAIT_S: Final = 5.0
 _STOP_WAIT_S: Final = 1.5
 _POLL_S: Final = 0.01
@@ -220,11 +218,8 @@ def _short_folder(directory: Path) -> Path:
     Raises:
         PreflightError: somebody else has it.
     """
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    roomy = base if base and os.access(base, os.W_OK) and len(base) < _ROOMY_BYTES else ""
-    root = Path(roomy or tempfile.gettempdir())
     named = hashlib.blake2b(os.fsencode(directory.absolute()), digest_size=6).hexdigest()
-    folder = root / f"platering-{named}"
+    folder = Path(tempfile.gettempdir()) / f"platering-{named}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
