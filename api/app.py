@@ -10,7 +10,9 @@ from api import cameras, ingest, metrics, plates, problems, stream
 from api.cameras import CameraRoom
 from api.engine_link import EngineLink
 from api.feed import Feed
+from api.herald import Herald
 from api.hub import Hub
+from api.nodes import Nodes
 from api.problems import ProblemError
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
@@ -57,25 +59,47 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineLink
     cameras: CameraRoom
     collector: metrics.BoardCollector
+    nodes: Nodes
+    herald: Herald | None
+    """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
 
 
-def build_front(section: ApiSection, row: Row, board: Board) -> Front:
-    """Make everything that the rooms work with; nothing is connected yet."""
+def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Front:
+    """Make everything that the rooms work with; nothing is connected yet.
+
+    ``process`` is the name of this process among those of its machine.
+    """
     disguise = disguise_of(Path(section.data_dir) / "engine" / KEY_FILE)
     store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S), disguise)
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
+    hub = Hub(Feed(tail), row)
+    room = CameraRoom(engine, board, section.cameras, section.node)
+    collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
+    own_node = section.node if section.has_cameras else ""
+    nodes = Nodes(
+        connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S),
+        f"{section.node}:{process}",
+        own_node,
+        lambda: hub.clients,
+    )
+    room.elsewhere, room.has_cameras = nodes, section.has_cameras
+    herald = None
+    if section.heralds:
+        herald = Herald(connect(section.redis_url), section.node, room, collector.text)
     return Front(
         settings=settings,
         row=row,
         store=store,
-        hub=Hub(Feed(tail), row),
+        hub=hub,
         feed=Feed(store),
         engine=engine,
-        cameras=CameraRoom(engine, board, section.cameras),
-        collector=metrics.BoardCollector(board, engine, section.cameras),
+        cameras=room,
+        collector=collector,
+        nodes=nodes,
+        herald=herald,
         ingest=ingest.IngestRoom(
             section.ingest_path,
             row,
@@ -94,7 +118,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
-    app.register_blueprint(metrics.blueprint(front.collector))
+    app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
 
     @app.get("/")
@@ -134,6 +158,6 @@ def _health(front: Front) -> Health:
         redis_answers = True
     except SinkError:
         redis_answers = False
-    engine_answers = front.engine.status() is not None
+    engine_answers = front.cameras.all().engine
     whole = redis_answers and engine_answers
     return Health("ok" if whole else "degraded", redis_answers, engine_answers)

@@ -2,13 +2,13 @@
 
 import time
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 import cv2
 import gevent
 import msgspec
 import numpy as np
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from api.engine_link import EngineLink
 from api.problems import ProblemError
@@ -35,6 +35,8 @@ class CameraView(msgspec.Struct, frozen=True, kw_only=True):
     """A camera as the page shows it; rates per second over the last few seconds."""
 
     name: str
+    node: str = ""
+    """The machine it is connected to."""
     state: str
     reason: str = ""
     width_px: int = 0
@@ -50,10 +52,24 @@ class CameraView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CameraList(msgspec.Struct, frozen=True):
-    """The answer of ``/api/v1/cameras``; ``engine`` is false while no supervisor answers."""
+    """The answer of ``/api/v1/cameras``; ``engine`` is false while no supervisor answers.
+
+    ``node`` is the machine that answers; its cameras come first, then those of others.
+    """
 
     engine: bool
     cameras: list[CameraView]
+    node: str = ""
+
+
+class Elsewhere(Protocol):
+    """The other machines on the same Redis."""
+
+    def cameras(self) -> list[CameraView]:
+        """Return their cameras."""
+
+    def snapshot(self, node: str, camera: str) -> bytes:
+        """Return what one of them sees as JPEG, empty where its machine says nothing."""
 
 
 class Rates:
@@ -145,10 +161,14 @@ def _encode(luma: Luma) -> bytes:
 class CameraRoom:
     """What the routes of this room answer with."""
 
-    def __init__(self, engine: EngineLink, board: Board, names: tuple[str, ...]) -> None:
+    def __init__(self, engine: EngineLink, board: Board, names: tuple[str, ...], node: str) -> None:
         """Take the configured names for the time in which the supervisor does not answer."""
         self._engine = engine
         self._names = names
+        self._node = node
+        self.has_cameras = True
+        """False where the supervisor beside this front runs no engine."""
+        self.elsewhere: Elsewhere | None = None
         self._rates = Rates(board)
         self._snapshots = Snapshots()
 
@@ -159,11 +179,18 @@ class CameraRoom:
             self._rates.sample()
             self._snapshots.let_go()
 
-    def all(self) -> CameraList:
-        """Return every camera."""
+    def own(self) -> CameraList:
+        """Return this machine's cameras."""
         status = self._engine.status()
         cameras = status.cameras if status is not None else self._unknown()
-        return CameraList(status is not None, [self._view(camera) for camera in cameras])
+        views = [self._view(camera) for camera in cameras]
+        return CameraList(status is not None and self.has_cameras, views, self._node)
+
+    def all(self) -> CameraList:
+        """Return every camera."""
+        own = self.own()
+        others = self.elsewhere.cameras() if self.elsewhere is not None else []
+        return CameraList(own.engine or bool(others), own.cameras + others, self._node)
 
     def _unknown(self) -> tuple[CameraStatus, ...]:
         reason = "the engine does not answer"
@@ -177,6 +204,7 @@ class CameraRoom:
         cell = rates.newest[index]
         return CameraView(
             name=camera.name,
+            node=self._node,
             state=camera.state.value,
             reason=camera.reason,
             width_px=ring.width_px if ring else 0,
@@ -191,8 +219,23 @@ class CameraRoom:
             has_snapshot=ring is not None,
         )
 
-    def snapshot(self, name: str) -> bytes:
+    def snapshot(self, name: str, node: str = "") -> bytes:
         """Return what a camera sees as JPEG, empty while it shows nothing.
+
+        Without a ``node``, a camera of this machine is meant, else one of another.
+
+        Raises:
+            ProblemError: there is no such camera.
+        """
+        others = self.elsewhere.cameras() if self.elsewhere is not None else []
+        named = [camera for camera in others if camera.name == name and node in ("", camera.node)]
+        own = {camera.name for camera in self.own().cameras} if node in ("", self._node) else set()
+        if name in own or not named or self.elsewhere is None:
+            return self.own_snapshot(name)
+        return self.elsewhere.snapshot(named[0].node, name)
+
+    def own_snapshot(self, name: str) -> bytes:
+        """Return what a camera of this machine sees as JPEG, empty while it shows nothing.
 
         Raises:
             ProblemError: there is no such camera.
@@ -217,7 +260,7 @@ def blueprint(room: CameraRoom) -> Blueprint:
     @routes.get("/api/v1/cameras/<name>/snapshot.jpg")
     def snapshot(name: str) -> Response:
         """What a camera sees now, 204 while it shows nothing; the ring is not disturbed."""
-        picture = room.snapshot(name)
+        picture = room.snapshot(name, request.args.get("node", ""))
         return Response(picture, mimetype="image/jpeg") if picture else Response(status=204)
 
     return routes

@@ -116,6 +116,11 @@ class Hub:
         self.position: Mark | None = None
         """Where the last event delivered stands; None until Redis was first reached."""
 
+    @property
+    def clients(self) -> int:
+        """How many are live."""
+        return self._clients
+
     def join(self, subscriber: Subscriber, seen: Mark | None) -> None:
         """Deliver to this client what comes next and behind ``seen``; it must be ``is_level``."""
         if seen is not None and seen != self.position:

@@ -2,6 +2,8 @@
 
 The board lies in shared memory and holds every process's row, so any API process answers for the
 whole engine. Labels are camera names, kinds of processes and words of ours: never a plate or URL.
+``platering_node_info`` names the machine; ``?node=NAME`` gives what another one on the same Redis
+reported of itself last.
 """
 
 import time
@@ -9,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -20,6 +22,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from api.engine_link import EngineLink
+from api.nodes import Nodes
+from api.problems import ProblemError
 from engine.board import (
     BUCKET_BOUNDS_MS,
     BUCKETS,
@@ -93,8 +97,13 @@ STALE_NS: Final = 10_000_000_000
 class BoardCollector(Collector):
     """Reads the board anew at each scrape."""
 
-    def __init__(self, board: Board, engine: EngineLink, fallback: tuple[str, ...]) -> None:
+    def __init__(
+        self, board: Board, engine: EngineLink, fallback: tuple[str, ...], node: str = ""
+    ) -> None:
         """Take the names of cameras from ``engine``, or ``fallback`` while it does not answer."""
+        self.node = node
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
         self._board = board
         self._engine = engine
         self._fallback = fallback
@@ -103,8 +112,15 @@ class BoardCollector(Collector):
         """Say nothing before the first scrape."""
         return []
 
+    def text(self) -> bytes:
+        """Return every metric in Prometheus's text format."""
+        return exposition.generate_latest(self._registry)
+
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
+        info = GaugeMetricFamily("platering_node_info", "The machine.", labels=("node",))
+        info.add_metric((self.node,), 1.0)
+        yield info
         status = self._engine.status()
         rows = self._board.processes()
         if status is not None:
@@ -203,17 +219,44 @@ def _processes(rows: Words) -> Iterator[Metric]:
     yield busy
 
 
-def blueprint(collector: BoardCollector) -> Blueprint:
+class NodesCollector(Collector):
+    """What is known of all machines on the same Redis."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield who listens where, and who has cameras."""
+        clients = GaugeMetricFamily(
+            "platering_stream_clients", "Clients of live streams.", labels=("node",)
+        )
+        for node, count in sorted(self._nodes.clients.items()):
+            clients.add_metric((node,), count)
+        yield clients
+        cameras = GaugeMetricFamily(
+            "platering_node_cameras", "Cameras of other machines that report.", labels=("node",)
+        )
+        for report in self._nodes.others:
+            cameras.add_metric((report.node,), len(report.cameras))
+        yield cameras
+
+
+def blueprint(collector: BoardCollector, nodes: Nodes) -> Blueprint:
     """Return the routes of this room."""
     routes = Blueprint("metrics", __name__)
-    registry = CollectorRegistry()
-    registry.register(collector)
+    shared = CollectorRegistry()
+    shared.register(NodesCollector(nodes))
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        """The stats board in Prometheus's text format."""
-        return Response(
-            exposition.generate_latest(registry), content_type=exposition.CONTENT_TYPE_PLAIN_0_0_4
-        )
+        """The stats board in Prometheus's text format, this machine's or another one's."""
+        node = request.args.get("node", collector.node)
+        if node == collector.node:
+            found: bytes | None = collector.text() + exposition.generate_latest(shared)
+        else:
+            found = nodes.metrics(node)
+        if found is None:
+            raise ProblemError(404, "no machine of this name reports", field="node")
+        return Response(found, content_type=exposition.CONTENT_TYPE_PLAIN_0_0_4)
 
     return routes

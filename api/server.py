@@ -1,4 +1,7 @@
-"""The API's process: ``python -m api.server FD``."""
+"""The API's process: ``python -m api.server FD``.
+
+Without a listener among its descriptors it serves nobody and is its machine's herald alone.
+"""
 
 # ruff: noqa: E402  # gevent replaces blocking calls before anybody else has imported them
 from gevent import monkey
@@ -37,12 +40,19 @@ log = logging.getLogger(__name__)
 def main(child: Child) -> None:
     """Serve the listener that the supervisor bound until it says ``Stop``."""
     section = msgspec.json.decode(child.section, type=ApiSection)
-    listener = socket.socket(fileno=child.fds[0])
     board = Board.attach(section.board)
-    front = build_front(section, child.row, board)
+    front = build_front(section, child.name, child.row, board)
+    tasks = [gevent.spawn(front.cameras.run)]
+    if front.herald is not None:
+        tasks.append(gevent.spawn(front.herald.run))
+    if not child.fds:  # an engine without a front: nobody is served here
+        child.link.send(Ready(detail="tells other machines of this one"))
+        _until_stopped(child, tasks)
+        return
+    listener = socket.socket(fileno=child.fds[0])
     server = _server(listener, front)
     server.start()
-    tasks = [gevent.spawn(front.hub.run), gevent.spawn(front.cameras.run)]
+    tasks += [gevent.spawn(front.hub.run), gevent.spawn(front.nodes.run)]
     host, port = listener.getsockname()[:2]
     child.link.send(Ready(detail=f"http://{host}:{port}/"))
     try:
@@ -94,6 +104,7 @@ def _drain(server: Any, front: Front) -> None:
     server.stop_accepting()
     front.hub.close()
     server.stop(timeout=DRAIN_S)
+    front.nodes.forget_clients()
 
 
 if __name__ == "__main__":

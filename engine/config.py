@@ -171,13 +171,13 @@ class RedisSettings(Section):
 
 
 class SpoolSettings(Section):
-    """Sightings wait on disk while Redis is away."""
+    """Sightings wait on disk while Redis or another sink is away."""
 
     max_mib: Annotated[int, Field(ge=8, le=1_048_576)] = 1_024
     max_age_hours: Annotated[float, Field(gt=0, le=168)] = 168.0
     """Undelivered ones are given up then; Redis knows for a week what it has already."""
     replay_per_s: Annotated[float, Field(ge=0, le=1_000_000)] = 2_000.0
-    """Events a second at most while a backlog goes to Redis; 0: as fast as it takes them."""
+    """Events a second at most of the backlog of a sink that is back; 0: as fast as it can."""
 
 
 class ApiSettings(Section):

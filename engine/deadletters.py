@@ -1,4 +1,4 @@
-"""Sightings that a webhook refused for good, kept in SQLite until somebody sends or drops them.
+"""Sightings that a sink refused for good, kept in SQLite until somebody sends or drops them.
 
 Bounded: beyond ``MAX_LETTERS`` or ``MAX_BYTES`` the oldest go. One file in ``data_dir``, written by
 the publisher and by ``platering deadletters``, which may run at the same time.
@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from engine.errors import SinkError
 from engine.track import Event
 from engine.types import Evidence, Sighting
 
@@ -34,7 +35,7 @@ class Letter(msgspec.Struct, frozen=True):
 
     id: int
     target: str
-    """The webhook's name."""
+    """The webhook's name, or ``redis``, ``mqtt``, ``rabbitmq``, ``kafka``."""
     unix_ms: int
     """When it was given up."""
     reason: str
@@ -54,19 +55,28 @@ class DeadLetters:
             self._db.executescript(_SCHEMA)
 
     def add(self, target: str, event: Event, reason: str) -> int:
-        """Keep an event; return how many older ones had to go for it."""
+        """Keep an event; return how many older ones had to go for it.
+
+        Raises:
+            SinkError: the disk refuses; nothing was kept.
+        """
         shown = event.evidence or Evidence()
         row = (
             target, time.time_ns() // 1_000_000, reason,
             _encode(event.sighting), shown.crop_jpeg, shown.frame_jpeg,
         )  # fmt: skip
-        with self._db:
-            self._db.execute(
-                "INSERT INTO letters (target, unix_ms, reason, sighting, crop, frame)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                row,
-            )
-            return self._trim()
+        try:
+            with self._db:
+                self._db.execute(
+                    "INSERT INTO letters (target, unix_ms, reason, sighting, crop, frame)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    row,
+                )
+                return self._trim()
+        except sqlite3.OperationalError as error:
+            raise SinkError(
+                f"a dead letter cannot be kept ({error}): make room on the disk of data_dir"
+            ) from error
 
     def letters(self, target: str | None = None, after: int = 0, count: int = 100) -> list[Letter]:
         """Return at most ``count`` letters after one, oldest first, of one target or all."""

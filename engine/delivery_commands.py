@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # what add_subparsers returns
 
 _HALF: Final = "engine"
+_EXTRAS: Final = 'install it: pip install "platering[webhooks,mqtt,rabbitmq,kafka]"'
 
 DEADLETTERS_ABOUT: Final = """\
-Shows, sends again or drops the sightings that a sink refused for good, like a webhook that answered
-with an error. resend sends them in their order and stops at the first one that fails; what was
-delivered is no dead letter any longer. Without IDs it is about all of them, or all of --target."""
+Shows, sends again or drops the sightings that a sink refused for good: a webhook that answered with
+an error, Redis where another program uses the key, a broker that allows no such topic. resend sends
+them in their order and stops at the first one that fails; what was delivered is no dead letter any
+longer. Without IDs it is about all of them, or all of --target."""
 
 LISTS_ABOUT: Final = """\
 Imports, exports and shows the watchlists. A CSV has a header with the column plate and any of:
@@ -137,19 +139,19 @@ def _list_letters(options: argparse.Namespace) -> int:
 
 
 def _resend(options: argparse.Namespace) -> int:
-    try:
-        from engine.sinks.resend import Resender  # noqa: PLC0415  # lazy, see the docstring
-    except ImportError as error:
-        remedy = 'install it: pip install "platering[webhooks]"'
-        raise ConfigError("sinks.webhooks", "its library is not installed", remedy) from error
+    from engine.sinks.resend import Resender  # noqa: PLC0415  # lazy, see the module's docstring
+
     sent = 0
-    with _letters(options) as (settings, letters), closing(Resender(settings.sinks)) as resender:
+    with _letters(options) as (settings, letters), closing(Resender(settings)) as resender:
         for letter in _chosen(options, letters):
             try:
                 resender.send(letter)
             except SinkError as error:
                 sys.stdout.write(f"{sent} sent again; {letter.id} to {letter.target}: {error}\n")
                 return EXIT_FAILED
+            except ImportError as error:
+                key = f"sinks.{letter.target}"
+                raise ConfigError(key, "its library is not installed", _EXTRAS) from error
             letters.drop(letter.id)
             sent += 1
     sys.stdout.write(f"{sent} sent again\n")

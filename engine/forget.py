@@ -4,7 +4,8 @@ What goes: its sightings in every revision, their pictures, their places in all 
 list and the stream. What stays: counters, which name nobody, and markers of ids, which keep repeats
 out. Redis frees the bytes of a removed event together with its neighbours in the stream; the log on
 disk of the embedded server is written anew at once, that of another server when it does so. A
-vehicle that stands before a camera right now is seen anew.
+vehicle that stands before a camera right now is seen anew. Where several machines share the Redis,
+it is said on each: what waits in their spools is theirs alone.
 
 Each time one line is added to ``audit.jsonl`` in ``data_dir``: when, by whom, how many, and which
 plate, as its keyed hash. Sinks besides Redis have theirs already; that is beyond our reach.
@@ -22,7 +23,7 @@ import msgspec
 
 from engine.config import EMBEDDED, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
-from engine.embedded_redis import EmbeddedRedis
+from engine.embedded_redis import redis_url
 from engine.errors import SinkError
 from engine.plates import normalise
 from engine.privacy import KEY_FILE, disguised, own_key
@@ -70,17 +71,15 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     plates = {text, hashed}
     done.spooled = _from_spool(state / "spool.sqlite", plates)
     done.dead_letters = _from_letters(state / FILE_NAME, plates)
-    embedded = settings.redis.url == EMBEDDED
-    url = EmbeddedRedis(settings.data_dir).url if embedded else settings.redis.url
     try:
-        with connect(url) as client:
+        with connect(redis_url(settings)) as client:
             ids = {one for name in plates for one in client.zrange(plate_key(name), 0, -1)}
             done.stream_entries = _from_stream(client, ids, plates)
             for sighting_id in ids:
                 done.sightings += _sighting(client, sighting_id.decode())
             for name in plates:
                 client.delete(plate_key(name))
-            if embedded:
+            if settings.redis.url == EMBEDDED:
                 client.bgrewriteaof()
     except REDIS_ERRORS as error:
         raise SinkError(f"Redis does not answer, so the plate is not forgotten: {error}") from error
@@ -138,10 +137,17 @@ def _from_spool(path: Path, plates: set[str]) -> int:
         return 0
     db = sqlite3.connect(path, timeout=10.0)
     try:
+        db.execute("PRAGMA secure_delete = ON").fetchall()
         with db:
             rows = db.execute("SELECT seq, sighting FROM events").fetchall()
             wanted = [(seq,) for seq, packed in rows if _packed.decode(packed).plate in plates]
             db.executemany("DELETE FROM events WHERE seq = ?", wanted)
+        db.execute("PRAGMA incremental_vacuum").fetchall()  # pages of events long delivered, too
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        raise SinkError(
+            f"{path} is held by somebody else, so the plate is not forgotten, say it again: {error}"
+        ) from error
     finally:
         db.close()
     return len(wanted)

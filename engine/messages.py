@@ -124,6 +124,8 @@ class UseCamera(Message, frozen=True, kw_only=True):
     index: int
     min_confidence: float
     min_reads: int
+    keep_days: float = 0.0
+    keep_gib: float = 0.0
 
 
 class Stop(Message, frozen=True, kw_only=True):

@@ -4,6 +4,9 @@ With ``privacy = "hash"`` the publisher disguises every event whose plate is on 
 it is written anywhere for a sink: the plate becomes ``~`` and 16 letters and digits, candidates and
 pictures, which show it, are left out. Whoever has the key can look for an exact plate. The key is a
 file in ``data_dir`` that only its owner reads; machines that share a Redis need the same one.
+
+Tracks of vehicles that are in the picture now need their readings and pictures until their end,
+also over a restart: they lie on disk sealed (AES-GCM, with a key made of that one).
 """
 
 import base64
@@ -16,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from engine.errors import PreflightError
+from engine.errors import ConfigError, PreflightError
 from engine.track import Event
 
 KEY_FILE: Final = "privacy.key"
@@ -24,6 +27,9 @@ MARK: Final = "~"
 """What a disguised plate begins with; no plate does."""
 _KEY_BYTES: Final = 32
 _HASH_BYTES: Final = 10
+_SEALED: Final = b"\xc1"
+"""What a sealed value begins with; neither MessagePack nor a JPEG does."""
+_NONCE_BYTES: Final = 12
 
 
 def own_key(path: Path) -> bytes:
@@ -90,3 +96,44 @@ def disguise_of(path: Path) -> Callable[[str], str]:
         return disguised(plate, key)
 
     return look_up
+
+
+class Seal:
+    """Closes values that lie on disk, and opens them again."""
+
+    def __init__(self, key: bytes) -> None:
+        """Take the key of ``own_key``.
+
+        Raises:
+            ConfigError: the library is not installed; names its extra.
+        """
+        try:
+            from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # only where it is used
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  # same
+        except ImportError as error:
+            remedy = 'install it: pip install "platering[privacy]"'
+            raise ConfigError("privacy", "the library of hash is not installed", remedy) from error
+        own = hashlib.blake2b(b"spool", key=key, digest_size=_KEY_BYTES).digest()
+        self._cipher = AESGCM(own)
+        self._broken = InvalidTag
+
+    def close(self, value: bytes) -> bytes:
+        """Return a value sealed; an empty one, or one that is sealed, stays as it is."""
+        if not value or value.startswith(_SEALED):
+            return value
+        nonce = os.urandom(_NONCE_BYTES)
+        return _SEALED + nonce + self._cipher.encrypt(nonce, value, None)
+
+    def open(self, value: bytes) -> bytes:
+        """Return what was sealed; what never was, like that of an earlier run, is as it is.
+
+        Raises:
+            ValueError: it was sealed with another key, or is damaged.
+        """
+        if not value.startswith(_SEALED):
+            return value
+        nonce, sealed = value[1 : 1 + _NONCE_BYTES], value[1 + _NONCE_BYTES :]
+        try:
+            return self._cipher.decrypt(nonce, sealed, None)
+        except self._broken as error:
+            raise ValueError("sealed with another key") from error

@@ -28,8 +28,9 @@ from engine.messages import (
     Stop,
     UseCamera,
 )
-from engine.privacy import KEY_FILE, disguise, own_key
+from engine.privacy import KEY_FILE, Seal, disguise, own_key
 from engine.process import Child, Link, LinkEndedError, run_child
+from engine.retention import Kept
 from engine.sections import PublisherSection
 from engine.sinks.feeder import Feeder
 from engine.sinks.registry import open_sinks
@@ -67,27 +68,31 @@ class Publisher:
             section.node,
             self._ids,
         )
+        wanted = section.privacy == "hash"
+        self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._spool = Spool(
             section.directory / "spool.sqlite",
             section.spool.max_mib << 20,
             section.run,
             section.spool.max_age_hours * 3_600,
+            Seal(self._privacy_key) if wanted else None,
         )
         ingest = socket.socket(fileno=child.fds[0]) if child.fds else None
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
-        wanted = section.privacy == "hash"
-        self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._matcher = Matcher(section.directory / WATCHLISTS)
         plans = open_sinks(section)
-        self._spool.feed([plan.sink.name for plan in plans])
+        self._spool.feed({plan.sink.name: plan.formerly for plan in plans})
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
+        self._keepers = [plan.keeper for plan in plans if plan.keeper is not None]
         self._screens = [plan.screen for plan in plans if plan.screen is not None]
         self._shown_at = 0.0
         self._pending: Turn | None = None
+        self._nameless = 0
+        """Its last events, which were ingested without an id."""
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
         self._redis = self._feeders[0]
-        self._told_position = self._redis.position
+        self._told_taken = 0
 
     def start(self, link: Link) -> None:
         """Begin: from now on sinks are fed."""
@@ -105,6 +110,8 @@ class Publisher:
         """Go by the rules of a camera that was added or changed while running."""
         self._indexes[camera.name] = camera.index
         self._tracker.use_rules(camera.name, Rules(camera.min_confidence, camera.min_reads))
+        for keeper in self._keepers:
+            keeper.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
 
     def attach(self, channel: AttachReads, fd: int) -> None:
         """Take reads from one more worker."""
@@ -157,6 +164,7 @@ class Publisher:
     ) -> Turn:
         """Feed the tracker; return all that is to be committed."""
         events: list[Event] = []
+        nameless: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
         for source, record in records:
@@ -169,13 +177,16 @@ class Publisher:
                 known = self._spool.sighting_of(message.uuid)
             if known is None:
                 new, known = self._ingest(message)
-                events += new
                 if message.uuid:
+                    events += new
                     uuids[message.uuid] = known
+                else:
+                    nameless += new
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
         events += self._tracker.tick(self._clock_ns())
-        events = [self._as_told(event) for event in events]
+        self._nameless = len(nameless)
+        events = [self._as_told(event) for event in (*events, *nameless)]
         for event in events:
             self._count_event(event)
         told = self._spool.positions
@@ -244,7 +255,9 @@ class Publisher:
         dropped = self._spool.commit(turn) if turn else 0
         if dropped is None:
             self._refuse_answers()
-            self._make_room()
+            if self._spool.is_full:
+                self._make_room()
+            time.sleep(_TURN_S)
             return
         self._pending = None
         if dropped:
@@ -260,19 +273,25 @@ class Publisher:
         self._answers.clear()
 
     def _refuse_answers(self) -> None:
-        """Tell the API that nothing is durable now; the commit may still succeed later."""
+        """Tell the API that nothing is durable now; the commit may still succeed later.
+
+        Whoever is refused says it again. What has no id, by which it would be known then, is taken
+        back.
+        """
+        if self._pending is not None and self._nameless:
+            del self._pending.events[-self._nameless :]
+            self._nameless = 0
         for connection, done in self._answers:
             refusal = IngestDone(request=done.request, error="busy: the spool cannot be written")
             connection.answer(refusal)
         self._answers.clear()
 
     def _make_room(self) -> None:
-        """The disk refused: give up the oldest events, then pause a little."""
+        """The disk is full: give up the oldest events."""
         dropped = self._spool.drop_oldest(_DROPPED_WHEN_FULL)
         if dropped:
             log.error("the disk is full: the oldest %d sightings were dropped", dropped)
             self._row.count(Count.SPOOL_DROPPED, dropped)
-        time.sleep(_TURN_S)
 
     def _report(self) -> None:
         """Put this turn's figures on the board."""
@@ -288,12 +307,13 @@ class Publisher:
             row.count(Count.DEAD_LETTERS, dead)
             feeder.settled = self._spool.settled[feeder.sink.name]
         row.gauge(Count.SINKS_AWAY, sum(feeder.away for feeder in self._feeders))
-        position = redis.position
-        row.count(Count.STORED, position - self._told_position)
-        self._told_position = position
+        taken = redis.taken
+        row.count(Count.STORED, taken - self._told_taken)
+        self._told_taken = taken
         while redis.delays_ns:
             row.observe(Stage.CAPTURE_TO_STORED, redis.delays_ns.popleft())
-        row.gauge(Count.SPOOL_DEPTH, max(0, self._spool.last_seq - position))
+        waiting = self._spool.depth(redis.sink.name) - redis.taken_ahead
+        row.gauge(Count.SPOOL_DEPTH, max(0, waiting))
         row.gauge(Count.TRACKS_OPEN, self._tracker.open_tracks)
         row.beat(time.monotonic_ns())
 

@@ -44,12 +44,20 @@ class Retention:
         every_s: float = _EVERY_S,
     ) -> None:
         """Watch over ``cameras``; those without a bound cost nothing."""
-        bounds = {name: kept.gib or settings.keep_gib for name, kept in cameras.items()}
-        self._most_bytes = {name: gib * _GIB for name, gib in bounds.items() if gib}
+        self._keep_gib = settings.keep_gib
+        self._most_bytes: dict[str, float] = {}
+        for name, kept in cameras.items():
+            self.keep(name, kept)
         self._url = url
         self._every_s = every_s
         self._due = 0.0
         self._client: Any = None
+
+    def keep(self, camera: str, kept: Kept) -> None:
+        """Go by another bound for a camera from now on; any thread."""
+        gib = kept.gib or self._keep_gib
+        bounds = {name: most for name, most in self._most_bytes.items() if name != camera}
+        self._most_bytes = bounds | ({camera: gib * _GIB} if gib else {})
 
     def sweep(self) -> int:
         """Where it is time, remove some of what is too much; return how many sightings.
@@ -92,9 +100,7 @@ class Retention:
         if too_many <= 0:
             return 0
         oldest = self._client.zrange(index, 0, min(too_many, _MOST_AT_ONCE) - 1, withscores=True)
-        for one, score in oldest:
-            self._remove(one.decode(), int(score))
-            self._client.zrem(index, one)
+        self._remove(index, [(one.decode(), int(score)) for one, score in oldest])
         return len(oldest)
 
     def _bytes_of(self, sighting_id: str) -> int:
@@ -103,10 +109,20 @@ class Retention:
         pictures = self._client.memory_usage(evidence_key(sighting_id), samples=0) or 0
         return own + pictures + _INDEX_BYTES if own else 0
 
-    def _remove(self, sighting_id: str, first_unix_ms: int) -> None:
-        plate = self._client.hget(sighting_key(sighting_id), "plate")
-        if plate is not None:
-            self._client.zrem(plate_key(plate.decode()), sighting_id)
-        self._client.zrem(day_key(first_unix_ms), sighting_id)
-        self._client.delete(sighting_key(sighting_id))
-        self._client.delete(evidence_key(sighting_id))
+    def _remove(self, index: str, oldest: list[tuple[str, int]]) -> None:
+        """Remove sightings, given with their times, in two turns of the connection.
+
+        Their places in ``index`` go last: what breaks off is done again.
+        """
+        asking = self._client.pipeline(transaction=False)
+        for sighting_id, _ in oldest:
+            asking.hget(sighting_key(sighting_id), "plate")
+        removing = self._client.pipeline(transaction=False)
+        for (sighting_id, first_unix_ms), plate in zip(oldest, asking.execute(), strict=True):
+            if plate is not None:
+                removing.zrem(plate_key(plate.decode()), sighting_id)
+            removing.zrem(day_key(first_unix_ms), sighting_id)
+            removing.delete(evidence_key(sighting_id))
+            removing.delete(sighting_key(sighting_id))
+        removing.execute()
+        self._client.zrem(index, *(sighting_id for sighting_id, _ in oldest))

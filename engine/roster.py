@@ -3,10 +3,11 @@
 import itertools
 import os
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from engine.board import Board, Kind
 from engine.children import ChildProcess
-from engine.config import CameraSettings, Settings
+from engine.config import EMBEDDED, CameraSettings, Settings
 from engine.errors import ControlError
 from engine.plane import CameraPlace
 from engine.resources import Resources
@@ -17,6 +18,9 @@ from engine.sections import (
     PublisherSection,
     WorkerSection,
 )
+
+HERALD: Final = "herald"
+"""Where an engine has no front beside it, a process without a listener that speaks for it."""
 
 
 def automatic_workers(cores: int) -> int:
@@ -54,6 +58,8 @@ class Roster:
         if "api" in self._halves:
             for number in range(self._settings.api.processes):
                 self._add(Kind.API, f"api-{number}")
+        elif self._settings.redis.url != EMBEDDED:
+            self._add(Kind.API, HERALD)
         for _ in range(self.worker_count):
             self.add_worker()
         for camera in self.cameras():
@@ -140,7 +146,7 @@ class Roster:
             case Kind.PUBLISHER:
                 return self._publisher_section(resources).encode()
             case Kind.API:
-                return self._api_section(resources).encode()
+                return self._api_section(child, resources).encode()
             case _:
                 place = self.place_of(child)
                 return DecoderSection(
@@ -186,8 +192,10 @@ class Roster:
             privacy=settings.privacy,
         )
 
-    def _api_section(self, resources: Resources) -> ApiSection:
+    def _api_section(self, child: ChildProcess, resources: Resources) -> ApiSection:
         settings = self._settings
+        has_cameras = "engine" in self._halves
+        shares = settings.redis.url != EMBEDDED
         return ApiSection(
             api=settings.api.model_dump_json(),
             redis_url=resources.redis_url,
@@ -197,4 +205,6 @@ class Roster:
             control_path=str(resources.state_dir / "control.sock"),
             ingest_path=str(resources.ingest_path),
             data_dir=str(settings.data_dir),
+            has_cameras=has_cameras,
+            heralds=has_cameras and shares and child is self.of(Kind.API)[0],
         )

@@ -38,6 +38,10 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     ingest_path: str
     """The publisher's ingest socket; empty where no engine runs beside this front."""
     data_dir: str
+    has_cameras: bool = True
+    """The board and the supervisor beside it are those of an engine."""
+    heralds: bool = False
+    """This process tells the other machines on the same Redis of this one."""
 
     @property
     def settings(self) -> ApiSettings:

@@ -8,6 +8,7 @@ from engine.plates import Pattern
 from engine.section import Name, Secret, Section, matching, mistake
 from engine.types import Phase
 
+_NAMES_OF_SINKS: Final = {"redis", "kafka", "rabbitmq", "mqtt"}
 _ALL_PHASES: Final = tuple(phase.value for phase in Phase)
 
 
@@ -133,6 +134,12 @@ class SinksSettings(Section):
     def _names_are_unique(self) -> Self:
         seen: dict[str, int] = {}
         for index, webhook in enumerate(self.webhooks):
+            if webhook.name in _NAMES_OF_SINKS:
+                raise mistake(
+                    f"the name {webhook.name!r} is that of another sink",
+                    "dead letters go by these names: give the webhook one of its own",
+                    key=f"sinks.webhooks[{index}].name",
+                )
             if webhook.name in seen:
                 raise mistake(
                     f"the name {webhook.name!r} is already taken by "

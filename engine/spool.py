@@ -7,6 +7,9 @@ full, or they are too old. Delivered events are held for a few seconds more: a s
 server starts again with what it delivered in those (a server killed outright may have lost what it
 acknowledged last; the markers of ``engine.store`` make the repeat harmless).
 
+Each sink has a progress of its own (``engine.progress``), kept in the same commit: one place for
+all, and while it catches up one more for every camera that it is ahead in.
+
 SQLite runs in WAL mode. ``synchronous`` is NORMAL: a killed process loses nothing, a power cut
 may lose the last turns, whose events have long reached Redis in all but the last moments. A turn
 that carries an ingested body is promised to be durable and is written with FULL (one fsync).
@@ -18,16 +21,20 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
+from engine.privacy import Seal
+from engine.progress import Progress
+from engine.spool_file import keep_progress_of, open_spool, read_progress, write_progress
 from engine.track import Event, Track
 from engine.tracker import Changes
-from engine.types import Evidence, Sighting
+from engine.types import Evidence
 
 HELD_S: Final = 5.0
 """Delivered events stay this long. An embedded Redis writes its log at most 2 s late."""
@@ -39,32 +46,22 @@ _PRUNE_EVERY: Final = 512
 _DROP_CHUNK: Final = 256
 _BALLAST_BYTES: Final = 8 << 20
 """More than the log that SQLite must write into the file to be rid of it: 4 MiB and a turn."""
-_READ_BYTES: Final = 4 << 20
+_WANTS_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+"""Refusals that a full disk may be the reason of; a file that somebody else holds is none."""
 _LOOK_AT_AGE_EVERY: Final = 64
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS tracks (id TEXT PRIMARY KEY, track BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS track_evidence (
-    id TEXT PRIMARY KEY, crop BLOB NOT NULL, frame BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS cursors (
-    run TEXT, worker TEXT, incarnation INTEGER, sequence INTEGER NOT NULL,
-    PRIMARY KEY (run, worker, incarnation)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS uuids (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT UNIQUE NOT NULL, sighting TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
-    unix_s INTEGER NOT NULL,
-    sighting BLOB NOT NULL, crop BLOB, frame BLOB);
-CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS settled (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-"""
+_MOST_OUTDATED: Final = 4_096
+"""Given up in one look: more than come between two looks, and soon done."""
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_track = msgspec.msgpack.Decoder(Track).decode
-_decode_sighting = msgspec.msgpack.Decoder(Sighting).decode
+
+
+def _wants_room(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in _WANTS_ROOM
 
 
 class Turn(msgspec.Struct):
@@ -76,8 +73,8 @@ class Turn(msgspec.Struct):
     """(worker, incarnation) to the last sequence number taken."""
     uuids: dict[str, str] = {}
     """Ids of ingested bodies to the sighting each became, empty where it fed the tracker."""
-    positions: dict[str, int] = {}
-    """How far each sink has delivered."""
+    positions: dict[str, Progress] = {}
+    """How far each sink has delivered, where that changed."""
     durable: bool = False
     """Survive a power cut, not only a kill."""
 
@@ -85,54 +82,80 @@ class Turn(msgspec.Struct):
         return bool(self.changes or self.events or self.cursors or self.uuids or self.positions)
 
 
-class SpooledEvent(msgspec.Struct, frozen=True):
-    """An event and its place in the spool."""
-
-    seq: int
-    event: Event
-
-
 class Spool:
-    """The writing side; one thread. Readers open a ``SpoolReader`` of their own."""
+    """The writing side; one thread. Readers open an ``engine.spool_reader`` of their own."""
 
-    def __init__(self, path: Path, max_bytes: int, run: str, max_age_s: float = MAX_AGE_S) -> None:
-        """Open or make the file; ``run`` tells the workers of this run from those of others."""
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        run: str,
+        max_age_s: float = MAX_AGE_S,
+        seal: Seal | None = None,
+    ) -> None:
+        """Open or make the file; ``run`` tells the workers of this run from those of others.
+
+        With a ``seal``, open tracks and their pictures lie in it sealed.
+        """
         self.path = path
+        self._seal = seal
+        self._ballast = path.with_name(f"{path.name}-ballast")
         self._max_age_s = max_age_s
         self._max_bytes = max_bytes
         self._run = run
-        self._db = _opened(path)
-        self._ballast = path.with_name(f"{path.name}-ballast")
+        self._db = self._on_a_full_disk_too(lambda: open_spool(path))
+        if seal is not None:
+            self._seal_tracks(seal)
+        self._on_a_full_disk_too(self._forget_other_runs)
         self._take_ballast()
-        with self._transaction():
-            self._db.execute("DELETE FROM cursors WHERE run <> ?", (run,))
         one = self._db.execute
         self._bytes: int = one("SELECT COALESCE(SUM(bytes), 0) FROM events").fetchone()[0]
         oldest, newest = one("SELECT MIN(seq), MAX(seq) FROM events").fetchone()
         used = one("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
         self.last_seq: int = max(newest or 0, used[0] if used else 0)
         self._first_seq: int = oldest if oldest is not None else self.last_seq + 1
-        self.positions: dict[str, int] = dict(one("SELECT sink, seq FROM positions").fetchall())
-        self.settled: dict[str, int] = dict(one("SELECT sink, seq FROM settled").fetchall())
+        self.positions = read_progress(self._db, "positions")
+        self.settled = read_progress(self._db, "settled")
         """How far each sink had delivered ``HELD_S`` ago; what lies before is never said again."""
-        self._delivered: deque[tuple[float, dict[str, int]]] = deque()
+        self._delivered: deque[tuple[float, dict[str, Progress]]] = deque()
+        self._freed: dict[str, int] = {}
+        """Of cameras that all sinks are ahead in: up to where their events are deleted."""
         self._commits = 0
         self._refused = False
+        self.is_full = False
+        """The last commit was refused because the disk has no room."""
 
-    def feed(self, sinks: Collection[str]) -> None:
-        """Say which sinks there are from now on.
+    def _on_a_full_disk_too(self, step: Callable[[], T]) -> T:
+        """Do a step of the start; where the disk has no room for it, at the ballast's cost."""
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if not _wants_room(error):
+                raise
+            self._ballast.unlink(missing_ok=True)
+            return step()
+
+    def _forget_other_runs(self) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM cursors WHERE run <> ?", (self._run,))
+
+    def feed(self, sinks: Mapping[str, Collection[str]]) -> None:
+        """Say which sinks there are from now on, and by which other names each may be known.
 
         A new one begins with the next event; one that is no more holds nothing any longer.
         """
-        known = {name: self.positions.get(name, self.last_seq) for name in sinks}
-        settled = {name: self.settled.get(name, seq) for name, seq in known.items()}
+        new = Progress(self.last_seq)
+        known: dict[str, Progress] = {}
+        for name, formerly in sinks.items():
+            names = [name] if name in self.positions else formerly
+            found = [self.positions[one] for one in names if one in self.positions]
+            known[name] = reduce(Progress.back_to, found) if found else new
+        settled = {name: self.settled.get(name, at) for name, at in known.items()}
         with self._transaction():
             for table, rows in (("positions", known), ("settled", settled)):
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608  # one of our two tables
-                self._db.executemany(
-                    f"INSERT INTO {table} VALUES (?, ?)",  # noqa: S608  # same
-                    rows.items(),
-                )
+                keep_progress_of(self._db, table, rows)
+                for sink, progress in rows.items():
+                    write_progress(self._db, table, sink, progress, progress)
         self.positions, self.settled = known, settled
 
     def tracks(self) -> Iterator[tuple[Track, Evidence]]:
@@ -142,9 +165,12 @@ class Spool:
         )
         for track, crop, frame in rows.fetchall():
             try:
-                yield _decode_track(track), Evidence(crop or b"", frame or b"")
-            except msgspec.DecodeError as error:
-                log.warning("an open track of another version is given up: %s", error)
+                yield (
+                    _decode_track(self._opened(track)),
+                    Evidence(self._opened(crop or b""), self._opened(frame or b"")),
+                )
+            except (msgspec.DecodeError, ValueError) as error:
+                log.warning("an open track of another version or key is given up: %s", error)
 
     def cursors(self) -> dict[tuple[str, int], int]:
         """Return (worker, incarnation) to the last sequence number committed in this run."""
@@ -159,7 +185,8 @@ class Spool:
     def commit(self, turn: Turn) -> int | None:
         """Write one turn; return how many undelivered events it pushed out.
 
-        Returns None where the disk refused: nothing was written, try again.
+        Returns None where the file refused: nothing was written, try again; where ``is_full``, it
+        is for want of room.
         """
         try:
             if turn.durable:
@@ -175,15 +202,17 @@ class Spool:
             if not self._refused:
                 log.error("the spool cannot be written, tracking waits: %s", error)  # noqa: TRY400  # expected, one line
             self._refused = True
+            self.is_full = _wants_room(error)
             return None
-        self._refused = False
+        self._refused = self.is_full = False
         self._bytes += added - freed
         self.positions |= turn.positions
         return dropped
 
     def depth(self, sink: str) -> int:
-        """Return how many events wait for a sink."""
-        return self.last_seq - max(self.positions.get(sink, 0), self._first_seq - 1)
+        """Return how many events wait for a sink, had it none of what lies behind its base."""
+        base = self.positions.get(sink, Progress()).base
+        return self.last_seq - max(base, self._first_seq - 1)
 
     def drop_oldest(self, share: float) -> int:
         """Give up this share of the events to free the disk; return how many were undelivered.
@@ -195,7 +224,7 @@ class Spool:
         self._ballast.unlink(missing_ok=True)  # to delete, SQLite must write
         try:
             with self._transaction():
-                dropped, freed = self._delete(up_to, self._slowest({}))
+                dropped, freed = self._delete(up_to, self.positions)
         except sqlite3.OperationalError:
             return 0
         self._bytes -= freed
@@ -220,27 +249,52 @@ class Spool:
         """Close the file."""
         self._db.close()
 
+    def _seal_tracks(self, seal: Seal) -> None:
+        """Seal what an earlier run, which did not, has left; nothing deleted can be read again."""
+        self._db.execute("PRAGMA secure_delete = ON").fetchall()
+        tracks = self._db.execute("SELECT id, track FROM tracks").fetchall()
+        shown = self._db.execute("SELECT id, crop, frame FROM track_evidence").fetchall()
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE tracks SET track = ? WHERE id = ?",
+                [(seal.close(track), one) for one, track in tracks],
+            )
+            self._db.executemany(
+                "UPDATE track_evidence SET crop = ?, frame = ? WHERE id = ?",
+                [(seal.close(crop), seal.close(frame), one) for one, crop, frame in shown],
+            )
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _closed(self, value: bytes) -> bytes:
+        return value if self._seal is None else self._seal.close(value)
+
+    def _opened(self, value: bytes) -> bytes:
+        return value if self._seal is None else self._seal.open(value)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _write(self, turn: Turn) -> int:
         """Write all parts of a turn; return the bytes of its events."""
         many, changes = self._db.executemany, turn.changes
         many(
             "INSERT OR REPLACE INTO tracks VALUES (?, ?)",
-            [(track.id, _encode(track)) for track in changes.tracks],
+            [(track.id, self._closed(_encode(track))) for track in changes.tracks],
         )
         many(
             "INSERT OR REPLACE INTO track_evidence VALUES (?, ?, ?)",
-            [(one, e.crop_jpeg, e.frame_jpeg) for one, e in changes.evidence.items()],
+            [
+                (one, self._closed(shown.crop_jpeg), self._closed(shown.frame_jpeg))
+                for one, shown in changes.evidence.items()
+            ],
         )
         done = [(track.id,) for track in changes.tracks if track.final and not track.changed]
         gone = [(one,) for one in changes.gone]
@@ -252,7 +306,9 @@ class Spool:
                 (self._run, worker, incarnation, sequence),
             )
         many("INSERT OR IGNORE INTO uuids (uuid, sighting) VALUES (?, ?)", turn.uuids.items())
-        many("INSERT OR REPLACE INTO positions VALUES (?, ?)", turn.positions.items())
+        for sink, now in turn.positions.items():
+            before = self.positions.get(sink, Progress())
+            write_progress(self._db, "positions", sink, before, now)
         added, now_s = 0, int(time.time())
         for event in turn.events:
             packed, pictures = _encode(event.sighting), event.evidence or Evidence()
@@ -260,9 +316,9 @@ class Spool:
             size = len(packed) + len(crop or b"") + len(frame or b"") + _ROW_BYTES
             self.last_seq = (
                 self._db.execute(
-                    "INSERT INTO events (bytes, unix_s, sighting, crop, frame)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (size, now_s, packed, crop, frame),
+                    "INSERT INTO events (bytes, unix_s, camera, sighting, crop, frame)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (size, now_s, event.sighting.camera, packed, crop, frame),
                 ).lastrowid
                 or self.last_seq
             )
@@ -282,120 +338,85 @@ class Spool:
             if not self._ballast.exists():
                 self._take_ballast()
 
-    def _trim(self, positions: dict[str, int]) -> tuple[int, int]:
+    def _trim(self, positions: dict[str, Progress]) -> tuple[int, int]:
         """Delete what was delivered a while ago and, over the bound, the oldest.
 
         Returns how many of them were undelivered, and the bytes freed.
         """
-        now, slowest = time.monotonic(), self._slowest(positions)
-        dropped = freed = 0
-        if positions:
-            self._delivered.append((now, positions))
-        settled: dict[str, int] = {}
-        while self._delivered and self._delivered[0][0] <= now - HELD_S:
-            settled |= self._delivered.popleft()[1]
-        if settled:
-            told = self.positions | positions  # they may have gone back since
-            settled = {sink: min(seq, told.get(sink, seq)) for sink, seq in settled.items()}
-            rows = settled.items()
-            self._db.executemany("INSERT OR REPLACE INTO settled VALUES (?, ?)", rows)
-            self.settled |= settled
-        done = min((self.settled.get(sink, 0) for sink in self.positions | positions), default=0)
-        if done >= self._first_seq:
-            freed += self._delete(done, slowest)[1]
+        told = self.positions | positions
+        self._settle(positions, told)
+        freed = self._free_settled(told)
+        dropped = 0
         outdated = self._outdated() if self._commits % _LOOK_AT_AGE_EVERY == 0 else 0
         if outdated >= self._first_seq:
-            dropped, gone = self._delete(outdated, slowest)
+            dropped, gone = self._delete(outdated, told)
             freed += gone
         while self._bytes - freed > self._max_bytes and self._first_seq <= self.last_seq:
-            lost, gone = self._delete(self._first_seq + _DROP_CHUNK - 1, slowest)
+            lost, gone = self._delete(self._first_seq + _DROP_CHUNK - 1, told)
             dropped, freed = dropped + lost, freed + gone
         return dropped, freed
 
+    def _settle(self, positions: dict[str, Progress], told: dict[str, Progress]) -> None:
+        """Note what was delivered ``HELD_S`` ago."""
+        now = time.monotonic()
+        if positions:
+            self._delivered.append((now, positions))
+        settled: dict[str, Progress] = {}
+        while self._delivered and self._delivered[0][0] <= now - HELD_S:
+            settled |= self._delivered.popleft()[1]
+        for sink, progress in settled.items():
+            before = self.settled.get(sink, Progress())
+            after = progress.back_to(told.get(sink, progress))  # it may have gone back since
+            write_progress(self._db, "settled", sink, before, after)
+            self.settled[sink] = after
+
+    def _free_settled(self, told: dict[str, Progress]) -> int:
+        """Delete what no sink is told again; return the bytes freed."""
+        settled = [self.settled.get(sink, Progress()) for sink in told]
+        done = min((one.base for one in settled), default=0)
+        freed = self._delete(done, told)[1] if done >= self._first_seq else 0
+        for camera in {name for one in settled for name in one.ahead}:
+            up_to = min(one.of(camera) for one in settled)
+            if up_to > max(done, self._freed.get(camera, 0)):
+                freed += self._delete_of_camera(camera, up_to)
+                self._freed[camera] = up_to
+        if self._freed and not any(one.ahead for one in settled):
+            self._freed = {}
+        return freed
+
+    def _delete_of_camera(self, camera: str, up_to: int) -> int:
+        """Delete delivered events of one camera; return their bytes."""
+        which = "FROM events WHERE camera = ? AND seq <= ?"
+        values = (camera, up_to)
+        freed = self._db.execute(f"SELECT COALESCE(SUM(bytes), 0) {which}", values).fetchone()[0]
+        self._db.execute(f"DELETE {which}", values)
+        return int(freed)
+
     def _outdated(self) -> int:
-        """Return up to where events are too old, 0 where none is."""
+        """Return up to where events are too old, a bounded number of them, 0 where none is."""
         before_s = time.time() - self._max_age_s
         oldest = self._db.execute("SELECT unix_s FROM events ORDER BY seq LIMIT 1").fetchone()
         if oldest is None or oldest[0] >= before_s:
             return 0
-        found = self._db.execute("SELECT MAX(seq) FROM events WHERE unix_s < ?", (before_s,))
+        found = self._db.execute(
+            "SELECT MAX(seq) FROM (SELECT seq, unix_s FROM events ORDER BY seq LIMIT ?)"
+            " WHERE unix_s < ?",
+            (_MOST_OUTDATED, before_s),
+        )
         return int(found.fetchone()[0])
 
-    def _slowest(self, positions: dict[str, int]) -> int:
-        return min((self.positions | positions).values(), default=0)
-
-    def _delete(self, up_to: int, delivered: int) -> tuple[int, int]:
+    def _delete(self, up_to: int, told: dict[str, Progress]) -> tuple[int, int]:
         """Delete the events up to a place; return how many were undelivered, and their bytes."""
+        slowest = min((one.base for one in told.values()), default=0)
         lost, freed = self._db.execute(
             "SELECT COALESCE(SUM(seq > ?), 0), COALESCE(SUM(bytes), 0) FROM events WHERE seq <= ?",
-            (delivered, up_to),
+            (slowest, up_to),
         ).fetchone()
+        if lost and any(one.ahead for one in told.values()):
+            rows = self._db.execute(
+                "SELECT seq, camera FROM events WHERE seq > ? AND seq <= ?", (slowest, up_to)
+            )
+            lost = sum(not all(one.has(*row) for one in told.values()) for row in rows)
         self._db.execute("DELETE FROM events WHERE seq <= ?", (up_to,))
         self._first_seq = min(max(self._first_seq, up_to + 1), self.last_seq + 1)
         return lost, freed
-
-
-class SpoolReader:
-    """Reads events in their order over a connection of its own; one thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-        self.cut_short = False
-        """The last read returned fewer than asked for although more are there: big pictures."""
-
-    def read(self, after_seq: int, count: int) -> list[SpooledEvent]:
-        """Return at most ``count`` events after a place, oldest first, and few MiB at most."""
-        rows = self._db.execute(
-            "SELECT seq, bytes, sighting, crop, frame FROM events WHERE seq > ?"
-            " ORDER BY seq LIMIT ?",
-            (after_seq, count),
-        )
-        self.cut_short = False
-        events: list[SpooledEvent] = []
-        total = 0
-        for seq, size, sighting, crop, frame in rows:
-            total += size
-            if total > _READ_BYTES and events:
-                self.cut_short = True
-                break
-            evidence = Evidence(crop or b"", frame or b"") if crop or frame else None
-            events.append(SpooledEvent(seq, Event(_decode_sighting(sighting), evidence)))
-        rows.close()
-        return events
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open the file; one that is no database any more is put aside, not deleted."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        return _prepared(path)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-        log.error("%s is damaged (%s): put aside as %s", path, error, aside.name)  # noqa: TRY400  # expected, one line
-        path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _prepared(path)
-
-
-def _prepared(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)  # plates are nobody else's business; SQLite's side files follow it
-    db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-    try:
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_SCHEMA)
-        if "unix_s" not in {column[1] for column in db.execute("PRAGMA table_info(events)")}:
-            db.execute("ALTER TABLE events ADD COLUMN unix_s INTEGER NOT NULL DEFAULT 0")
-            db.execute("UPDATE events SET unix_s = ?", (int(time.time()),))
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db

@@ -19,6 +19,16 @@ key or channel                            type   what                           
                                                  were first seen then
 ``platering:{log}:latest``                list   ids, newest first, one per sighting  latest_length
 ``platering:{log}:seen:ID``               string newest revision committed            7 days
+``platering:clients``                     hash   NODE:PROCESS of a front: how many    60 s after
+                                                 live streams it serves, and when it  the last word
+                                                 said so (unix_ms)
+``platering:nodes``                       zset   machines with cameras, by unix_ms of  each a day
+                                                 their last report
+``platering:{n:NODE}:report``             string JSON: the machine and its cameras    10 s
+``platering:{n:NODE}:metrics``            string its ``/metrics``                     30 s
+``platering:{n:NODE}:asked``              list   cameras that fronts elsewhere want   5 s
+                                                 to see
+``platering:{n:NODE}:snapshot:CAMERA``    string JPEG for those                       1.5 s
 ``license_plates``                        pubsub the plain plate, once per sighting
 ``platering:sightings``                   pubsub JSON of every revision
 ========================================= ====== ==================================== ============
@@ -64,6 +74,8 @@ STREAM: Final = "platering:{log}:stream"
 SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
 EPOCH: Final = "platering:{log}:epoch"
+CLIENTS: Final = "platering:clients"
+NODES: Final = "platering:nodes"
 
 _DAY_MS: Final = 86_400_000
 _MOST_DAYS: Final = 400
@@ -106,6 +118,26 @@ def day_key(unix_ms: int) -> str:
 def count_key(camera: str, unix_ms: int) -> str:
     """Return the key of the counters of one camera on one day."""
     return f"platering:{{log}}:count:{camera}:{_day(unix_ms // _DAY_MS)}"
+
+
+def node_report_key(node: str) -> str:
+    """Return the key of what a machine says of itself."""
+    return f"platering:{{n:{node}}}:report"
+
+
+def node_metrics_key(node: str) -> str:
+    """Return the key of a machine's metrics."""
+    return f"platering:{{n:{node}}}:metrics"
+
+
+def node_asked_key(node: str) -> str:
+    """Return the key of the list of cameras that a machine is asked to show."""
+    return f"platering:{{n:{node}}}:asked"
+
+
+def node_snapshot_key(node: str, camera: str) -> str:
+    """Return the key of what a camera of a machine saw a moment ago."""
+    return f"platering:{{n:{node}}}:snapshot:{camera}"
 
 
 @lru_cache(maxsize=4_096)

@@ -101,7 +101,7 @@ def own_keys(
 
     Beside them, for each command, the index of the event that cannot do without it, or -1.
     """
-    days_of = days_of or {}
+    days_of = dict(days_of or {})  # the publisher's loop may change it meanwhile
     longest_s = _seconds(max([settings.keep_days, *days_of.values()]))
     evidence_s = _seconds(settings.evidence_days)
     commands: list[Command] = []
@@ -113,6 +113,9 @@ def own_keys(
         since_ms, key = sighting.first_unix_ms, sighting_key(sighting.id)
         plate, camera = plate_key(sighting.plate), camera_key(sighting.camera)
         day, keep_s = day_key(since_ms), _seconds(days_of.get(sighting.camera, settings.keep_days))
+        if sighting.revision > 1:  # it may stand in the index of another text, see `outdated`
+            commands.append(("HGET", key, "plate"))
+            owners.append(number)
         commands += (
             ("HSET", key, *_fields(sighting, raw)),
             ("EXPIRE", key, keep_s),
@@ -135,6 +138,24 @@ def own_keys(
         commands.append(("EXPIRE", index, keep_s))
     commands += [("EXPIRE", day, longest_s + DAY_S) for day in days]
     return commands, owners + [-1] * (len(commands) - len(owners))
+
+
+def outdated(
+    events: Sequence[Event], own: Sequence[Command], owners: Sequence[int], answers: Sequence[Any]
+) -> list[Command]:
+    """Return what removes sightings from the indexes of texts that they have no longer.
+
+    The last three as ``own_keys`` returned them, and what was answered.
+    """
+    if all(event.sighting.revision == 1 for event in events):
+        return []
+    newest = {event.sighting.id: event.sighting.plate for event in events}
+    former = {
+        (answer.decode(), events[owner].sighting.id)
+        for command, owner, answer in zip(own, owners, answers, strict=True)
+        if command[0] == "HGET" and isinstance(answer, bytes)
+    }
+    return [("ZREM", plate_key(text), one) for text, one in former if text != newest[one]]
 
 
 def log_command(

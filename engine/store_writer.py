@@ -20,8 +20,9 @@ from engine.errors import SinkError
 from engine.redis_client import REDIS_ERRORS
 from engine.redis_wire import Command, NodeWire, Refusal, Wire, open_wire
 from engine.store import EPOCH, marker_key
-from engine.store_commands import SCRIPT, encode_json, log_command, own_keys
+from engine.store_commands import SCRIPT, encode_json, log_command, outdated, own_keys
 from engine.track import Event
+from engine.types import Sighting
 
 PORTION: Final = 64
 """Events between two turns of the wire."""
@@ -61,7 +62,7 @@ class StoreWriter:
         days_of: Mapping[str, float] | None = None,
     ) -> None:
         """Write to ``url``; ``days_of`` cameras with a life of their own, see ``own_keys``."""
-        self._days_of = days_of
+        self._days_of: Mapping[str, float] = {} if days_of is None else days_of
         self._url = url
         self._settings = settings
         self._refuse = refuse
@@ -118,6 +119,19 @@ class StoreWriter:
             return False
         return isinstance(wire, NodeWire) and known is not None and int(known) >= revision
 
+    def has(self, sighting: Sighting) -> bool:
+        """Tell whether this revision of a sighting, or a newer one, was committed.
+
+        Raises:
+            SinkError: Redis is away.
+        """
+        try:
+            known = _asked(self._connected(), ("GET", marker_key(sighting.id)))
+        except REDIS_ERRORS as error:
+            self.close()
+            raise SinkError(f"Redis: {error}") from error
+        return known is not None and int(known) >= sighting.revision
+
     def _connected(self) -> Wire:
         """Return the wire; a new one brings the script, and names the log.
 
@@ -143,8 +157,10 @@ class StoreWriter:
             if logged is not None:
                 stored += self._logged(wire, logged)
             if keyed is not None:
-                self._leave_out_refused(keyed, wire.receive())
-                wire.send([log_command(keyed.events, keyed.encoded, self._settings)])
+                answers = wire.receive()
+                renamed = outdated(keyed.events, keyed.own, keyed.owners, answers)
+                self._leave_out_refused(keyed, answers)
+                wire.send([log_command(keyed.events, keyed.encoded, self._settings), *renamed])
             if portion is not None:
                 wire.send(portion.own)
             logged, keyed = keyed, portion
@@ -190,8 +206,8 @@ class StoreWriter:
         self._refuse(event, reason)
 
     def _logged(self, wire: Wire, portion: _Portion) -> int:
-        """Take the script's answer."""
-        (answer,) = wire.receive()
+        """Take the script's answer; an index that refused was told of before."""
+        answer, *_ = wire.receive()
         if isinstance(answer, Refusal):
             if answer.code in _OF_AN_EVENT or answer.code == "NOSCRIPT":
                 raise _LogRefusedError(answer.text)

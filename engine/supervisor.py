@@ -400,6 +400,8 @@ class Supervisor:
                 index=place.index,
                 min_confidence=camera.min_confidence,
                 min_reads=camera.min_reads,
+                keep_days=camera.keep_days,
+                keep_gib=camera.keep_gib,
             )
         )
         if not self._roster.workers:

@@ -79,6 +79,13 @@ class Mosquitto:
             self.process.wait()
             self.process = None
 
+    def allow_all_but(self, topics: str) -> None:
+        """Deny its user some topics from now on."""
+        assert self.process is not None
+        with (self.folder / "rights").open("a") as rights:
+            rights.write(f"topic deny {topics}\n")
+        self.process.send_signal(signal.SIGHUP)
+
 
 @contextmanager
 def mosquitto() -> Iterator[Mosquitto]:
@@ -93,8 +100,9 @@ def mosquitto() -> Iterator[Mosquitto]:
         check=True,
         capture_output=True,
     )
+    (folder / "rights").write_text(f"user {USER}\ntopic readwrite #\n")
     (folder / "mosquitto.conf").write_text(
-        f"allow_anonymous false\npassword_file {passwords}\n"
+        f"allow_anonymous false\npassword_file {passwords}\nacl_file {folder / 'rights'}\n"
         f"listener {server.port} 127.0.0.1\nlistener {server.tls_port} 127.0.0.1\n"
         f"certfile {server.certificate}\nkeyfile {folder / 'key.pem'}\n"
         + ("user root\n" if os.geteuid() == 0 else "")

@@ -167,7 +167,10 @@ class EngineRun:
                 cwd=self.folder,
             )
         wait_until(self._is_ready, READY_S, f"ready; it said {self.said()}")
-        links = [str(fd.readlink()) for fd in Path(f"/proc/{self.pid}/fd").iterdir()]
+        links = []
+        for fd in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed in this moment
+                links.append(str(fd.readlink()))
         (lock,) = [link for link in links if re.search(r"/platering\.\w+\.lock$", link)]
         self.prefix = lock.removesuffix("lock")
 

@@ -72,26 +72,30 @@ def front_process(
     ingest_path: str = "",
     settings: ApiSettings | None = None,
     listen: socket.socket | int = 0,
+    **section: object,
 ) -> Iterator[FrontProcess]:
     """Start an API process, wait until it is ready, end it however the test ended.
 
-    ``listen`` is a port, or another one's listener to share.
+    ``listen`` is a port, or another one's listener to share; ``section`` what else it is told.
     """
     settings = settings or ApiSettings()
     shared = isinstance(listen, socket.socket)
     listener = listen if shared else socket.create_server(("127.0.0.1", listen), backlog=512)
     board = Board.create(f"platering.test{secrets.token_hex(4)}.board", 1, max(1, len(cameras)))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    section = ApiSection(
-        api=settings.model_dump_json(), redis_url=redis_url, node="test", board=board.name,
-        cameras=cameras, control_path=control_path, ingest_path=ingest_path, data_dir="",
+    whole = ApiSection(
+        **{
+            "api": settings.model_dump_json(), "redis_url": redis_url, "node": "test",
+            "board": board.name, "cameras": cameras, "control_path": control_path,
+            "ingest_path": ingest_path, "data_dir": "",
+        } | section
     )  # fmt: skip
     command = [sys.executable, "-W", "error", "-m", "api.server", str(theirs.fileno())]
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
     theirs.close()
     try:
         start = Start(
-            seat=Seat(board.name, 0, 1), name="api", section=section.encode(),
+            seat=Seat(board.name, 0, 1), name="api", section=whole.encode(),
             log=log_section(LogSettings(level="debug")),
         )  # fmt: skip
         socket.send_fds(ours, [encode(start)], [listener.fileno()])

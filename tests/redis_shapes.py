@@ -24,6 +24,16 @@ def free_port() -> int:
         return int(end.getsockname()[1])
 
 
+def free_cluster_port() -> int:
+    """Return a port whose companion for the nodes' bus, 10,000 above, nobody has either."""
+    while True:
+        port = free_port() // 2 + 4_000  # so that both are ports
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind((HOST, port))
+            other.bind((HOST, port + 10_000))
+            return port
+
+
 class Server(msgspec.Struct):
     """One server on a TCP port; it may be killed and started again on its data."""
 
@@ -126,7 +136,7 @@ class Sentinels(msgspec.Struct):
 def behind_sentinels(place: Yard, watchers: int = 1) -> Sentinels:
     """Start a master, a replica and Sentinels; return when all know of each other."""
     master = place.server()
-    replica = place.server("--replicaof", f"{HOST} {master.port}")
+    replica = place.server("--replicaof", HOST, str(master.port))
     with replica.connect() as client:
         wait_until(lambda: client.info("replication")["master_link_status"] == "up", 20.0, "a link")
     guards = [place.sentinel(master, "plates", watchers // 2 + 1) for _ in range(watchers)]
@@ -162,20 +172,16 @@ def cluster(place: Yard, *, replicas: bool = False) -> Cluster:
     """Start a Cluster; return when all of its nodes say that it is whole."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
     nodes = [
-        place.server(
-            *options, "--cluster-port", str(free_port()), "--repl-diskless-sync-delay", "0"
-        )
+        place.server(*options, "--repl-diskless-sync-delay", "0", port=free_cluster_port())
         for _ in range(6 if replicas else 3)
     ]
     clients = [node.connect(decode_responses=True) for node in nodes]
     for index, client in enumerate(clients[:3]):
-        last = (index + 1) * SLOTS // 3 - 1
-        first = index * SLOTS // 3
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        slots = range(index * SLOTS // 3, (index + 1) * SLOTS // 3)
+        client.execute_command("CLUSTER", "ADDSLOTS", *slots)
         client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
     for node in nodes[1:]:
-        bus = node.options[node.options.index("--cluster-port") + 1]
-        clients[0].execute_command("CLUSTER", "MEET", HOST, node.port, bus)
+        clients[0].execute_command("CLUSTER", "MEET", HOST, node.port)
     for client in clients:
         wait_until(lambda c=client: whole(c, len(nodes)), 30.0, "the Cluster is whole")
     for client, master in zip(clients[3:], clients, strict=False):

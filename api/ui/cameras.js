@@ -7,8 +7,10 @@ const STATUS_MS = 2000;
 const SNAPSHOT_MS = 1000;
 
 class Tile {
-  constructor(name) {
+  // node: empty for a camera of the machine that answers
+  constructor(name, node) {
     this.name = name;
+    this.node = node;
     this.image = element("img", { alt: TEXTS.snapshotOf(name), class: "view", hidden: "" });
     this.waiting = element("span", { class: "waiting" });
     this.state = element("span", { class: "state" });
@@ -17,7 +19,7 @@ class Tile {
       "li",
       { class: "tile" },
       element("div", { class: "screen" }, this.image, this.waiting, this.state),
-      element("div", { class: "caption" }, element("h3", { text: name }), this.rates),
+      element("div", { class: "caption" }, element("h3", { text: node ? `${name} · ${node}` : name }), this.rates),
     );
   }
 
@@ -36,7 +38,8 @@ class Tile {
 
   async refresh() {
     if (!this.camera?.has_snapshot) return;
-    const answer = await fetch(`/api/v1/cameras/${encodeURIComponent(this.name)}/snapshot.jpg`);
+    const query = this.node ? `?node=${encodeURIComponent(this.node)}` : "";
+    const answer = await fetch(`/api/v1/cameras/${encodeURIComponent(this.name)}/snapshot.jpg${query}`);
     if (answer.status !== 200) return;
     const url = URL.createObjectURL(await answer.blob());
     const before = this.image.src;
@@ -76,19 +79,21 @@ export class Cameras {
     const answer = await fetch("/api/v1/cameras");
     if (!answer.ok) return;
     const found = await answer.json();
+    const seen = new Set();
     for (const camera of found.cameras) {
-      if (!this.#tiles.has(camera.name)) {
-        const tile = new Tile(camera.name);
-        this.#tiles.set(camera.name, tile);
+      const key = `${camera.node}/${camera.name}`; // machines may use the same names
+      seen.add(key);
+      if (!this.#tiles.has(key)) {
+        const tile = new Tile(camera.name, camera.node === found.node ? "" : camera.node);
+        this.#tiles.set(key, tile);
         this.#list.append(tile.item);
       }
-      this.#tiles.get(camera.name).show(camera);
+      this.#tiles.get(key).show(camera);
     }
-    const names = new Set(found.cameras.map((camera) => camera.name));
-    for (const [name, tile] of this.#tiles) {
-      if (names.has(name)) continue;
+    for (const [key, tile] of this.#tiles) {
+      if (seen.has(key)) continue;
       tile.item.remove();
-      this.#tiles.delete(name);
+      this.#tiles.delete(key);
     }
     this.#told(found);
   }

@@ -5,8 +5,19 @@ from typing import Protocol
 
 import msgspec
 
+from engine.errors import SinkError
+from engine.retention import Kept
 from engine.track import Event
 from engine.types import CameraState
+
+
+class RefusedEventsError(SinkError):
+    """Some events of a delivery will never be taken; all others have arrived."""
+
+    def __init__(self, refused: Sequence[tuple[Event, str]]) -> None:
+        """Take the events and why each was refused."""
+        super().__init__(f"refused for good: {refused[0][1]}")
+        self.refused = tuple(refused)
 
 
 class Sink(Protocol):
@@ -30,6 +41,7 @@ class Sink(Protocol):
 
         Raises:
             SinkError: not now; some may have arrived.
+            RefusedEventsError: some never, whatever is tried; the others have arrived.
         """
 
     def close(self) -> None:
@@ -41,6 +53,13 @@ class ShowsCameras(Protocol):
 
     def show(self, states: Mapping[str, CameraState]) -> None:
         """Take the present state of every camera; never waits."""
+
+
+class KeepsCameras(Protocol):
+    """Where a camera's sightings are kept for a time of its own."""
+
+    def keep(self, camera: str, kept: Kept) -> None:
+        """Go by this from now on; never waits."""
 
 
 class Tally(msgspec.Struct):
@@ -66,5 +85,8 @@ class SinkPlan(msgspec.Struct, frozen=True):
     """Events per delivery where more than a batch has gathered, at most; 0: as ever."""
     replay_per_s: float = 0.0
     """Events a second at most while a backlog is delivered; 0: as fast as it can."""
+    formerly: tuple[str, ...] = ()
+    """Other names by which its place in the spool may be known, from another configuration."""
     screen: ShowsCameras | None = None
+    keeper: KeepsCameras | None = None
     tally: Tally = msgspec.field(default_factory=Tally)

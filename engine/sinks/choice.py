@@ -1,15 +1,19 @@
 """Which events a sink gets: its filters, and a lane of its own for what a watchlist marked."""
 
+import logging
 from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
 
+from engine.deadletters import DeadLetters
 from engine.plates import Pattern
 from engine.sink_settings import SinkSettings, plate_pattern
-from engine.sinks.base import Sink, Tally
+from engine.sinks.base import RefusedEventsError, Sink, Tally
 from engine.track import Event
 from engine.types import Sighting
+
+log = logging.getLogger(__name__)
 
 
 class Lane(Enum):
@@ -56,13 +60,20 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class ChosenSink:
-    """A sink that gets only what it asked for."""
+    """A sink that gets only what it asked for; what it refuses for good becomes a dead letter."""
 
-    def __init__(self, sink: Sink, choice: Choice, tally: Tally) -> None:
+    def __init__(self, sink: Sink, choice: Choice, tally: Tally, letters: DeadLetters) -> None:
         self._sink = sink
         self._choice = choice
         self._tally = tally
+        self._letters = letters
         self.name = sink.name + choice.lane.value
+
+    @property
+    def formerly(self) -> tuple[str, ...]:
+        """The names that it has where its hits go first, or do not."""
+        lanes = (Lane.HITS, Lane.OTHERS) if self._choice.lane is Lane.ALL else (Lane.ALL,)
+        return tuple(self._sink.name + lane.value for lane in lanes)
 
     @property
     def connected(self) -> bool:
@@ -72,10 +83,29 @@ class ChosenSink:
     def deliver(self, events: Sequence[Event]) -> None:
         """See ``Sink``; an event that is not chosen counts as delivered."""
         chosen = [event for event in events if self._choice.takes(event.sighting)]
-        if chosen:
+        if not chosen:
+            return
+        refused: tuple[tuple[Event, str], ...] = ()
+        try:
             self._sink.deliver(chosen)
-            self._tally.delivered += len(chosen)
+        except RefusedEventsError as error:
+            refused = error.refused
+        for event, reason in refused:
+            self._put_aside(event, reason)
+        self._tally.delivered += len(chosen) - len(refused)
 
     def close(self) -> None:
         """See ``Sink``."""
         self._sink.close()
+        self._letters.close()
+
+    def _put_aside(self, event: Event, reason: str) -> None:
+        sighting = event.sighting
+        log.warning(
+            "%s: %s revision %d is a dead letter: %s",
+            *(self.name, sighting.id, sighting.revision, reason),
+        )
+        gone = self._letters.add(self._sink.name, event, reason)
+        if gone:
+            log.error("too many dead letters: the oldest %d are gone", gone)
+        self._tally.dead_letters += 1

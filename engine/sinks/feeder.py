@@ -8,14 +8,23 @@ from collections import deque
 from typing import Final
 
 from engine.errors import SinkError
+from engine.progress import Progress
+from engine.sinks.backlog import Backlog
 from engine.sinks.base import SinkPlan
-from engine.spool import Spool, SpooledEvent, SpoolReader
+from engine.spool import Spool
+from engine.spool_reader import SpooledEvent, SpoolReader
 from engine.types import Phase
 
 _FIRST_PAUSE_S: Final = 0.1
 _LOOK_EVERY_S: Final = 0.5
+_LOOK_AHEAD: Final = 256
+"""Events looked at for live ones in one go: many belong to cameras of which others wait."""
 
 log = logging.getLogger(__name__)
+
+
+class _AwayError(Exception):
+    """The sink took nothing: begin anew with what waits."""
 
 
 class Feeder:
@@ -23,19 +32,26 @@ class Feeder:
 
     The first event after a pause goes at once; under load events gather for ``wait_s`` or until
     ``batch`` of them wait, whichever is first; where still more have gathered, deliveries grow to
-    ``batch_under_load``. What gathered while the sink was away, or we were, is delivered first and
-    in order, at ``replay_per_s`` at most, so that nobody behind the sink is run over; new events
-    wait behind it.
+    ``batch_under_load``.
+
+    What gathered while the sink was away, or we were, is delivered at ``replay_per_s`` at most, so
+    that nobody behind the sink is run over, and camera by camera, those with the least of it first:
+    the order of a camera is kept, and a camera of which nothing waits goes on live beside it.
     """
 
     def __init__(self, plan: SinkPlan, spool: Spool) -> None:
         """Go on where this sink had come to; ``spool`` knows it already."""
         self.sink = sink = plan.sink
-        self.position = spool.positions[sink.name]
-        self.after = self.position
-        """Up to where the sink has all, as far as we know; goes back when a server lost some."""
+        self.after = spool.positions[sink.name]
+        """What the sink has, as far as we know; goes back when a server lost some."""
         self.settled = spool.settled[sink.name]
         """Where a sink that lost its server begins again; raised by the publisher's loop."""
+        self._reached = self.after
+        """All that it ever had."""
+        self.taken = 0
+        """Events delivered since the start, each counted once."""
+        self.taken_ahead = 0
+        """Those of them that lie behind the base of ``after``: in the midst of a replay."""
         self._retries = self._failures = 0
         self._tally = plan.tally
         self._told = self._told_tally = 0, 0
@@ -45,7 +61,8 @@ class Feeder:
         self._spool = spool.path
         self._batch = self._size = plan.batch
         self._largest = max(plan.batch, plan.batch_under_load)
-        self._replay_per_s = plan.replay_per_s
+        self._pace_s = 1.0 / plan.replay_per_s if plan.replay_per_s else 0.0
+        """From one event of a backlog to the next, at least."""
         self._replaying = True
         self._wait_s = plan.wait_s
         self._longest_pause_s = plan.longest_pause_s
@@ -54,6 +71,11 @@ class Feeder:
         self._closing = False
         self._attempts = 0
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
+
+    @property
+    def position(self) -> int:
+        """Up to where the sink had everything, at the furthest."""
+        return self._reached.base
 
     @property
     def away(self) -> bool:
@@ -106,53 +128,139 @@ class Feeder:
     def _turn(self, reader: SpoolReader) -> None:
         """Deliver what there is, or wait for news."""
         if not self.sink.connected:
-            self.after = min(self.after, self.settled)
+            self.after = self.after.back_to(self.settled)
+        try:
+            if self._replaying:
+                self._replay(reader)
+            else:
+                self._follow(reader)
+        except _AwayError:
+            self._replaying = True
+            self._size = self._batch
+
+    # --- live -------------------------------------------------------------------------------
+
+    def _follow(self, reader: SpoolReader) -> None:
+        """Deliver everything in its order until there is no more."""
         while not self._closing:
             began = time.monotonic()
-            batch = reader.read(self.after, self._size)
+            batch = reader.read(self.after.base, self._size)
             if not batch:
-                self._replaying = False
                 self._await_news(_LOOK_EVERY_S)
                 return
-            if not self._delivered(batch):
-                return
-            self.after = batch[-1].seq
-            self.position = max(self.position, self.after)
+            self._deliver([one for one in batch if not self.after.has(one.seq, one.camera)])
+            self._advance(self.after.up_to(batch[-1].seq))
             if len(batch) == self._size or reader.cut_short:
-                self._size = min(self._size * 2, self._largest)
-                if self._replaying and self._replay_per_s:
-                    self._pause(began + len(batch) / self._replay_per_s - time.monotonic())
-                continue
-            self._replaying = False
-            if len(batch) < self._batch:
+                self._grow()
+            elif len(batch) < self._batch:
                 self._size = self._batch
                 self._await_news(_LOOK_EVERY_S)
                 self._pause(began + self._wait_s - time.monotonic())
 
-    def _delivered(self, batch: list[SpooledEvent]) -> bool:
-        """Deliver one batch; when the sink is away, wait a while and return False."""
+    # --- beside a backlog -------------------------------------------------------------------
+
+    def _replay(self, reader: SpoolReader) -> None:
+        """Deliver what waits and, beside it, what comes."""
+        backlog = Backlog.of(reader, self.after)
+        if backlog is not None and backlog.count > self._batch:
+            self._catch_up(reader, backlog)
+        self._replaying = self._closing
+
+    def _catch_up(self, reader: SpoolReader, backlog: Backlog) -> None:
+        """Take turns: a batch of live events, then one of the backlog when it is due."""
+        due = time.monotonic()
+        while not self._closing:
+            began = time.monotonic()
+            level = self._deliver_live(reader, backlog)
+            if backlog.is_done:
+                self._advance(self.after.up_to(backlog.live_seq))
+                self.taken_ahead = 0
+                return
+            if began >= due:
+                due = began + self._deliver_waiting(reader, backlog) * self._pace_s
+            if level and due > time.monotonic():
+                self._await_news(due - time.monotonic())
+                self._pause(min(due, began + self._wait_s) - time.monotonic())
+
+    def _deliver_live(self, reader: SpoolReader, backlog: Backlog) -> bool:
+        """Deliver new events of cameras of which nothing waits; False where there may be more."""
+        looked_at = max(self._size, _LOOK_AHEAD)
+        found = reader.read(backlog.live_seq, looked_at)
+        cut_short = reader.cut_short
+        live = [
+            one
+            for one in found
+            if one.camera not in backlog.cameras and not self.after.has(one.seq, one.camera)
+        ]
+        for start in range(0, len(live), self._size):
+            if self._closing:
+                return True
+            self._deliver_ahead(live[start : start + self._size])
+        if found:
+            backlog.live_seq = found[-1].seq
+        return len(found) < looked_at and not cut_short
+
+    def _deliver_waiting(self, reader: SpoolReader, backlog: Backlog) -> int:
+        """Deliver the next of the backlog; return how many events."""
+        camera = backlog.next_camera
+        batch = reader.read_camera(camera, self.after.of(camera), self._size)
+        whole = len(batch) == self._size or reader.cut_short
+        self._deliver_ahead(batch)
+        if whole:
+            self._grow()
+        else:
+            backlog.camera_is_done()
+        return len(batch)
+
+    # --- delivering -------------------------------------------------------------------------
+
+    def _deliver_ahead(self, batch: list[SpooledEvent]) -> None:
+        """Deliver events behind the base; each is the next of its camera."""
+        before = self.taken
+        self._deliver(batch)
+        self._advance(self.after.with_ahead({one.camera: one.seq for one in batch}))
+        self.taken_ahead += self.taken - before
+
+    def _advance(self, after: Progress) -> None:
+        self.after = after
+        self._reached = self._reached.joined(after)
+
+    def _grow(self) -> None:
+        self._size = min(self._size * 2, self._largest)
+
+    def _deliver(self, batch: list[SpooledEvent]) -> None:
+        """Deliver one batch.
+
+        Raises:
+            _AwayError: the sink takes nothing; a while was waited out.
+        """
+        if not batch:
+            return
         try:
             self.sink.deliver([spooled.event for spooled in batch])
         except SinkError as error:
-            if self._attempts == 0:
-                log.warning("%s is away, sightings wait on disk: %s", self.sink.name, error)
-                self._failures += 1
-            pause_s = min(self._longest_pause_s, _FIRST_PAUSE_S * 2.0 ** min(self._attempts, 10))
-            self._attempts += 1
-            self._retries += 1
-            self._replaying = True
-            self._size = self._batch
-            self._pause(pause_s * random.uniform(0.5, 1.0))
-            return False
+            self._wait_out(error)
+            raise _AwayError from error
         if self._attempts:
             log.info("%s is back after %d attempts", self.sink.name, self._attempts)
         self._attempts = 0
         now_ns = time.time_ns()
         for spooled in batch:
-            sighting = spooled.event.sighting
-            if spooled.seq > self.position and sighting.phase is Phase.PROVISIONAL:
-                self.delays_ns.append(now_ns - sighting.last_unix_ms * 1_000_000)
-        return True
+            if not self._reached.has(spooled.seq, spooled.camera):
+                self.taken += 1
+                sighting = spooled.event.sighting
+                if sighting.phase is Phase.PROVISIONAL:
+                    self.delays_ns.append(now_ns - sighting.last_unix_ms * 1_000_000)
+
+    def _wait_out(self, error: SinkError) -> None:
+        """Note that the sink takes nothing now, and wait; longer each time."""
+        if self._attempts == 0:
+            log.warning("%s is away, sightings wait on disk: %s", self.sink.name, error)
+            self._failures += 1
+        pause_s = min(self._longest_pause_s, _FIRST_PAUSE_S * 2.0 ** min(self._attempts, 10))
+        self._attempts += 1
+        self._retries += 1
+        self._pause(pause_s * random.uniform(0.5, 1.0))
 
     def _await_news(self, timeout_s: float) -> None:
         with self._wake:

@@ -15,10 +15,18 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from engine.errors import SinkError
 from engine.sink_settings import KafkaSettings
+from engine.sinks.base import RefusedEventsError
 from engine.sinks.bodies import own_body
 from engine.track import Event
 
 _LINGER_MS: Final = 5
+_FOR_GOOD: Final = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+}
+"""What is wrong with a message itself; all else may pass."""
 
 log = logging.getLogger(__name__)
 
@@ -36,23 +44,27 @@ class KafkaSink:
         self._producer: Producer | None = None
         self._delivered = 0
         self._problem = ""
+        self._refused: list[tuple[Event, str]] = []
 
     def deliver(self, events: Sequence[Event]) -> None:
         """See ``Sink``."""
         if self._producer is None:
             self._producer = Producer(_options(self._settings, self._on_error))
         self._delivered, self._problem = 0, ""
+        self._refused = []
         try:
             for event in events:
                 self._produce(self._producer, event)
             self._producer.flush(self._settings.timeout_s)
         except (KafkaException, BufferError) as error:
             self._problem = str(error)
-        if self._delivered < len(events):
+        missing = len(events) - self._delivered - len(self._refused)
+        if missing:
             self.close()
-            missing = len(events) - self._delivered
             reason = self._problem or "no acknowledgement in time"
             raise SinkError(f"{missing} of {len(events)} events did not arrive: {reason}")
+        if self._refused:
+            raise RefusedEventsError(self._refused)
 
     def close(self) -> None:
         """See ``Sink``."""
@@ -64,24 +76,30 @@ class KafkaSink:
     def _produce(self, producer: Producer, event: Event) -> None:
         sighting = event.sighting
         key = sighting.plate if self._settings.key == "plate" else sighting.camera
-        producer.produce(
-            self._settings.topic,
-            own_body(event),
-            key.encode(),
-            on_delivery=self._on_delivery,
-            timestamp=sighting.last_unix_ms,
-            headers=[
-                ("id", sighting.id.encode()),
-                ("revision", str(sighting.revision).encode()),
-                ("hits", ",".join(hit.list for hit in sighting.hits).encode()),
-            ],
-        )
 
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
-        if error is None:
-            self._delivered += 1
-        else:
-            self._problem = self._problem or error.str()
+        def on_delivery(error: KafkaError | None, _message: Message | None) -> None:
+            if error is None:
+                self._delivered += 1
+            elif error.code() in _FOR_GOOD:
+                self._refused.append((event, error.str()))
+            else:
+                self._problem = self._problem or error.str()
+
+        try:
+            producer.produce(
+                self._settings.topic,
+                own_body(event),
+                key.encode(),
+                on_delivery=on_delivery,
+                timestamp=sighting.last_unix_ms,
+                headers=[
+                    ("id", sighting.id.encode()),
+                    ("revision", str(sighting.revision).encode()),
+                    ("hits", ",".join(hit.list for hit in sighting.hits).encode()),
+                ],
+            )
+        except KafkaException as error:
+            on_delivery(error.args[0], None)
 
     def _on_error(self, error: KafkaError) -> None:
         self._problem = self._problem or error.str()

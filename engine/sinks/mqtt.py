@@ -30,6 +30,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from engine import __version__
 from engine.errors import SinkError
 from engine.sink_settings import MqttSettings
+from engine.sinks.base import RefusedEventsError
 from engine.sinks.bodies import own_body
 from engine.sinks.choice import Lane
 from engine.track import Event
@@ -37,6 +38,8 @@ from engine.types import CameraState
 
 _QOS: Final = 1
 _KEEPALIVE_S: Final = 30
+_FOR_GOOD: Final = {0x87, 0x90, 0x95, 0x99}
+"""Not authorized (for this topic), topic invalid, too large, payload invalid."""
 log = logging.getLogger(__name__)
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -57,7 +60,7 @@ class MqttSink:
         self._root = f"{settings.topic}/{_topic_part(node)}"
         self._states: dict[str, CameraState] = {}
         self._discovered: set[str] = set()
-        self._refused: dict[int, str] = {}
+        self._refused: dict[int, ReasonCode] = {}
         self._problem = ""
         self._up = threading.Event()
         self._client: mqtt.Client | None = None
@@ -67,7 +70,8 @@ class MqttSink:
         """See ``Sink``."""
         client = self._connected()
         self._refused.clear()
-        said = [one for event in events for one in self._publish(client, event)]
+        sent = [(event, self._publish(client, event)) for event in events]
+        said = [one for _, some in sent for one in some]
         deadline = time.monotonic() + self._settings.timeout_s
         try:
             for one in said:
@@ -79,8 +83,25 @@ class MqttSink:
         if late:
             self._hang_up()
             raise SinkError(f"no acknowledgement within {self._settings.timeout_s:g} s")
-        if self._refused:
-            raise SinkError(f"the broker refuses: {next(iter(self._refused.values()))}")
+        self._judge([(event, one.mid) for event, some in sent for one in some])
+
+    def _judge(self, sent: list[tuple[Event, int]]) -> None:
+        """Look at what the broker did not want.
+
+        Raises:
+            RefusedEventsError: it will not want these another time, either.
+            SinkError: it may, later.
+        """
+        why = {
+            id(event): (event, self._refused[mid]) for event, mid in sent if mid in self._refused
+        }
+        for reason in (reason for _, reason in why.values()):
+            if reason.value not in _FOR_GOOD:
+                raise SinkError(f"the broker refuses: {reason}")
+        if why:
+            raise RefusedEventsError(
+                [(event, f"the broker refuses: {reason}") for event, reason in why.values()]
+            )
 
     def show(self, states: Mapping[str, CameraState]) -> None:
         """Say the states of cameras that changed; never waits. Called from the publisher's loop."""
@@ -181,7 +202,7 @@ class MqttSink:
         self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _more: Properties
     ) -> None:
         if reason.is_failure:
-            self._refused[mid] = str(reason)
+            self._refused[mid] = reason
 
     # --- what is said -------------------------------------------------------------------------
 

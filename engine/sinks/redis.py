@@ -35,11 +35,11 @@ class RedisSink:
     ) -> None:
         """Deliver to ``settings.url``; some ``cameras`` are kept longer or shorter than others."""
         cameras = cameras or {}
-        days_of = {name: kept.days for name, kept in cameras.items() if kept.days}
+        self._days_of = {name: kept.days for name, kept in cameras.items() if kept.days}
         self._letters = letters
         self._tally = tally
         self._put: deque[tuple[str, int]] = deque(maxlen=_REMEMBERED)
-        self._writer = StoreWriter(settings.url, settings, self._put_aside, days_of)
+        self._writer = StoreWriter(settings.url, settings, self._put_aside, self._days_of)
         self._retention = Retention(settings.url, settings, cameras)
 
     @property
@@ -51,6 +51,14 @@ class RedisSink:
         """See ``Sink``; repeats are found by their markers."""
         self._writer.commit(events)
         self._retention.sweep()
+
+    def keep(self, camera: str, kept: Kept) -> None:
+        """See ``KeepsCameras``; called from the publisher's loop."""
+        if kept.days:
+            self._days_of[camera] = kept.days
+        else:
+            self._days_of.pop(camera, None)
+        self._retention.keep(camera, kept)
 
     def close(self) -> None:
         """See ``Sink``."""
@@ -64,10 +72,10 @@ class RedisSink:
         one = sighting.id, sighting.revision
         if one in self._put:
             return
-        self._put.append(one)
         log.error(
             "redis refuses %s revision %d, it is a dead letter: %s",
             *(*one, reason),
         )
         self._letters.add(NAME, event, reason)
+        self._put.append(one)  # only now: where it cannot be kept, it is tried again
         self._tally.dead_letters += 1

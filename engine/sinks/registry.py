@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.errors import ConfigError
 from engine.retention import Kept
@@ -39,24 +41,26 @@ def open_sinks(section: PublisherSection) -> list[SinkPlan]:
     for index, webhook in enumerate(sinks.webhooks):
         plans += _webhook(section, webhook, f"sinks.webhooks[{index}]")
     if sinks.mqtt.url:
-        plans += _mqtt(sinks.mqtt, section.node)
+        plans += _mqtt(section, sinks.mqtt)
     if sinks.rabbitmq.url:
-        plans += _rabbitmq(sinks.rabbitmq)
+        plans += _rabbitmq(section, sinks.rabbitmq)
     if sinks.kafka.servers:
-        plans += _kafka(sinks.kafka)
-    return plans
+        plans += _kafka(section, sinks.kafka)
+    pace = section.spool.replay_per_s
+    return [msgspec.structs.replace(plan, replay_per_s=pace) for plan in plans]
 
 
 def _redis(section: PublisherSection) -> SinkPlan:
     redis, tally = section.redis, Tally()
-    letters = DeadLetters(section.directory / FILE_NAME)
+    letters = _letters(section)
     cameras = {one.name: Kept(one.keep_days, one.keep_gib) for one in section.cameras}
+    sink = RedisSink(redis, letters, tally, cameras)
     return SinkPlan(
-        RedisSink(redis, letters, tally, cameras),
+        sink,
         redis.batch,
         redis.batch_wait_ms / 1_000,
         batch_under_load=max(redis.batch, _REDIS_UNDER_LOAD),
-        replay_per_s=section.spool.replay_per_s,
+        keeper=sink,
         tally=tally,
     )
 
@@ -69,48 +73,54 @@ def _webhook(section: PublisherSection, webhook: WebhookSettings, key: str) -> I
 
     for lane in _lanes(webhook):
         tally = Tally()
-        sink = WebhookSink(webhook, DeadLetters(section.directory / FILE_NAME), tally)
+        sink = WebhookSink(webhook, _letters(section), tally)
+        chosen = ChosenSink(sink, Choice.of(webhook, lane), tally, _letters(section))
         yield SinkPlan(
-            ChosenSink(sink, Choice.of(webhook, lane), tally),
+            chosen,
             batch=1,
+            formerly=chosen.formerly,
             longest_pause_s=_HITS_PAUSE_S if lane is Lane.HITS else _WEBHOOK_PAUSE_S,
             tally=tally,
         )
 
 
-def _mqtt(settings: MqttSettings, node: str) -> Iterator[SinkPlan]:
+def _mqtt(section: PublisherSection, settings: MqttSettings) -> Iterator[SinkPlan]:
     try:
         from engine.sinks.mqtt import MqttSink  # noqa: PLC0415  # only where it is used
     except ImportError as error:
         raise _missing("sinks.mqtt", "mqtt") from error
     for lane in _lanes(settings):
-        sink = MqttSink(settings, node, lane)
+        sink = MqttSink(settings, section.node, lane)
         screen = None if lane is Lane.HITS else sink
-        yield _broker(sink, Choice.of(settings, lane), screen)
+        yield _broker(section, sink, Choice.of(settings, lane), screen)
 
 
-def _rabbitmq(settings: RabbitMqSettings) -> Iterator[SinkPlan]:
+def _rabbitmq(section: PublisherSection, settings: RabbitMqSettings) -> Iterator[SinkPlan]:
     try:
         from engine.sinks.rabbitmq import RabbitMqSink  # noqa: PLC0415  # only where it is used
     except ImportError as error:
         raise _missing("sinks.rabbitmq", "rabbitmq") from error
     for lane in _lanes(settings):
-        yield _broker(RabbitMqSink(settings), Choice.of(settings, lane))
+        yield _broker(section, RabbitMqSink(settings), Choice.of(settings, lane))
 
 
-def _kafka(settings: KafkaSettings) -> Iterator[SinkPlan]:
+def _kafka(section: PublisherSection, settings: KafkaSettings) -> Iterator[SinkPlan]:
     try:
         from engine.sinks.kafka import KafkaSink  # noqa: PLC0415  # only where it is used
     except ImportError as error:
         raise _missing("sinks.kafka", "kafka") from error
     for lane in _lanes(settings):
-        yield _broker(KafkaSink(settings), Choice.of(settings, lane))
+        yield _broker(section, KafkaSink(settings), Choice.of(settings, lane))
 
 
-def _broker(sink: Sink, choice: Choice, screen: ShowsCameras | None = None) -> SinkPlan:
+def _broker(
+    section: PublisherSection, sink: Sink, choice: Choice, screen: ShowsCameras | None = None
+) -> SinkPlan:
     tally = Tally()
+    chosen = ChosenSink(sink, choice, tally, _letters(section))
     return SinkPlan(
-        ChosenSink(sink, choice, tally),
+        chosen,
+        formerly=chosen.formerly,
         batch=_BROKER_BATCH,
         wait_s=_BROKER_WAIT_S,
         longest_pause_s=_HITS_PAUSE_S if choice.lane is Lane.HITS else _BROKER_PAUSE_S,
@@ -122,6 +132,10 @@ def _broker(sink: Sink, choice: Choice, screen: ShowsCameras | None = None) -> S
 def _lanes(settings: SinkSettings) -> tuple[Lane, ...]:
     """Return one lane for all events, or one for hits and one for the others."""
     return (Lane.HITS, Lane.OTHERS) if settings.hits_first else (Lane.ALL,)
+
+
+def _letters(section: PublisherSection) -> DeadLetters:
+    return DeadLetters(section.directory / FILE_NAME)
 
 
 def _missing(key: str, extra: str) -> ConfigError:

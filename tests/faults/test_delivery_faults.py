@@ -20,6 +20,7 @@ from engine.board import Count
 from engine.config import SpoolSettings
 from engine.errors import SinkError
 from engine.ingest_channel import IngestClient
+from engine.spool_reader import SpoolReader
 from engine.store import SEQUENCE, STREAM, Store, connect
 from engine.types import Evidence, Phase, Sighting
 
@@ -177,6 +178,57 @@ def test_a_slow_redis_delays_nobody_who_posts(tmp_path, redis_server, rng):
             assert_each_once(rig, redis_server.url, promised)
     finally:
         proxy.close()
+
+
+def test_a_camera_without_a_backlog_is_live_beside_those_with_one(tmp_path, redis_server):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        rig.stop()
+        spool = SpoolSettings(replay_per_s=200.0)
+        rig.section = rig.section.model_copy(update={"spool": spool})
+        rig.start()
+        redis_server.stop()
+        traffic = Traffic(rig, 400)  # of cameras c0 to c3
+        traffic.for_s(2.5)
+        promised = traffic.end()
+        waiting = spooled(rig)
+        redis_server.start()
+        wait_until(lambda: rig.total(Count.STORED) > 0, 10.0, "the replay has begun")
+        with contextlib.closing(IngestClient(rig.ingest_path)) as client:
+            live = msgspec.structs.replace(bare(1), camera="barrier")
+            began = time.monotonic()
+            promised.append(client.sighting("", live).sighting_id)
+        with connect(redis_server.url) as reader:
+            wait_until(lambda: Store(reader).get(promised[-1]), 5.0, "the live one is there")
+            late_s = time.monotonic() - began
+        left = len(promised) - rig.total(Count.STORED)
+        assert late_s < 1.0
+        assert left > 100, "the backlog was gone before"
+        assert_each_once(rig, redis_server.url, promised)
+        report(f"live after {late_s:.3f} s, while {left} of {len(promised)} waited")
+        with connect(redis_server.url) as reader:
+            entries = Store(reader).read_stream("0-0", count=1_000_000)
+        told = [msgspec.json.decode(entry.json, type=Sighting) for entry in entries]
+        in_stream = by_camera((one.camera, one.id) for one in told)
+        assert in_stream.pop("barrier") == promised[-1:]
+        assert in_stream == by_camera(waiting)
+
+
+def spooled(rig):
+    """Return camera and id of everything in the spool, in its order."""
+    reader, after, found = SpoolReader(rig.section.directory / "spool.sqlite"), 0, []
+    while some := reader.read(after, 1_000):
+        found += [(one.camera, one.event.sighting.id) for one in some]
+        after = some[-1].seq
+    reader.close()
+    return found
+
+
+def by_camera(pairs):
+    """Return the ids of each camera, in their order."""
+    found = {}
+    for camera, sighting_id in pairs:
+        found.setdefault(camera, []).append(sighting_id)
+    return found
 
 
 MOUNT = "mount -t tmpfs -o size=32m tmpfs '{}' && exec \"$@\""

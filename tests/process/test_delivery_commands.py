@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from brokers import mosquitto
 from sightings import event
 from webhook_receiver import receiving
 
 from engine.cli import main
 from engine.deadletters import FILE_NAME, DeadLetters
+from engine.store import Store, sighting_key
 from engine.types import Evidence, Sighting
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
@@ -57,12 +59,31 @@ def test_dead_letters_are_shown_sent_again_and_dropped(tmp_path, run, letters):
         assert out.startswith("1 sent again; 3 to hook: it answered 500")
         assert [one.event[0] for one in receiver.taken] == ["id-1", "id-0"]
         assert all("X-Platering-Signature" in one.headers for one in receiver.taken)
-        assert run("deadletters", "resend", "5")[1].endswith(
-            "no webhook of this name is configured\n"
-        )
+        assert run("deadletters", "resend", "5")[1].endswith("no sink of this name is configured\n")
         assert run("deadletters", "drop", "3", "4") == (0, "2 dropped\n", "")
         assert run("deadletters", "drop") == (0, "1 dropped\n", "")
         assert run("deadletters", "list") == (0, "", "")
+
+
+def test_letters_of_redis_and_of_brokers_are_sent_again(tmp_path, run, letters, redis_server):
+    store = f'[redis]\nurl = "{redis_server.url}"\n'
+    with mosquitto() as broker:
+        (tmp_path / "config.toml").write_text(f'{store}[sinks.mqtt]\nurl = "{broker.url}"\n')
+        letters.add("redis", event(1), "WRONGTYPE")
+        letters.add("mqtt", event(2), "Not authorized")
+        with redis_server.connect() as client:
+            client.set(sighting_key("id-1"), "in the way")
+            code, out, _ = run("deadletters", "resend")
+            assert code == 1
+            assert "0 sent again; 1 to redis: Redis: platering:{s:id-1}: WRONGTYPE" in out
+            client.delete(sighting_key("id-1"))
+            assert run("deadletters", "resend") == (0, "2 sent again\n", "")
+            assert [one.id for one in Store(client).latest(5)] == ["id-1"]
+            letters.add("redis", event(1), "an older revision: what is there stays")
+            client.hset(sighting_key("id-1"), "plate", "NEWER")
+            assert run("deadletters", "resend") == (0, "1 sent again\n", "")
+            assert client.hget(sighting_key("id-1"), "plate") == b"NEWER"
+            assert len(Store(client).read_stream("0-0")) == 1
 
 
 def test_lists_are_imported_shown_exported_and_removed(tmp_path, run):

@@ -108,6 +108,16 @@ def test_a_second_one_on_the_same_data_is_refused(server, tmp_path, monkeypatch)
         assert client.ping()
 
 
+def test_whoever_names_the_data_finds_its_short_socket(tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    one, other = EmbeddedRedis(folder), EmbeddedRedis(folder)
+    assert one.url == other.url
+    assert EmbeddedRedis(tmp_path / ("Long" * 30)).url != one.url
+    for each in (one, EmbeddedRedis(tmp_path / ("Long" * 30))):
+        each.close()
+
+
 def test_a_long_path_gets_a_short_socket_that_is_removed(tmp_path):
     deep = tmp_path / ("d" * 100)
     server = EmbeddedRedis(deep)

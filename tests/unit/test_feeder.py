@@ -17,9 +17,9 @@ from engine.types import Phase, Sighting
 NOTHING = Changes([], {}, [])
 
 
-def event(number):
+def event(number, camera="gate"):
     return Event(Sighting(
-        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera="gate", node="node",
+        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera=camera, node="node",
         plate=f"P{number}", confidence=90, first_unix_ms=number, last_unix_ms=number,
         best_unix_ms=number,
     ))  # fmt: skip
@@ -36,10 +36,12 @@ class Bin:
         self.away = threading.Event()
         self.connected = True
         self.lost_at = 10**9
+        self.slow_s = 0.0
 
     def deliver(self, events):
         if self.away.is_set():
             raise SinkError("away")
+        time.sleep(self.slow_s)
         self.batches.append([one.sighting.plate for one in events])
         self.times.append(time.monotonic())
 
@@ -61,7 +63,7 @@ class Bin:
 @pytest.fixture
 def spool(tmp_path):
     one = Spool(tmp_path / "spool.sqlite", 64 << 20, "run-1")
-    one.feed(["bin"])
+    one.feed({"bin": ()})
     yield one
     one.close()
 
@@ -70,8 +72,8 @@ def spool(tmp_path):
 def feeding(spool):
     feeders = []
 
-    def start(sink, **plan):
-        feeder = Feeder(SinkPlan(sink, 10, **plan), spool)
+    def start(sink, batch=10, **plan):
+        feeder = Feeder(SinkPlan(sink, batch, **plan), spool)
         feeders.append(feeder)
         feeder.start()
         return feeder
@@ -83,8 +85,12 @@ def feeding(spool):
         assert feeder.broken is None
 
 
-def put(spool, numbers):
-    spool.commit(Turn(NOTHING, [event(number) for number in numbers]))
+def put(spool, numbers, *cameras):
+    """Put events into the spool, of several cameras in turn."""
+    cameras = cameras or ("gate",)
+    spool.commit(
+        Turn(NOTHING, [event(number, cameras[number % len(cameras)]) for number in numbers])
+    )
 
 
 def test_batches_grow_under_load_and_keep_the_order(spool, feeding):
@@ -138,3 +144,101 @@ def test_going_back_that_is_interrupted_goes_on_where_it_was(spool, feeding):
     feeder.notify()
     wait_until(lambda: feeder.position == 50, 5.0, "it has caught up")
     assert sink.taken() == [f"P{number}" for number in range(50)]
+
+
+def test_cameras_of_which_nothing_waits_are_live_beside_a_backlog(spool, feeding):
+    put(spool, range(100), "busy")
+    put(spool, range(100, 103), "quiet")
+    sink = Bin()
+    feeder = feeding(sink, replay_per_s=100.0)
+    wait_until(lambda: sink.batches, 5.0, "it has begun")
+    began = time.monotonic()
+    put(spool, range(201, 207), "other", "quiet", "busy")  # 201 is other's, 202 quiet's, 203 busy's
+    feeder.notify()
+    wait_until(lambda: {"P201", "P202", "P204"} <= set(sink.taken()), 5.0, "live ones are there")
+    assert time.monotonic() - began < 0.6
+    assert len(sink.taken()) < 90  # the backlog is not
+    wait_until(lambda: feeder.position == 109, 10.0, "all are there")
+    taken = [int(plate[1:]) for plate in sink.taken()]
+    assert len(taken) == len(set(taken)) == 109
+    assert taken[:3] == [100, 101, 102]  # the camera with the least first
+    busy = [number for number in taken if number < 100 or number in {203, 206}]
+    quiet = [number for number in taken if 100 <= number < 103 or number in {202, 205}]
+    assert busy == sorted(busy)
+    assert quiet == sorted(quiet)
+
+
+def test_live_ones_are_found_among_many_that_wait(spool, feeding):
+    sink = Bin()
+    sink.slow_s = 0.02
+    put(spool, range(100), "busy")
+    feeder = feeding(sink, batch=1)  # as a webhook's
+    wait_until(lambda: sink.batches, 5.0, "it has begun")
+    put(spool, range(100, 200), "busy")
+    put(spool, [200], "quiet")
+    feeder.notify()
+    wait_until(lambda: "P200" in sink.taken(), 1.5, "the live one is there")
+    assert len(sink.taken()) < 150
+    wait_until(lambda: len(sink.taken()) == 201, 20.0, "all are there")
+
+
+def test_a_feeder_that_ends_in_mid_replay_goes_on_without_a_repeat(spool, feeding):
+    put(spool, range(60), "busy", "other", "third")
+    sink = Bin()
+    feeder = feeding(sink, replay_per_s=100.0)
+    wait_until(lambda: len(sink.taken()) >= 30, 5.0, "half of it is there")
+    feeder.stop()
+    feeder.join(5.0)
+    assert feeder.after.ahead
+    spool.commit(Turn(NOTHING, positions={"bin": feeder.after}))
+    path = spool.path
+    again = Spool(path, 64 << 20, "run-1")
+    assert again.positions["bin"] == feeder.after
+    other = Feeder(SinkPlan(sink, 10), again)
+    other.start()
+    wait_until(lambda: other.position == 60, 5.0, "all are there")
+    other.stop()
+    other.join(5.0)
+    again.close()
+    assert sorted(sink.taken()) == sorted(f"P{number}" for number in range(60))
+    assert feeder.taken + other.taken == 60
+
+
+@pytest.mark.parametrize("seed_of", range(3))
+def test_whatever_breaks_each_arrives_once_in_the_order_of_its_camera(spool, feeding, rng, seed_of):
+    for _ in range(seed_of):
+        rng.random()
+    cameras = [f"c{number}" for number in range(5)]
+    sink = Shaky(rng)
+    put(spool, range(40), *cameras)
+    feeder = feeding(sink, replay_per_s=2_000.0, longest_pause_s=0.02)
+    sent = 40
+    for _ in range(30):
+        more = rng.randrange(20)
+        put(spool, range(sent, sent + more), *rng.sample(cameras, rng.randint(1, 5)))
+        sent += more
+        feeder.notify()
+        threading.Event().wait(rng.uniform(0, 0.02))
+    wait_until(lambda: feeder.taken == sent, 20.0, "all are there")
+    rows = spool._db.execute("SELECT seq, camera FROM events").fetchall()
+    expected = {camera: [f"P{seq - 1}" for seq, of in rows if of == camera] for camera in cameras}
+    assert {c: sink.of_camera(c) for c in cameras} == expected
+    assert len(sink.taken()) == sent
+
+
+class Shaky(Bin):
+    """A sink that takes a batch wholly or not at all, and is away now and then."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.rng = rng
+        self.cameras = []
+
+    def deliver(self, events):
+        if self.rng.random() < 0.3:
+            raise SinkError("away")
+        super().deliver(events)
+        self.cameras += [one.sighting.camera for one in events]
+
+    def of_camera(self, camera):
+        return [plate for plate, of in zip(self.taken(), self.cameras, strict=True) if of == camera]

@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types logs console signals
+    errors types logs console signals progress
     regions
     plates section outlines redis_client
     sink_settings redis_wire
-    config shm voting embedded_redis store evidence motion health sources
-    board sections amendments recognizers track
-    messages lane store_commands privacy
+    config shm voting store evidence motion health sources
+    embedded_redis board sections amendments recognizers track
+    messages lane store_commands privacy spool_file spool_reader
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
     ring reaper children quarantine control sinks watchlists intake

@@ -11,6 +11,7 @@ from sightings import event
 
 from engine.errors import SinkError
 from engine.sink_settings import KafkaSettings
+from engine.sinks.base import RefusedEventsError
 from engine.sinks.kafka import KafkaSink, _options
 from engine.types import Hit, Sighting
 
@@ -115,6 +116,14 @@ def test_a_stalled_cluster_is_an_outage_and_gets_it_all_later(cluster, sink_of, 
     wait_until(delivered, 20.0)
     found = ids(taken(consumer, "outage", "id-3"))
     assert list(dict.fromkeys(found)) == ["id-1", "id-2", "id-3"]
+
+
+def test_a_message_that_is_too_large_for_good_stops_no_other(sink_of, consumer):
+    large = event(2, recognizer_version="x" * 2_000_000)
+    with pytest.raises(RefusedEventsError, match="too large") as caught:
+        sink_of(topic="large").deliver([event(1), large, event(3)])
+    assert [one for one, _ in caught.value.refused] == [large]
+    assert ids(taken(consumer, "large", "id-3")) == ["id-1", "id-3"]
 
 
 def test_nobody_there_is_an_outage():

@@ -13,6 +13,7 @@ from sightings import event
 
 from engine.errors import SinkError
 from engine.sink_settings import MqttSettings
+from engine.sinks.base import RefusedEventsError
 from engine.sinks.choice import Lane
 from engine.sinks.mqtt import MqttSink
 from engine.types import CameraState, Hit, Sighting
@@ -152,3 +153,15 @@ def test_tls_trusts_what_it_is_told_to(broker, listener):
     sink.deliver([event()])
     sink.close()
     wait_until(lambda: f"{ROOT}/cameras/gate/sighting" in listener.heard, 5.0)
+
+
+def test_what_the_broker_allows_nobody_is_refused_and_the_others_arrive(broker, listener):
+    broker.allow_all_but("platering/node-a/cameras/secret/#")
+    sink = MqttSink(MqttSettings(url=broker.url, timeout_s=5.0), "node-a", Lane.ALL)
+    given = [event(1), event(2, camera="secret"), event(3)]
+    with pytest.raises(RefusedEventsError, match="Not authorized") as caught:
+        sink.deliver(given)
+    assert [one.sighting.id for one, _ in caught.value.refused] == ["id-2"]
+    last = f"{ROOT}/cameras/gate/last"
+    wait_until(lambda: b"id-3" in listener.heard.get(last, b""), 5.0, "the third is there")
+    sink.close()

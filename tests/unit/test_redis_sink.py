@@ -88,6 +88,22 @@ def test_an_event_that_the_script_stumbles_over_is_found(rig, poison):
     assert numbers == list(range(1, 150))
 
 
+def test_a_letter_that_cannot_be_kept_is_no_letter(rig, monkeypatch):
+    rig.client.lpush(sighting_key("id-1"), "in the way")
+    with monkeypatch.context() as full:
+        full.setattr(rig.sink._letters, "add", refuses)
+        for _ in range(2):
+            with pytest.raises(SinkError, match="make room"):
+                rig.sink.deliver([event(1), event(2)])
+    rig.sink.deliver([event(1), event(2)])
+    assert rig.ids() == ["id-2"]
+    assert [dead for dead, _ in rig.dead()] == ["id-1"]
+
+
+def refuses(*_):
+    raise SinkError("a dead letter cannot be kept: make room")
+
+
 def test_a_broken_index_is_told_once_and_costs_no_sighting(rig, caplog):
     rig.client.set(camera_key("gate"), "in the way")
     rig.client.set(count_key("gate", DAY_MS), "in the way")
@@ -141,6 +157,15 @@ def test_a_camera_may_be_kept_for_a_time_of_its_own(rig, redis_server, tmp_path)
         (sighting_key("id-2"), 10), (evidence_key("id-2"), 5), (plate_key("P1"), 10),
     ):  # fmt: skip
         assert rig.client.ttl(key) == pytest.approx(days * day_s, abs=5), key
+
+
+def test_a_camera_that_comes_later_is_kept_for_its_time_too(rig):
+    rig.sink.keep("gate", Kept(days=3.0, gib=1.0))
+    rig.sink.deliver([event(1)])
+    assert rig.client.ttl(sighting_key("id-1")) == pytest.approx(3 * 86_400, abs=5)
+    rig.sink.keep("gate", Kept())
+    rig.sink.deliver([event(2)])
+    assert rig.client.ttl(sighting_key("id-2")) == pytest.approx(30 * 86_400, abs=5)
 
 
 def test_over_its_bound_of_memory_a_cameras_oldest_go_with_their_pictures(rig, redis_server):

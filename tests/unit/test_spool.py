@@ -1,22 +1,29 @@
 """What is committed is there after a crash, in order, and within its bound."""
 
+import random
 import sqlite3
 import time
 
 import pytest
+from publisher_rig import EPOCH_NS, frame, plate_read
 
 from engine import spool as spool_module
-from engine.spool import Spool, SpoolReader, Turn
+from engine.config import TrackerSettings
+from engine.privacy import Seal
+from engine.progress import Progress
+from engine.spool import Spool, Turn
+from engine.spool_file import open_spool
+from engine.spool_reader import SpoolReader
 from engine.track import Event
-from engine.tracker import Changes
+from engine.tracker import Changes, SightingIds, Tracker
 from engine.types import Evidence, Phase, Sighting
 
 NOTHING = Changes([], {}, [])
 
 
-def event(number, crop_bytes=0):
+def event(number, crop_bytes=0, camera="gate"):
     sighting = Sighting(
-        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera="gate", node="node",
+        id=f"id-{number}", revision=1, phase=Phase.FINAL, camera=camera, node="node",
         plate=f"P{number}", confidence=90, first_unix_ms=number, last_unix_ms=number,
         best_unix_ms=number,
     )  # fmt: skip
@@ -112,22 +119,22 @@ def test_over_its_bound_the_oldest_go_and_are_counted(path):
 
 def test_delivered_events_go_after_a_while_and_are_no_loss(spool, reader, monkeypatch):
     spool.commit(turn(event(1), event(2)))
-    assert spool.commit(turn(event(3), positions={"redis": 2})) == 0
+    assert spool.commit(turn(event(3), positions={"redis": Progress(2)})) == 0
     assert plates(reader.read(0, 9)) == ["P1", "P2", "P3"]
     assert spool.depth("redis") == 1
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
-    assert spool.commit(turn(event(4), positions={"redis": 3})) == 0
+    assert spool.commit(turn(event(4), positions={"redis": Progress(3)})) == 0
     assert plates(reader.read(0, 9)) == ["P4"]
 
 
 def test_places_are_never_given_twice(spool, path, reader, monkeypatch):
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
     spool.commit(turn(event(1)))
-    spool.commit(turn(positions={"redis": 1}))
+    spool.commit(turn(positions={"redis": Progress(1)}))
     assert reader.read(0, 9) == []
     spool.close()
     again = Spool(path, 8 << 20, "run-1")
-    assert again.positions == {"redis": 1}
+    assert again.positions == {"redis": Progress(1)}
     again.commit(turn(event(2)))
     assert [one.seq for one in reader.read(0, 9)] == [2]
     assert again.depth("redis") == 1
@@ -136,8 +143,8 @@ def test_places_are_never_given_twice(spool, path, reader, monkeypatch):
 
 def test_a_slow_sink_keeps_what_a_fast_one_has_had(spool, reader, monkeypatch):
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
-    spool.commit(turn(event(1), event(2), positions={"slow": 0}))
-    spool.commit(turn(positions={"redis": 2, "slow": 1}))
+    spool.commit(turn(event(1), event(2), positions={"slow": Progress(0)}))
+    spool.commit(turn(positions={"redis": Progress(2), "slow": Progress(1)}))
     assert plates(reader.read(0, 9)) == ["P2"]
 
 
@@ -148,10 +155,42 @@ def test_a_full_disk_refuses_and_room_can_be_made(spool, reader):
     while spool.commit(turn(event(taken, crop_bytes=10_000), cursors={("w", 1): taken})) == 0:
         taken += 1
     assert 0 < taken < 40
+    assert spool.is_full
     assert spool.cursors() == {("w", 1): taken - 1}
     assert spool.drop_oldest(0.25) > 0
     assert spool.commit(turn(event(taken, crop_bytes=10_000))) == 0
     assert plates(reader.read(0, 99))[-1] == f"P{taken}"
+
+
+def test_a_start_on_a_full_disk_takes_the_ballast(spool, path, monkeypatch):
+    spool.commit(turn(event(1)))
+    spool.close()
+    ballast = path.with_name("spool.sqlite-ballast")
+    assert ballast.exists()
+
+    def needs_room(place):
+        if ballast.exists():
+            full = sqlite3.OperationalError("database or disk is full")
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise full
+        return open_spool(place)
+
+    monkeypatch.setattr(spool_module, "open_spool", needs_room)
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.commit(turn(event(2))) == 0
+    assert again.depth("redis") == 2
+    again.close()
+
+
+def test_a_file_that_somebody_holds_is_no_full_disk(spool, path):
+    spool._db.execute("PRAGMA busy_timeout = 20").fetchall()
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert spool.commit(turn(event(1))) is None
+        assert not spool.is_full
+        other.execute("COMMIT")
+    other.close()
+    assert spool.commit(turn(event(1))) == 0
 
 
 def test_a_damaged_file_is_put_aside(path):
@@ -182,14 +221,24 @@ def test_a_sink_that_is_no_more_holds_nothing_and_a_new_one_begins_with_what_com
     spool, reader, monkeypatch
 ):
     monkeypatch.setattr(spool_module, "HELD_S", 0.0)
-    spool.feed(["redis", "dead"])
+    spool.feed({"redis": (), "dead": ()})
     spool.commit(turn(event(1), event(2)))
-    spool.commit(turn(positions={"redis": 2}))
+    spool.commit(turn(positions={"redis": Progress(2)}))
     assert plates(reader.read(0, 9)) == ["P1", "P2"]  # the dead one holds them
-    spool.feed(["redis", "new"])
-    assert spool.positions == {"redis": 2, "new": 2}
-    spool.commit(turn(event(3), positions={"redis": 3, "new": 3}))
+    spool.feed({"redis": (), "new": ()})
+    assert spool.positions == {"redis": Progress(2), "new": Progress(2)}
+    spool.commit(turn(event(3), positions={"redis": Progress(3), "new": Progress(3)}))
     assert reader.read(0, 9) == []
+
+
+def test_a_sink_whose_lanes_were_joined_or_parted_misses_nothing(spool):
+    spool.feed({"hook": ()})
+    spool.commit(turn(event(1), event(2), event(3), positions={"hook": Progress(1)}))
+    spool.feed({"hook.hits": ("hook",), "hook.others": ("hook",)})
+    assert spool.positions == {"hook.hits": Progress(1), "hook.others": Progress(1)}
+    spool.commit(turn(positions={"hook.hits": Progress(3)}))
+    spool.feed({"hook": ("hook.hits", "hook.others")})
+    assert spool.positions == {"hook": Progress(1)}
 
 
 def test_big_pictures_make_a_read_short_and_it_says_so(spool, reader):
@@ -202,7 +251,7 @@ def test_big_pictures_make_a_read_short_and_it_says_so(spool, reader):
 
 def test_what_is_too_old_is_given_up_and_counted(path, monkeypatch):
     spool = Spool(path, 8 << 20, "run-1", max_age_s=100.0)
-    spool.feed(["redis"])
+    spool.feed({"redis": ()})
     assert spool.commit(turn(event(1), event(2))) == 0
     now_s = time.time()
     monkeypatch.setattr(spool_module.time, "time", lambda: now_s + 200.0)
@@ -214,16 +263,69 @@ def test_what_is_too_old_is_given_up_and_counted(path, monkeypatch):
     spool.close()
 
 
-def test_a_spool_without_times_is_taken_over(path):
+def test_what_some_cameras_are_ahead_in_is_freed_and_no_loss(spool, reader, monkeypatch):
+    monkeypatch.setattr(spool_module, "HELD_S", 0.0)
+    spool.feed({"redis": (), "hook": ()})
+    spool.commit(turn(*(event(number, camera=f"c{number % 2}") for number in range(10))))
+    ahead = Progress(0, {"c1": 8})
+    spool.commit(turn(positions={"redis": ahead}))
+    assert len(reader.read(0, 99)) == 10  # the other sink has none of it
+    assert reader.waiting(ahead) == {"c0": 5, "c1": 1}
+    spool.commit(turn(positions={"hook": Progress(5)}))
+    assert plates(reader.read(0, 99)) == ["P0", "P2", "P4", "P5", "P6", "P7", "P8", "P9"]
+    assert spool.drop_oldest(1.0) == 8  # each of them is still wanted by one of the two
+
+
+def test_what_was_delivered_ahead_is_no_loss_where_room_is_made(spool):
+    spool.feed({"redis": ()})
+    spool.commit(turn(*(event(number, camera=f"c{number % 2}") for number in range(10))))
+    spool.commit(turn(positions={"redis": Progress(1, {"c1": 8})}))
+    assert spool.drop_oldest(1.0) == 5  # of c0 the four behind the base, of c1 the last
+
+
+def test_progress_of_cameras_survives_and_ends_with_the_replay(spool, path):
+    spool.feed({"redis": ()})
+    spool.commit(turn(event(1, camera="a"), event(2, camera="b"), event(3, camera="a")))
+    spool.commit(turn(positions={"redis": Progress(0, {"a": 3, "b": 2})}))
+    spool.commit(turn(positions={"redis": Progress(1, {"a": 3})}))
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.positions == {"redis": Progress(1, {"a": 3})}
+    again.commit(turn(positions={"redis": Progress(3)}))
+    assert again._db.execute("SELECT COUNT(*) FROM positions_ahead").fetchone() == (0,)
+    again.close()
+
+
+def test_a_spool_without_times_and_cameras_is_taken_over(path):
     spool = Spool(path, 8 << 20, "run-1")
     spool.commit(turn(event(1)))
     spool.close()
     with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX events_of_camera")
         db.execute("ALTER TABLE events DROP COLUMN unix_s")
+        db.execute("ALTER TABLE events DROP COLUMN camera")
     db.close()
     again = Spool(path, 8 << 20, "run-1")
     assert again.commit(turn(event(2))) == 0
     reader = SpoolReader(path)
     assert plates(all_of(reader)) == ["P1", "P2"]
+    assert reader.waiting(Progress()) == {"gate": 2}
     reader.close()
     again.close()
+
+
+def test_tracks_that_an_earlier_run_left_open_are_sealed(spool, path):
+    tracker = Tracker({}, TrackerSettings(), "node", SightingIds("node", random.Random(1)))
+    tracker.feed(frame(0, plate_read("AB12CDE")), EPOCH_NS)
+    spool.commit(Turn(tracker.take_changes()))
+    given = list(spool.tracks())
+    assert given[0][1].crop_jpeg == b"crop of AB12CDE"
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1", seal=Seal(b"k" * 32))
+    assert list(again.tracks()) == given
+    again.close()
+    left = b"".join(one.read_bytes() for one in path.parent.glob("spool.sqlite*"))
+    assert b"AB12CDE" not in left
+    with_another_key = Spool(path, 8 << 20, "run-1", seal=Seal(b"o" * 32))
+    assert list(with_another_key.tracks()) == []
+    with_another_key.close()

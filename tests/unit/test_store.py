@@ -8,6 +8,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import engine.store
 from engine.config import RedisSettings
 from engine.errors import SinkError
 from engine.store import (
@@ -26,7 +27,7 @@ from engine.store import (
 from engine.store_commands import MARKER_LIFE_S
 from engine.store_writer import StoreWriter
 from engine.track import Event
-from engine.types import Evidence, Phase, Sighting
+from engine.types import Box, Candidate, Evidence, PathPoint, Phase, Sighting
 
 
 def event(number, revision=1, plate="", evidence=None):
@@ -103,6 +104,15 @@ def test_a_revision_replaces_the_text_and_the_old_text_finds_it_no_more(writer, 
     assert store.by_plate("A812CDE", 5) == []
     assert [one.revision for one in store.by_plate("AB12CDE", 5)] == [2]
     assert [one.plate for one in store.latest(5)] == ["AB12CDE"]
+
+
+def test_the_index_of_a_text_loses_the_sightings_that_were_read_anew(writer, client):
+    texts = ["A812CDE", "AB12CDE", "AB12COE", "A812CDE", "AB12CDE"]
+    for revision, text in enumerate(texts, start=1):
+        writer.commit([event(1, revision, plate=text)])
+    writer.commit([event(2, number, plate=text) for number, text in enumerate(texts[:4], start=1)])
+    indexes = {text: client.zrange(plate_key(text), 0, -1) for text in texts}
+    assert indexes == {"A812CDE": [b"id-2"], "AB12CDE": [b"id-1"], "AB12COE": []}
 
 
 def test_lists_and_streams_stay_within_their_bounds(writer, client):
@@ -230,6 +240,38 @@ def test_any_repeats_leave_each_event_once(writer, store, client, drawn):
     for start in range(0, len(drawn), 7):
         writer.commit([event(*one) for one in drawn[start : start + 7]])
     assert keys_of(store.read_stream("0-0")) == expected
+
+
+def long_event(number):
+    """An event of the size that ``engine.store`` speaks of: a path of 16 points."""
+    path = tuple(
+        PathPoint(1_790_000_000_000 + step, Box(800.5 + step, 400.25, 110.0, 26.5))
+        for step in range(16)
+    )
+    made = event(number, plate=f"AB{number:05d}")
+    candidates = tuple(Candidate(f"AB{number:05d}", 90.5 - step) for step in range(3))
+    return Event(msgspec.structs.replace(
+        made.sighting, id=f"0199c1f0-{number:012x}-7000-8000-0000", path=path,
+        candidates=candidates, region="eu", recognizer="builtin", recognizer_version="1.0",
+        direction_deg=12.5, has_crop=True, has_frame=True,
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(("listpack", "documented_kb"), [(4_096, 2.9), (64, 3.6)])
+def test_a_sighting_takes_the_memory_that_is_documented(
+    redis_server, client, listpack, documented_kb
+):
+    assert f"{documented_kb} KB" in engine.store.__doc__
+    client.config_set("hash-max-ziplist-value", listpack)
+    writer = StoreWriter(redis_server.url, RedisSettings(stream_length=100, latest_length=5))
+    writer.commit([event(1)])
+    before = client.info("memory")["used_memory"]
+    writer.commit([long_event(number) for number in range(6_000)])
+    each_kb = (client.info("memory")["used_memory"] - before) / 6_000 / 1_000
+    size = len(client.hget(sighting_key(long_event(1).sighting.id), "json"))
+    assert 1_700 < size < 2_000
+    assert each_kb == pytest.approx(documented_kb, rel=0.1)
+    writer.close()
 
 
 def test_a_client_of_the_old_protocol_reads_the_same(redis_server):
