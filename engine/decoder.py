@@ -24,9 +24,11 @@ from engine.board import (
     Kind,
     Stage,
 )
+from engine.clip_channel import ClipGiver
 from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
 from engine.health import Health
 from engine.messages import (
+    AttachClips,
     CameraTurned,
     GrantRing,
     Outstanding,
@@ -98,6 +100,7 @@ class Decoder:
         """Of the camera while it is connected; None for what comes to an end by itself."""
         self._shown: tuple[CameraState, str] | None = None
         camera = self._camera
+        self._clips = ClipGiver(self._row, camera.clip_after_s, camera.name)
         self._masks = Masks(within(camera.masks, camera.crop)) if camera.masks else None
         zones = within(camera.motion_zones, camera.crop)
         gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
@@ -176,6 +179,7 @@ class Decoder:
     def _play(self, source: Source) -> None:
         """Handle every frame of a source, and watch over its health."""
         self._capped = self._spoilt = 0
+        self._clips.preroll = source.preroll
         watched = source.endless and source.live
         health = Health(time.monotonic(), self._camera.frozen_after_s) if watched else None
         try:
@@ -207,6 +211,7 @@ class Decoder:
 
     def _options(self) -> SourceOptions:
         camera = self._camera
+        clip_s = camera.clip_before_s + camera.clip_after_s if camera.clip != "none" else 0.0
         return SourceOptions(
             play=camera.play,
             loop=camera.loop,
@@ -225,11 +230,14 @@ class Decoder:
             poll_s=camera.poll_s,
             watch=camera.watch,
             stdin=f"/proc/{os.getppid()}/fd/0",  # the engine's; a child has none of its own
+            clip_s=clip_s,
+            clip_bytes=camera.clip_mib << 20,
         )
 
     def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
         self._drain_old()
+        self._clips.turn()
         if self._gate is not None and not self._gate.changed(
             self._preview(frame), frame.captured_monotonic_ns / 1e9
         ):
@@ -342,6 +350,7 @@ class Decoder:
     def _wait(self, seconds: float) -> None:
         """Sleep until the time is over or the supervisor said something; empty left rings."""
         self._drain_old()
+        self._clips.turn()
         with self._changed:
             self._changed.wait(seconds)
 
@@ -413,6 +422,8 @@ class Decoder:
             case TakeStock(ring=ring) | Reclaim(ring=ring) | RenewRing(ring=ring):
                 for writer in self._writers(ring):
                     self._mend(writer, message)
+            case AttachClips():
+                self._clips.attach(fds[0])
             case Pause(paused=paused):
                 self._paused = paused
             case Stop():

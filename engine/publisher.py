@@ -16,9 +16,11 @@ from typing import Final
 import msgspec
 
 from engine.board import Count, Fate, Kind, Stage
+from engine.clip_channel import Clip, ClipTaker
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
 from engine.messages import (
+    AttachClips,
     AttachReads,
     IngestDone,
     IngestReads,
@@ -36,7 +38,7 @@ from engine.sinks.registry import open_sinks
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import Rules, SightingIds, Tracker
-from engine.types import Phase
+from engine.types import Evidence, Phase
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
 
@@ -79,6 +81,7 @@ class Publisher:
         wanted = section.privacy == "hash"
         self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._matcher = Matcher(section.directory / WATCHLISTS)
+        self._clips = ClipTaker(row)
         plans = open_sinks(section)
         self._spool.feed([plan.sink.name for plan in plans])
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
@@ -110,6 +113,10 @@ class Publisher:
         """Take reads from one more worker."""
         self._intake.attach(channel, fd)
 
+    def attach_clips(self, terms: AttachClips, fd: int) -> None:
+        """Take clips of one more camera."""
+        self._clips.attach(terms, fd)
+
     def turn(self, wait_s: float = _TURN_S) -> None:
         """Wait for something to come, take it, commit, acknowledge."""
         self._intake.wait(wait_s)
@@ -140,6 +147,7 @@ class Publisher:
         for feeder in self._feeders:
             feeder.join(max(0.0, deadline - time.monotonic()))
         self.turn(0.0)
+        self._clips.close()
         self._matcher.close()
         self._spool.close()
 
@@ -175,9 +183,12 @@ class Publisher:
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
         events += self._tracker.tick(self._clock_ns())
+        events += [self._with_clip(clip) for clip in self._clips.take()]
         events = [self._as_told(event) for event in events]
         for event in events:
             self._count_event(event)
+            if event.sighting.hits or not self._privacy_key:
+                self._clips.want(event.sighting)
         told = self._spool.positions
         positions = {
             feeder.sink.name: position
@@ -217,6 +228,20 @@ class Publisher:
         )
         told = bool(pictures.crop_jpeg or pictures.frame_jpeg)
         return [Event(sighting, pictures if told else None)], sighting.id
+
+    def _with_clip(self, clip: Clip) -> Event:
+        """Return the event that a sighting has a clip, also of one that the tracker forgot."""
+        self._row.count(Count.CLIPS)
+        told = self._tracker.with_clip(clip.sighting.id)
+        if told is None:
+            revision = clip.sighting.revision + 1
+            told = Event(
+                msgspec.structs.replace(
+                    clip.sighting, revision=revision, phase=Phase.REVISED, has_clip=True
+                )
+            )
+        shown = told.evidence or Evidence()
+        return Event(told.sighting, msgspec.structs.replace(shown, clip=clip.video))
 
     def _as_told(self, event: Event) -> Event:
         """Return the event with what the watchlists say of its plate, disguised if need be."""
@@ -339,6 +364,8 @@ def _told_to_stop(link: Link, publisher: Publisher) -> bool:
             return True
         if isinstance(message, AttachReads):
             publisher.attach(message, fds[0])
+        elif isinstance(message, AttachClips):
+            publisher.attach_clips(message, fds[0])
         elif isinstance(message, UseCamera):
             publisher.use_camera(message)
         else:

@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
     unix_s INTEGER NOT NULL,
-    sighting BLOB NOT NULL, crop BLOB, frame BLOB);
+    sighting BLOB NOT NULL, crop BLOB, frame BLOB, clip BLOB);
 CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settled (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -257,12 +257,14 @@ class Spool:
         for event in turn.events:
             packed, pictures = _encode(event.sighting), event.evidence or Evidence()
             crop, frame = pictures.crop_jpeg or None, pictures.frame_jpeg or None
+            clip = pictures.clip or None
             size = len(packed) + len(crop or b"") + len(frame or b"") + _ROW_BYTES
+            size += len(pictures.clip)
             self.last_seq = (
                 self._db.execute(
-                    "INSERT INTO events (bytes, unix_s, sighting, crop, frame)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (size, now_s, packed, crop, frame),
+                    "INSERT INTO events (bytes, unix_s, sighting, crop, frame, clip)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (size, now_s, packed, crop, frame, clip),
                 ).lastrowid
                 or self.last_seq
             )
@@ -346,19 +348,19 @@ class SpoolReader:
     def read(self, after_seq: int, count: int) -> list[SpooledEvent]:
         """Return at most ``count`` events after a place, oldest first, and few MiB at most."""
         rows = self._db.execute(
-            "SELECT seq, bytes, sighting, crop, frame FROM events WHERE seq > ?"
+            "SELECT seq, bytes, sighting, crop, frame, clip FROM events WHERE seq > ?"
             " ORDER BY seq LIMIT ?",
             (after_seq, count),
         )
         self.cut_short = False
         events: list[SpooledEvent] = []
         total = 0
-        for seq, size, sighting, crop, frame in rows:
+        for seq, size, sighting, *shown in rows:
             total += size
             if total > _READ_BYTES and events:
                 self.cut_short = True
                 break
-            evidence = Evidence(crop or b"", frame or b"") if crop or frame else None
+            evidence = Evidence(*(one or b"" for one in shown)) if any(shown) else None
             events.append(SpooledEvent(seq, Event(_decode_sighting(sighting), evidence)))
         rows.close()
         return events
@@ -392,7 +394,10 @@ def _prepared(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.executescript(_SCHEMA)
-        if "unix_s" not in {column[1] for column in db.execute("PRAGMA table_info(events)")}:
+        columns = {column[1] for column in db.execute("PRAGMA table_info(events)")}
+        if "clip" not in columns:
+            db.execute("ALTER TABLE events ADD COLUMN clip BLOB")
+        if "unix_s" not in columns:
             db.execute("ALTER TABLE events ADD COLUMN unix_s INTEGER NOT NULL DEFAULT 0")
             db.execute("UPDATE events SET unix_s = ?", (int(time.time()),))
     except sqlite3.Error:

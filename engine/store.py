@@ -7,7 +7,8 @@ key or channel                            type   what                           
                                                  for people, plate, camera, node,
                                                  phase, revision, confidence,
                                                  first_unix_ms, last_unix_ms
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG            evidence_days
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
+                                                 MP4 or Matroska
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
@@ -142,10 +143,15 @@ class Store:
         return _decoded(self._ask(lambda: self._client.hget(sighting_key(sighting_id), "json")))
 
     def evidence(self, sighting_id: str) -> Evidence:
-        """Return a sighting's pictures, empty where there are none."""
+        """Return a sighting's pictures, empty where there are none; its clip is apart: ``clip``."""
         key = evidence_key(sighting_id)
         crop, frame = self._ask(lambda: self._client.hmget(key, ["crop", "frame"]))
         return Evidence(crop or b"", frame or b"")
+
+    def clip(self, sighting_id: str) -> bytes:
+        """Return a sighting's clip, empty where there is none."""
+        key = evidence_key(sighting_id)
+        return cast("bytes", self._ask(lambda: self._client.hget(key, "clip")) or b"")
 
     def latest(self, count: int) -> list[Sighting]:
         """Return the newest sightings of all cameras, newest first, each in its last revision."""

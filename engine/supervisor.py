@@ -25,6 +25,7 @@ from engine.control import ControlServer
 from engine.errors import EXIT_CONFIG, ControlError
 from engine.logs import set_up_logging
 from engine.messages import (
+    AttachClips,
     AttachReads,
     CameraTurned,
     EngineStatus,
@@ -40,7 +41,7 @@ from engine.messages import (
     WantRing,
 )
 from engine.orders import Orders
-from engine.plane import FramePlane, Pool
+from engine.plane import CameraPlace, FramePlane, Pool
 from engine.process import log_section
 from engine.quarantine import Quarantine
 from engine.reaper import frame_begun_ns
@@ -188,22 +189,39 @@ class Supervisor:
                 self._connect_reads([child])
             case Kind.PUBLISHER:
                 self._connect_reads(self._roster.workers)
+                self._connect_clips(self._roster.places)
             case Kind.DECODER:
                 self._plane.decoder_started(self._roster.place_of(child))
+                self._connect_clips([self._roster.place_of(child)])
             case _:
                 pass
 
     def _connect_reads(self, workers: list[ChildProcess]) -> None:
-        """Give workers and the publisher a fresh reads channel each, as far as both are up."""
-        (publisher,) = self._roster.of(Kind.PUBLISHER)
-        if not publisher.is_up:
-            return
+        """Give workers and the publisher a fresh reads channel each."""
         for worker in workers:
-            if worker.is_up:
-                ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                attach = AttachReads(worker=worker.name, incarnation=worker.incarnation)
-                worker.send_and_close(attach, ends[0].detach())
-                publisher.send_and_close(attach, ends[1].detach())
+            attach = AttachReads(worker=worker.name, incarnation=worker.incarnation)
+            self._connect_publisher(worker, attach)
+
+    def _connect_clips(self, places: list[CameraPlace]) -> None:
+        """Give decoders of cameras with clips and the publisher a fresh socket each."""
+        for place in places:
+            camera = place.settings
+            if camera.clip != "none":
+                attach = AttachClips(
+                    camera=camera.name,
+                    wanted=camera.clip,
+                    after_s=camera.clip_after_s,
+                    most_bytes=camera.clip_mib + 1 << 20,
+                )
+                self._connect_publisher(place.decoder, attach)
+
+    def _connect_publisher(self, child: ChildProcess, attach: AttachReads | AttachClips) -> None:
+        """Give a child and the publisher one end each of a socket pair, if both are up."""
+        (publisher,) = self._roster.of(Kind.PUBLISHER)
+        if publisher.is_up and child.is_up:
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            child.send_and_close(attach, ends[0].detach())
+            publisher.send_and_close(attach, ends[1].detach())
 
     # --- processes speak --------------------------------------------------------------------
 

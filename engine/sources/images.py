@@ -101,6 +101,7 @@ class ImageSource:
 
     capped = 0
     spoilt = 0
+    preroll = None
 
     def __init__(self, paths: Sequence[Path], options: SourceOptions) -> None:
         self._paths, self._options = tuple(paths), options
@@ -161,6 +162,7 @@ class WatchedFolder:
 
     capped = 0
     spoilt = 0
+    preroll = None
     live = False
     """Pictures wait until there is time for them."""
     endless = True

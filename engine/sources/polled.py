@@ -34,6 +34,7 @@ class PolledSource:
 
     capped = 0
     spoilt = 0
+    preroll = None
 
     def __init__(self, url: str, options: SourceOptions) -> None:
         self._url, self._options = url, options

@@ -4,12 +4,14 @@ One decoder thread per camera: measured on two cores, more threads only add late
 time from the recognizers.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import av
 import av.error
 from av.container import InputContainer
+from av.format import Flags
 from av.video.stream import VideoStream
 
 from engine.sources.base import SourceOptions
@@ -22,6 +24,7 @@ from engine.sources.libav import (
 )
 from engine.sources.pace import FALLBACK_FPS, MediaClock, Pacer, RateCap, Stamp, StreamClock
 from engine.sources.planes import PlaneCopier
+from engine.sources.preroll import Preroll, VideoPacket
 from engine.types import Bgr, Luma
 
 _SPOILT_IN_A_ROW: Final = 500
@@ -92,6 +95,8 @@ class VideoSource:
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
         self._arrivals = StreamClock()
         self._container: InputContainer | None = None
+        self._is_timed = True
+        self.preroll = Preroll(options.clip_s, options.clip_bytes) if options.clip_s else None
         self.spoilt = 0
 
     @property
@@ -133,14 +138,21 @@ class VideoSource:
         try:
             stream = video_stream(container, self._url, self._options)
             clock.nominal_fps = float(stream.average_rate or 0) or FALLBACK_FPS
+            # Formats without times get made-up ones of 25 frames a second: of a live stream
+            # only the arrival is true.
+            untimed = Flags.no_timestamps in Flags(container.format.flags)
+            self._is_timed = not (self._stream and untimed)
+            if self.preroll is not None:
+                self.preroll.begin(stream)
             for frame in self._decoded(container, stream, stop):
-                media_s = clock.advance(frame.time)
+                pts_s = frame.time if self._is_timed else time.monotonic()
+                media_s = clock.advance(pts_s)
                 if not self._cap.passes(media_s):
                     continue
-                stamp = self._stamp(media_s, frame.time, stop)
+                stamp = self._stamp(media_s, pts_s, stop)
                 if stamp is None:
                     return
-                yield VideoFrame(frame, self._copier, stamp, frame.time)
+                yield VideoFrame(frame, self._copier, stamp, pts_s)
         except av.error.FFmpegError as error:
             # "from None": the original names the URL, password included.
             raise failure(self._url, error, self._options) from None
@@ -161,6 +173,7 @@ class VideoSource:
         for packet in container.demux(stream):
             if stop():
                 return
+            self._keep(packet)
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
@@ -176,3 +189,15 @@ class VideoSource:
                 yield frame
                 if stop():
                     return
+
+    def _keep(self, packet: VideoPacket) -> None:
+        """Let the pre-roll have a packet, where clips are wanted."""
+        if self.preroll is None:
+            return
+        ticks = packet.pts if packet.dts is None else packet.dts
+        if not self._is_timed:
+            self.preroll.keep(packet, time.monotonic())
+        elif ticks is None or packet.time_base is None:
+            self.preroll.keep(packet, None)
+        else:
+            self.preroll.keep(packet, float(ticks * packet.time_base))
