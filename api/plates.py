@@ -120,7 +120,8 @@ def blueprint(store: Store) -> Blueprint:
         response = Response(video, mimetype=kind)
         response.cache_control.private = True
         response.cache_control.max_age = 3_600
-        return response.make_conditional(request, accept_ranges=True, complete_length=len(video))
+        response.make_conditional(request, accept_ranges=True, complete_length=len(video))
+        return response
 
     @routes.get("/api/v1/sightings/<sighting_id>/<any(crop, frame):what>.jpg")
     def picture(sighting_id: str, what: str) -> Response:

@@ -191,6 +191,23 @@ class _MotionJpeg(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _SlowMotionJpeg(BaseHTTPRequestHandler):
+    """A web camera of five pictures a second; its format has no times."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for index in range(20):
+            jpeg = cv2.imencode(".jpg", picture(index, (320, 240)))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg + b"\r\n")
+            time.sleep(0.2)
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
 @contextlib.contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """Run a web server and yield its address."""
@@ -218,6 +235,20 @@ def test_a_web_camera_that_freezes_is_given_up_in_time():
         finally:
             _MotionJpeg.thaw.set()
     assert len(shown) >= 38
+
+
+def test_a_stream_without_times_goes_by_arrival():
+    """libav makes up 25 frames a second for it: captures would fall behind by 0.16 s a frame."""
+    ages_s, passed = [], []
+    with serving(_SlowMotionJpeg) as address:
+        options = SourceOptions(connect_timeout_s=2.0, read_timeout_s=1.0, fps=2.5)
+        with contextlib.suppress(SourceError):
+            for frame in open_source(f"{address}/video", options).frames(never):
+                ages_s.append((time.monotonic_ns() - frame.captured_monotonic_ns) / 1e9)
+                passed.append(frame.captured_monotonic_ns / 1e9)
+    assert max(ages_s) < 0.2
+    assert np.diff(passed) == pytest.approx(np.full(len(passed) - 1, 0.4), abs=0.15)
+    assert 8 <= len(passed) <= 11
 
 
 def test_a_playlist_from_the_net_opens_what_is_on_the_net_but_no_local_file(tmp_path: Path):
