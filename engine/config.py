@@ -68,7 +68,8 @@ class CameraSettings(Section):
     clip_after_s: Annotated[float, Field(ge=0, le=15)] = 2.0
     clip_mib: Annotated[int, Field(ge=1, le=64)] = 8
     """Memory of its decoder that the newest packets take, and so the largest clip."""
-    format: Literal["gray", "i420"] = "gray"
+    format: Literal["gray", "i420", "bgr24"] = "gray"
+    """What its slots hold: luma, luma with colour, or colour for recognizers that take it."""
     slots: Literal["auto"] | Annotated[int, Field(ge=2, le=256)] = "auto"
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     skip_static: bool = True

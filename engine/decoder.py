@@ -48,6 +48,7 @@ from engine.process import Child, LinkEndedError, run_child
 from engine.ring import RingWriter
 from engine.ring_memory import RingMemory
 from engine.sections import DecoderSection
+from engine.slot_formats import fitting_size, write_frame
 from engine.sources import open_source
 from engine.sources.base import Source, SourceFrame, SourceOptions
 from engine.sources.masks import Masks, within
@@ -249,14 +250,7 @@ class Decoder:
             return
         writer, slot = found
         target = writer.memory.frame(slot)
-        if writer.handle.format == "i420":
-            frame.write_i420(target)
-            if self._masks is not None:
-                self._masks.i420(target)
-        else:
-            frame.write_luma(target)
-            if self._masks is not None:
-                self._masks.luma(target)
+        write_frame(frame, target, writer.handle.format, self._masks)
         with self._changed:
             writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns)
         self._row.fate(self._index, Fate.BYTES, target.nbytes)
@@ -302,9 +296,8 @@ class Decoder:
 
     def _ring_for(self, frame: SourceFrame, *, lossless: bool) -> RingWriter | None:
         """Return the ring for frames of this size; a change of size gets a new ring."""
-        width_px, height_px = frame.width_px, frame.height_px
-        if self._camera.format == "i420":
-            width_px, height_px = width_px & ~1, height_px & ~1
+        form = self._camera.format
+        width_px, height_px = fitting_size(frame.width_px, frame.height_px, form)
         wanted = (width_px, height_px, lossless)
         writer = self._ring
         if writer is not None and _shape(writer) == wanted:

@@ -127,7 +127,7 @@ class FramePlane:
             camera_name=camera.name,
             width_px=wanted.width_px,
             height_px=wanted.height_px,
-            format="i420" if camera.format == "i420" else "gray",
+            format=camera.format,
             slots=self._slots(camera),
             lossless=wanted.lossless,
         )

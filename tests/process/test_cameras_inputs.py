@@ -240,18 +240,23 @@ def ready_slot(camera: Camera) -> int:
 def test_masked_places_are_black_in_the_slot(rig: DecoderRig, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", "libx264", "yuv420p", (320, 180), frames=3)
     triangle = [[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]
-    for form in ("gray", "i420"):
+    for form in ("gray", "i420", "bgr24"):
         camera = rig.add(str(clip), masks=[triangle], format=form, slots=8, play="fast", **PLAIN)
         camera.wait_frames(10.0, more=3)
         memory, slot = camera.memory(), ready_slot(camera)
         luma = memory.luma(slot)
         hidden = np.add.outer(np.arange(180) / 90, np.arange(320) / 160) < 1
-        assert (luma[hidden] == 16).all()
+        assert (luma[hidden] == (0 if form == "bgr24" else 16)).all()
         shown = np.add.outer(np.arange(180) / 90, np.arange(320) / 160) > 1.1
         assert np.ptp(luma[shown]) > 100
         if form == "i420":
             chroma = memory.frame(slot)[180:].reshape(2, 90, 160)
             assert (chroma[:, hidden[::2, ::2]] == 128).all()
+        if form == "bgr24":
+            colour = memory.frame(slot)
+            assert colour.shape == (180, 320, 3)
+            assert (colour[hidden] == 0).all()
+            assert np.ptp(colour[shown].astype(int).max(axis=-1)) > 100
         assert camera.count(Fate.CAPTURED) == 3
 
 

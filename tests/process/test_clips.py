@@ -116,7 +116,8 @@ def test_only_hits_get_clips_where_only_they_are_wanted(
 ) -> None:
     scene = DemoScene(7, *SIZE, density=3.0)
     wanted = scene.truth(12.0)[1].plate
-    toml = config(road, 'clip = "hits"\nclip_before_s = 1.0\nclip_after_s = 1.0')
+    keys = 'clip = "hits"\nclip_before_s = 1.0\nclip_after_s = 1.0\nformat = "bgr24"'
+    toml = config(road, keys)
     (tmp_path / "run.toml").write_text(toml)
     entries = tmp_path / "stolen.csv"
     entries.write_text(f"plate\n{wanted}\n")

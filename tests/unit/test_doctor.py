@@ -5,6 +5,8 @@ import os
 import socket
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from engine.cli import main
@@ -108,6 +110,15 @@ def test_real_redis_tells_its_version(tmp_path, redis_server):
     assert redis.verdict is Verdict.FINE
     with redis_server.connect() as client:
         assert redis.found.endswith(f"version {client.info()['redis_version']}")
+
+
+def test_rings_of_colour_are_counted_also_of_an_odd_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "free_bytes", lambda: 2 * MIB)
+    cv2.imwrite(str(tmp_path / "odd.png"), np.zeros((721, 1281), np.uint8))
+    for form, needed in (("i420", 339), ("bgr24", 678)):
+        camera = CAMERA.format("odd", tmp_path / "odd.png")
+        text = f'{camera}slots = 256\nformat = "{form}"\n'
+        assert f"{needed} MiB needed" in finding(report_on(tmp_path, text), "shared memory").found
 
 
 def test_rings_that_do_not_fit(tmp_path, monkeypatch):

@@ -61,6 +61,22 @@ def test_i420_holds_luma_first_and_luma_is_no_copy():
         del frame, luma
 
 
+def test_bgr24_holds_colour_and_readers_without_a_lease_get_luma():
+    with rigged((33, 17), form="bgr24") as rig:
+        writer, reader = rig.started_writer(), RingReader(rig.handle)
+        slot = writer.acquire()
+        frame = writer.memory.frame(slot)
+        assert frame.shape == (17, 33, 3)
+        frame[:] = (0, 255, 0)
+        del frame
+        writer.publish(slot, 1, 1)
+        luma, stamp = reader.snapshot()
+        assert luma.shape == (17, 33)
+        assert (luma == 150).all()
+        assert stamp.generation == 1
+        reader.close()
+
+
 def test_gray_luma_is_the_whole_frame(rig):
     assert np.shares_memory(rig.memory.frame(0), rig.memory.luma(0))
     assert rig.memory.frame(0).shape == rig.memory.luma(0).shape
@@ -81,8 +97,8 @@ def test_i420_of_an_odd_size_is_refused_before_anything_is_made(size_px):
 
 
 def test_an_unknown_format_is_refused(rig):
-    with pytest.raises(RingError, match="bgr24"):
-        RingMemory.create(msgspec.structs.replace(rig.handle, format="bgr24"))
+    with pytest.raises(RingError, match="gray or i420 or bgr24, not rgb48"):
+        RingMemory.create(msgspec.structs.replace(rig.handle, format="rgb48"))
 
 
 @pytest.mark.parametrize("word", range(8))
