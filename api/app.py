@@ -6,7 +6,8 @@ from typing import Final
 import msgspec
 from flask import Flask, Response, request
 
-from api import cameras, ingest, metrics, plates, problems, stream
+from api import camera_events, cameras, ingest, metrics, plates, problems, stream
+from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
 from api.engine_link import EngineLink
 from api.feed import Feed
@@ -56,6 +57,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     feed: Feed
     engine: EngineLink
     cameras: CameraRoom
+    camera_events: CameraEvents
     collector: metrics.BoardCollector
     ingest: ingest.IngestRoom
 
@@ -67,14 +69,16 @@ def build_front(section: ApiSection, row: Row, board: Board) -> Front:
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
+    hub = Hub(Feed(tail), row)
     return Front(
         settings=settings,
         row=row,
         store=store,
-        hub=Hub(Feed(tail), row),
+        hub=hub,
         feed=Feed(store),
         engine=engine,
         cameras=CameraRoom(engine, board, section.cameras),
+        camera_events=CameraEvents(tail, hub),
         collector=metrics.BoardCollector(board, engine, section.cameras),
         ingest=ingest.IngestRoom(
             section.ingest_path,
@@ -94,6 +98,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
+    app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector))
     app.register_blueprint(ingest.blueprint(front.ingest))
 

@@ -78,6 +78,8 @@ TOTALS: Final = {
     Count.DEAD_LETTERS: ("dead_letters", "Sighting events that a sink refused for good."),
     Count.WATCHLIST_HITS: ("watchlist_hits", "Sightings that met a watchlist."),
     Count.CLIPS: ("clips", "Clips of video that sightings got."),
+    Count.CAMERA_EVENTS: ("camera_events", "Turns of cameras from one state to another."),
+    Count.CAMERA_EVENTS_LOST: ("camera_events_lost", "Turns of cameras that Redis never heard."),
     Count.CLIPS_FAILED: ("clips_failed", "Clips that sightings should have got and did not."),
 }
 

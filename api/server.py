@@ -42,7 +42,9 @@ def main(child: Child) -> None:
     front = build_front(section, child.row, board)
     server = _server(listener, front)
     server.start()
-    tasks = [gevent.spawn(front.hub.run), gevent.spawn(front.cameras.run)]
+    tasks = [
+        gevent.spawn(work) for work in (front.hub.run, front.cameras.run, front.camera_events.run)
+    ]
     host, port = listener.getsockname()[:2]
     child.link.send(Ready(detail=f"http://{host}:{port}/"))
     try:
@@ -86,7 +88,7 @@ def _until_stopped(child: Child, tasks: list[Any]) -> None:
         for task in tasks:
             if task.dead:
                 task.get()
-                raise RingError("the hub ended without being asked to")
+                raise RingError("a task of the front ended without being asked to")
 
 
 def _drain(server: Any, front: Front) -> None:

@@ -151,6 +151,10 @@ class Count(IntEnum):
     """Clips that were wanted and did not come."""
     CLIP_KEPT_BYTES = 26
     """A gauge: packets that a decoder keeps for clips."""
+    CAMERA_EVENTS = 27
+    """Turns of cameras written to Redis."""
+    CAMERA_EVENTS_LOST = 28
+    """Turns of cameras given up while Redis was away."""
 
 
 class Stage(IntEnum):

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from engine.board import Seat
-from engine.types import CameraState, Evidence, FrameReads, Sighting
+from engine.types import CameraEvent, CameraState, Evidence, FrameReads, Sighting
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -133,6 +133,12 @@ class UseCamera(Message, frozen=True, kw_only=True):
     index: int
     min_confidence: float
     min_reads: int
+
+
+class TellCamera(Message, frozen=True, kw_only=True):
+    """To the publisher: a camera turned; a publisher that was restarted hears all of them again."""
+
+    event: CameraEvent
 
 
 class Stop(Message, frozen=True, kw_only=True):
@@ -311,6 +317,7 @@ ToChild: TypeAlias = (
     | Reclaim
     | RenewRing
     | UseCamera
+    | TellCamera
     | Pause
     | Stop
 )

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from engine.board import Count, Fate, Kind, Stage
+from engine.camera_log import CameraLog
 from engine.clip_channel import Clip, ClipTaker
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
@@ -28,6 +29,7 @@ from engine.messages import (
     ReadsRecord,
     Ready,
     Stop,
+    TellCamera,
     UseCamera,
 )
 from engine.privacy import KEY_FILE, disguise, own_key
@@ -38,7 +40,7 @@ from engine.sinks.registry import open_sinks
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import Rules, SightingIds, Tracker
-from engine.types import Evidence, Phase
+from engine.types import CameraEvent, Evidence, Phase
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
 
@@ -82,6 +84,7 @@ class Publisher:
         self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._matcher = Matcher(section.directory / WATCHLISTS)
         self._clips = ClipTaker(row)
+        self._camera_log = CameraLog(section.redis.url)
         plans = open_sinks(section)
         self._spool.feed([plan.sink.name for plan in plans])
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
@@ -96,6 +99,7 @@ class Publisher:
         """Begin: from now on sinks are fed."""
         self._intake.watch(link)
         self._matcher.start()
+        self._camera_log.start()
         for feeder in self._feeders:
             feeder.start()
 
@@ -116,6 +120,10 @@ class Publisher:
     def attach_clips(self, terms: AttachClips, fd: int) -> None:
         """Take clips of one more camera."""
         self._clips.attach(terms, fd)
+
+    def tell_camera(self, event: CameraEvent) -> None:
+        """Write down that a camera turned."""
+        self._camera_log.tell(event)
 
     def turn(self, wait_s: float = _TURN_S) -> None:
         """Wait for something to come, take it, commit, acknowledge."""
@@ -146,6 +154,7 @@ class Publisher:
         deadline = max(deadline, time.monotonic() + _LAST_BATCH_S)
         for feeder in self._feeders:
             feeder.join(max(0.0, deadline - time.monotonic()))
+        self._camera_log.stop(max(0.0, deadline - time.monotonic()))
         self.turn(0.0)
         self._clips.close()
         self._matcher.close()
@@ -313,6 +322,9 @@ class Publisher:
             row.count(Count.DEAD_LETTERS, dead)
             feeder.settled = self._spool.settled[feeder.sink.name]
         row.gauge(Count.SINKS_AWAY, sum(feeder.away for feeder in self._feeders))
+        told, lost = self._camera_log.take_figures()
+        row.count(Count.CAMERA_EVENTS, told)
+        row.count(Count.CAMERA_EVENTS_LOST, lost)
         position = redis.position
         row.count(Count.STORED, position - self._told_position)
         self._told_position = position
@@ -366,6 +378,8 @@ def _told_to_stop(link: Link, publisher: Publisher) -> bool:
             publisher.attach(message, fds[0])
         elif isinstance(message, AttachClips):
             publisher.attach_clips(message, fds[0])
+        elif isinstance(message, TellCamera):
+            publisher.tell_camera(message.event)
         elif isinstance(message, UseCamera):
             publisher.use_camera(message)
         else:

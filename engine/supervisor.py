@@ -36,6 +36,7 @@ from engine.messages import (
     Reply,
     RingDrained,
     Stop,
+    TellCamera,
     ToSupervisor,
     UseCamera,
     WantRing,
@@ -48,6 +49,7 @@ from engine.reaper import frame_begun_ns
 from engine.resources import Resources
 from engine.roster import Roster, automatic_workers
 from engine.signals import NotedSignals, allow_open_files
+from engine.types import CameraState
 from engine.watch import Watch
 
 TICK_S: Final = 0.25
@@ -190,6 +192,9 @@ class Supervisor:
             case Kind.PUBLISHER:
                 self._connect_reads(self._roster.workers)
                 self._connect_clips(self._roster.places)
+                for place in self._roster.places:
+                    if place.turned is not None:
+                        child.send(TellCamera(event=place.turned))
             case Kind.DECODER:
                 self._plane.decoder_started(self._roster.place_of(child))
                 self._connect_clips([self._roster.place_of(child)])
@@ -245,10 +250,23 @@ class Supervisor:
             case Outstanding():
                 self._plane.outstanding(message)
             case CameraTurned(state=state, reason=reason):
-                place = self._roster.place_of(child)
-                place.state, place.reason = state, reason
+                self._turn(self._roster.place_of(child), state, reason)
             case Failed(reason=reason):
                 child.failure = reason
+
+    def _turn(self, place: CameraPlace, state: CameraState, reason: str) -> None:
+        """Note what a camera is doing now, and have it told."""
+        event = place.turn(state, reason, self._settings.node_name)
+        (publisher,) = self._roster.of(Kind.PUBLISHER)
+        publisher.send(TellCamera(event=event))
+
+    def _turn_without_decoder(self, child: ChildProcess, why: str) -> None:
+        """Note that nobody captures a camera now, by mishap or because it was told so."""
+        place, state = self._roster.place_of(child), CameraState.LOST
+        if not child.was_wanted:
+            state = CameraState.ENDED
+            why = "it was removed" if child.is_dismissed else "the engine was stopped"
+        self._turn(place, state, why)
 
     # --- processes end ----------------------------------------------------------------------
 
@@ -268,7 +286,7 @@ class Supervisor:
             self._plane.worker_died(child, why, stuck=stuck)
         if child.kind is Kind.DECODER:
             self._plane.decoder_died(self._roster.place_of(child))
-            self._roster.place_of(child).decoder_ended(child.failure or why)
+            self._turn_without_decoder(child, child.failure or why)
         if child.is_dismissed and self._phase < 0:
             self._take_off(child)
         if self._phase >= 0 or not child.was_wanted:

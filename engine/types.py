@@ -193,3 +193,15 @@ class CameraState(StrEnum):
     LOST = "lost"
     ENDED = "ended"
     PAUSED = "paused"
+
+
+class CameraEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera turned from one state to another, or for another reason."""
+
+    camera: str
+    node: str
+    state: CameraState
+    reason: str = ""
+    """Readable, holds no secret; empty where the state says all."""
+    before: CameraState
+    unix_ms: int

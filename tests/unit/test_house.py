@@ -20,7 +20,7 @@ FLOORS = """
     messages lane store_commands privacy
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
-    clip_channel
+    clip_channel camera_log
     ring reaper children quarantine control sinks watchlists intake
     decoder worker publisher plane resources
     roster
