@@ -128,7 +128,7 @@ def fuzz(rig: DecoderRig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Stra
     monkeypatch.setitem(MODULES, Kind.DECODER, "fuzz_decoder")
     log = folder / "log"
     log.touch()
-    camera = rig.add(str(folder), memory_mib=MEMORY_MIB, skip_static=False, play="fast")
+    camera = rig.add(str(folder), memory_mib=MEMORY_MIB, skip_static=False, play="fast", clip="all")
     began, before = time.monotonic(), neighbour.captured
     highest_mib, seen, seen_at = 0.0, 0, began
     while not log.read_text().endswith("all done\n"):
