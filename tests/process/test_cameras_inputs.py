@@ -128,13 +128,24 @@ def test_a_remote_playlist_reaches_no_local_file(rig: DecoderRig, tmp_path: Path
         assert camera.captured == 0
 
 
-@pytest.mark.parametrize("kind", ["udp", pytest.param("rtmp", marks=pytest.mark.long)])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "kind", ["udp", pytest.param("rtmp", marks=LONG), pytest.param("mpjpeg", marks=LONG)]
+)
 def test_what_ffmpeg_sends(rig: DecoderRig, kind: str) -> None:
     if kind == "udp":
         url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
         with ffmpeg(*BARS, *H264, "-f", "mpegts", url):
             camera = rig.add(url, **PLAIN)
             camera.wait_frames(10.0, more=20)
+    elif kind == "mpjpeg":
+        url = f"http://127.0.0.1:{free_port()}/cam"
+        with ffmpeg(*BARS, "-q:v", "5", "-f", "mpjpeg", "-listen", "1", url):
+            camera = rig.add(url, **PLAIN)
+            camera.wait_frames(10.0, more=20)
+            assert camera.newest_age_s() < 1.0
     else:
         url = f"rtmp://127.0.0.1:{free_port()}/live/cam"
         with ffmpeg(*BARS, *H264, "-f", "flv", "-listen", "1", url):
@@ -191,6 +202,14 @@ def test_srt_is_named_as_missing(rig: DecoderRig) -> None:
     camera = rig.add("srt://127.0.0.1:9", **PLAIN)
     camera.wait_state(CameraState.LOST, 8.0, "built without srt://")
     wait_until(lambda: camera.state and not camera.child.is_wanted, 5.0, "it is not tried again")
+
+
+def test_a_device_that_is_not_there_is_named_and_tried_again(rig: DecoderRig) -> None:
+    camera = rig.add("/dev/video77", **PLAIN)
+    camera.wait_state(CameraState.LOST, 8.0, "/dev/video77: no such device")
+    assert "plug it in" in camera.reason
+    before = camera.count(Fate.RECONNECTS)
+    wait_until(lambda: camera.count(Fate.RECONNECTS) > before, 8.0, "it may be plugged in later")
 
 
 def test_the_engines_standard_input(rig: DecoderRig, tmp_path: Path) -> None:

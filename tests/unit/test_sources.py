@@ -1,6 +1,8 @@
 """What ``open_source`` makes of URLs, and that no password leaves it."""
 
 import contextlib
+import errno
+import os
 import socket
 import threading
 import time
@@ -8,6 +10,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
+import av.error
 import cv2
 import numpy as np
 import pytest
@@ -43,6 +47,35 @@ def test_a_device_is_a_live_camera():
     assert source.endless
     with pytest.raises(SourceError, match="/dev/video7"):
         next(iter(source.frames(never)))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOENT, "no such device — plug it in"),
+        (errno.EACCES, "add it to the group video"),
+        (errno.EBUSY, "another program uses it"),
+        (errno.ENOTTY, "this is no camera"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_device_that_cannot_be_opened_is_an_error_with_its_remedy(monkeypatch, number, words):
+    """As libav would say it of a real one; v4l2loopback cannot be had here."""
+
+    def refuse(*_arguments, **_options):
+        raise av.error.FFmpegError(number, os.strerror(number))
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(SourceError, match=words):
+        next(iter(open_source("/dev/video0").frames(never)))
+
+
+def test_a_device_that_is_no_camera_is_said_to_be_none(monkeypatch):
+    """The real way through libav's V4L2, up to a device that does not know its questions."""
+    really = av.open
+    monkeypatch.setattr(av, "open", lambda _path, **options: really("/dev/null", **options))
+    with pytest.raises(SourceError, match=r"/dev/video0: this is no camera"):
+        next(iter(open_source("/dev/video0").frames(never)))
 
 
 def test_unknown_schemes_are_refused_with_what_there_is():
