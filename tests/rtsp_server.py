@@ -20,9 +20,6 @@ LAUNCH = (
     "! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 FILE = (
-    "( filesrc location={} ! qtdemux ! h264parse "
-    "! rtph264pay name=pay0 pt=96 config-interval=-1 )"
-)
     "( filesrc location={} ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 media = []
