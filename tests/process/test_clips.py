@@ -9,8 +9,8 @@ from pathlib import Path
 
 import av
 import msgspec
-import numpy as np
 import pytest
+from clips import road_clip
 from engine_run import EngineRun, events_of, running
 from polling import wait_until
 
@@ -19,27 +19,15 @@ from engine.sources.scene import DemoScene
 from engine.store import evidence_key
 from engine.types import Sighting
 
-FPS = 15
 SIZE = (960, 540)
+SCENE = DemoScene(7, *SIZE, density=3.0)
 TTL_S = 7 * 86_400
 
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 s of the demo's road as H.264, a key frame a second."""
-    path = tmp_path_factory.mktemp("road") / "road.mp4"
-    scene = DemoScene(7, *SIZE, density=3.0)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.options = {"preset": "ultrafast", "crf": "20", "g": str(FPS)}
-        for index in range(20 * FPS):
-            frame = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(scene.bgr(index / FPS)), "bgr24"
-            )
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+    return road_clip(tmp_path_factory.mktemp("road") / "road.mp4", SCENE, seconds=20)
 
 
 def config(road: Path, camera: str) -> str:
@@ -114,8 +102,7 @@ def _goes_on_over_the_deaths_of_both_ends(run: EngineRun) -> None:
 def test_only_hits_get_clips_where_only_they_are_wanted(
     tmp_path: Path, road: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scene = DemoScene(7, *SIZE, density=3.0)
-    wanted = scene.truth(12.0)[1].plate
+    wanted = SCENE.truth(12.0)[1].plate
     keys = 'clip = "hits"\nclip_before_s = 1.0\nclip_after_s = 1.0\nformat = "bgr24"'
     toml = config(road, keys)
     (tmp_path / "run.toml").write_text(toml)
