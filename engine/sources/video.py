@@ -25,10 +25,17 @@ from engine.sources.libav import (
 from engine.sources.pace import FALLBACK_FPS, MediaClock, Pacer, RateCap, Stamp, StreamClock
 from engine.sources.planes import PlaneCopier
 from engine.sources.preroll import Preroll, VideoPacket
+from engine.sources.thrift import Thrift
 from engine.types import Bgr, Luma
 
 _SPOILT_IN_A_ROW: Final = 500
 """So many undecodable packets without a picture: this is no stream we can read."""
+
+_SEGMENTED: Final = frozenset({"hls", "dash"})
+"""What comes in pieces of some seconds: they are shown at their own pace, or most would be lost."""
+
+_PLAYOUT_SPEED: Final = 1.01
+"""A little faster than the camera, so that what waits here does not grow."""
 
 
 class VideoFrame:
@@ -94,6 +101,7 @@ class VideoSource:
         )
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
         self._arrivals = StreamClock()
+        self._playout: Pacer | None = None
         self._container: InputContainer | None = None
         self._is_timed = True
         self.preroll = Preroll(options.clip_s, options.clip_bytes) if options.clip_s else None
@@ -142,12 +150,15 @@ class VideoSource:
             # only the arrival is true.
             untimed = Flags.no_timestamps in Flags(container.format.flags)
             self._is_timed = not (self._stream and untimed)
+            segmented = self._stream and container.format.name in _SEGMENTED
+            self._playout = Pacer(_PLAYOUT_SPEED) if segmented else None
             if self.preroll is not None:
                 self.preroll.begin(stream)
-            for frame in self._decoded(container, stream, stop):
+            thrift = Thrift(self._cap, clock, stream.codec_context)
+            for frame in self._decoded(container, stream, thrift, stop):
                 pts_s = frame.time if self._is_timed else time.monotonic()
-                media_s = clock.advance(pts_s)
-                if not self._cap.passes(media_s):
+                media_s = thrift.passes(frame, pts_s)
+                if media_s is None:
                     continue
                 stamp = self._stamp(media_s, pts_s, stop)
                 if stamp is None:
@@ -163,17 +174,27 @@ class VideoSource:
         """Return when a frame was captured: due in a file, sent in a stream; None to stop."""
         if self._pacer is not None:
             return self._pacer.wait(media_s, stop)
-        return self._arrivals.captured(pts_s, Stamp.now()) if self._stream else Stamp.now()
+        stamp = self._arrivals.captured(pts_s, Stamp.now()) if self._stream else Stamp.now()
+        if self._playout is not None and self._playout.wait(media_s, stop) is None:
+            return None
+        return stamp
 
     def _decoded(
-        self, container: InputContainer, stream: VideoStream, stop: Callable[[], bool]
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        thrift: Thrift,
+        stop: Callable[[], bool],
     ) -> Iterator[av.VideoFrame]:
         """Yield the stream's frames; packets that cannot be decoded are counted and passed over."""
         in_a_row = 0
         for packet in container.demux(stream):
             if stop():
                 return
-            self._keep(packet)
+            if self.preroll is not None:
+                self.preroll.keep(packet, self._time_of(packet, packet.dts))
+            if thrift.leaves_out(packet, self._time_of(packet, packet.pts)):
+                continue
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
@@ -190,14 +211,11 @@ class VideoSource:
                 if stop():
                     return
 
-    def _keep(self, packet: VideoPacket) -> None:
-        """Let the pre-roll have a packet, where clips are wanted."""
-        if self.preroll is None:
-            return
-        ticks = packet.pts if packet.dts is None else packet.dts
+    def _time_of(self, packet: VideoPacket, ticks: int | None) -> float | None:
+        """Return a packet's time in seconds, that of its arrival where the format has none."""
         if not self._is_timed:
-            self.preroll.keep(packet, time.monotonic())
-        elif ticks is None or packet.time_base is None:
-            self.preroll.keep(packet, None)
-        else:
-            self.preroll.keep(packet, float(ticks * packet.time_base))
+            return time.monotonic()
+        ticks = packet.pts if ticks is None else ticks
+        if ticks is None or packet.time_base is None:
+            return None
+        return float(ticks * packet.time_base)

@@ -116,6 +116,23 @@ def test_hls_from_nginx(rig: DecoderRig, tmp_path: Path) -> None:
         assert 8.0 < camera.fps_over(3.0) < 25.0
 
 
+def test_hls_flows_evenly_although_it_comes_in_segments(rig: DecoderRig, tmp_path: Path) -> None:
+    """Unpaced, 3 s of frames would pass in a moment, unread, and then none for 3 s."""
+    web = tmp_path / "web"
+    web.mkdir()
+    hls = ("-g", "45", "-f", "hls", "-hls_time", "3", "-hls_list_size", "4", str(web / "cam.m3u8"))
+    with ffmpeg(*BARS, *H264[:-2], *hls), nginx(web) as port:
+        wait_until(lambda: len(list(web.glob("*.ts"))) >= 4, 20.0, "some segments are there")
+        camera = rig.add(f"http://127.0.0.1:{port}/cam.m3u8", **PLAIN)
+        camera.wait_frames(15.0, more=10)
+        rates = [camera.fps_over(0.75) for _ in range(14)]
+        assert min(rates) > 5.0, rates
+        assert 13.0 < sum(rates) / len(rates) < 17.0
+        assert camera.newest_age_s() < 10.0
+        assert [turn[1] for turn in camera.turns][-1] is CameraState.LIVE
+        assert CameraState.DEGRADED not in [turn[1] for turn in camera.turns]
+
+
 def test_a_remote_playlist_reaches_no_local_file(rig: DecoderRig, tmp_path: Path) -> None:
     web = tmp_path / "web"
     web.mkdir()
