@@ -136,13 +136,16 @@ class Decoder:
                 self._turn(CameraState.ENDED)
                 self._wait_until_stopped_or_paused()
                 continue
+            if self._is_interrupted():
+                pause_s = FIRST_PAUSE_S
+                continue
             if longest_s > LONGEST_PAUSE_S:
                 pause_s = longest_s
             elif time.monotonic() - started > SETTLED_S:
                 pause_s = FIRST_PAUSE_S
             pause_s = min(pause_s, longest_s)
             self._row.fate(self._index, Fate.RECONNECTS)
-            self._wait(pause_s * random.uniform(0.75, 1.25))
+            self._rest(pause_s * random.uniform(0.75, 1.25))
             pause_s *= 2
         self._drain()
 
@@ -165,13 +168,12 @@ class Decoder:
             self._turn(CameraState.LOST, str(error))
             return DENIED_PAUSE_S
         except SourceError as error:
-            self._row.fate(self._index, Fate.DECODE_ERRORS)
             self._turn(CameraState.LOST, str(error))
             return LONGEST_PAUSE_S
         finally:
             source.close()
         if self._is_interrupted():
-            return FIRST_PAUSE_S
+            return LONGEST_PAUSE_S
         if source.endless:
             self._turn(CameraState.LOST, "the stream ended")
             return LONGEST_PAUSE_S
@@ -185,26 +187,26 @@ class Decoder:
         health = Health(time.monotonic(), self._camera.frozen_after_s) if watched else None
         try:
             for frame in source.frames(self._is_interrupted):
+                spoilt = self._count_spoilt(source)
                 if health is None:
                     self._turn(CameraState.LIVE)
                 else:
-                    self._examine(health, source, frame)
+                    self._examine(health, spoilt, frame)
                 self._count_capped(source)
                 self._handle(frame, lossless=not source.live)
         finally:
+            self._count_spoilt(source)
             with self._changed:
                 self._health = None
 
-    def _examine(self, health: Health, source: Source, frame: SourceFrame) -> None:
+    def _examine(self, health: Health, spoilt: int, frame: SourceFrame) -> None:
         """Tell the health of a frame and of what was spoilt since the last one."""
         now_s = time.monotonic()
-        spoilt, self._spoilt = source.spoilt - self._spoilt, source.spoilt
         preview = self._preview(frame) if health.wants_look(now_s) else None
         with self._changed:
             health.frame(now_s)
             if spoilt:
                 health.spoilt(now_s, spoilt)
-                self._row.fate(self._index, Fate.DECODE_ERRORS, spoilt)
             if preview is not None:
                 health.look(preview, now_s)
             self._health = health
@@ -274,6 +276,13 @@ class Decoder:
         for _ in range(source.capped - self._capped):
             self._pass_by(Fate.SKIPPED_RATE)
         self._capped = source.capped
+
+    def _count_spoilt(self, source: Source) -> int:
+        """Count what could not be decoded since the last time, and return it."""
+        spoilt, self._spoilt = source.spoilt - self._spoilt, source.spoilt
+        with self._changed:
+            self._row.fate(self._index, Fate.DECODE_ERRORS, spoilt)
+        return spoilt
 
     def _slot_for(self, frame: SourceFrame, *, lossless: bool) -> tuple[RingWriter, int] | Fate:
         """Return a free slot in the frame's ring, or why it gets none; a lossless camera waits."""
@@ -346,6 +355,12 @@ class Decoder:
         self._clips.turn()
         with self._changed:
             self._changed.wait(seconds)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait until the time is over or the camera is stopped or paused, whatever else is said."""
+        ends = time.monotonic() + seconds
+        while not self._is_interrupted() and (left_s := ends - time.monotonic()) > 0:
+            self._wait(left_s)
 
     def _wait_until_stopped_or_paused(self) -> None:
         while not self._is_interrupted():

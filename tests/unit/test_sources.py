@@ -270,6 +270,26 @@ def test_a_web_camera_that_freezes_is_given_up_in_time():
     assert len(shown) >= 38
 
 
+class _Redirecting(BaseHTTPRequestHandler):
+    """Sends everybody to where libav cannot go."""
+
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "foo://elsewhere/video")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("path", ["video", "now.jpg"])
+def test_a_redirection_to_nowhere_is_no_reason_never_to_try_again(path):
+    with serving(_Redirecting) as address, pytest.raises(SourceError) as failed:
+        next(iter(open_source(f"{address}/{path}", QUICK).frames(never)))
+    assert not isinstance(failed.value, SourceUnsupportedError)
+
+
 class _Dripping(BaseHTTPRequestHandler):
     """A web camera that sends its picture byte by byte."""
 
