@@ -307,6 +307,19 @@ def test_a_cropped_camera_has_a_smaller_ring(rig: DecoderRig, tmp_path: Path) ->
     assert max(np.corrcoef(luma.ravel(), part)[0, 1] for part in parts) > 0.98
 
 
+def test_damaged_packets_of_a_clip_are_counted(rig: DecoderRig, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.avi", "mjpeg", "yuvj420p", (320, 180), frames=60)
+    spoilt = bytearray(clip.read_bytes())
+    middle = len(spoilt) // 2
+    for at in range(middle, middle + 8_000, 37):
+        spoilt[at] ^= 0xFF
+    clip.write_bytes(spoilt)
+    camera = rig.add(str(clip), play="fast", slots=64, **PLAIN)
+    camera.wait_state(CameraState.ENDED, 10.0)
+    assert camera.count(Fate.DECODE_ERRORS) >= 1
+    assert camera.captured >= 20
+
+
 def test_too_large_pictures_are_refused_in_words(rig: DecoderRig, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", "libx264", "yuv420p", (640, 360), frames=3)
     camera = rig.add(str(clip), max_megapixels=0.2, **PLAIN)
