@@ -1,7 +1,8 @@
 """A decoder process that plays every file of a folder once, through the engine's own ``Decoder``.
 
-Its camera's URL names the folder. Before and after each file it writes a line into ``log`` there;
-a new incarnation goes on behind the file that killed the last one.
+A file ``N.url`` holds the address of a stream to play instead. Its camera's URL names the folder.
+Before and after each file it writes a line into ``log`` there; a new incarnation goes on behind the
+file that killed the last one.
 """
 
 import contextlib
@@ -41,7 +42,8 @@ class FuzzDecoder(Decoder):
 
     def _outcome(self, path: Path) -> str:
         """Play one file; return what became of it in one line."""
-        self._camera = self._camera.model_copy(update={"url": str(path)})
+        url = path.read_text() if path.suffix == ".url" else str(path)
+        self._camera = self._camera.model_copy(update={"url": url})
         before = self._row.fate_so_far(self._index, Fate.CAPTURED)
         self._shown = None
         self._clips.preroll = None
@@ -50,7 +52,7 @@ class FuzzDecoder(Decoder):
         frames = self._row.fate_so_far(self._index, Fate.CAPTURED) - before
         if ended:
             return f"{'played' if frames else 'empty'} {frames}"
-        reason = str(self._shown).replace(str(path), "FILE").replace("\n", " ")
+        reason = str(self._shown).replace(url, "FILE").replace("\n", " ")
         return f"{'broke-off' if frames else 'refused'} {frames} {reason}"
 
     def _cut_clip(self) -> None:

@@ -1,5 +1,6 @@
 """Time for sources: playing a file at its own speed, and capping a frame rate."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -41,11 +42,14 @@ class Pacer:
     """Tells when each frame of a recording is due, and waits for it.
 
     The first frame is due when it is first asked for; the others follow at the distance of
-    their media times, divided by ``speed``.
+    their media times, divided by ``speed``. Nobody is waited for longer than ``longest_s``: then
+    time itself has jumped, and that frame is due at once.
     """
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, longest_s: float = math.inf) -> None:
         self._ns_per_s = 1e9 / speed
+        self._longest_s = longest_s
+        self._last_s = 0.0
         self._origin: Stamp | None = None
         self._first_s = 0.0
 
@@ -54,8 +58,9 @@ class Pacer:
 
         media_s: seconds, rising from frame to frame.
         """
-        if self._origin is None:
+        if self._origin is None or media_s - self._last_s > self._longest_s:
             self._origin, self._first_s = Stamp.now(), media_s
+        self._last_s = media_s
         offset_ns = int((media_s - self._first_s) * self._ns_per_s)
         due_ns = self._origin.monotonic_ns + offset_ns
         while (left_ns := due_ns - time.monotonic_ns()) > 0:

@@ -37,6 +37,9 @@ _SEGMENTED: Final = frozenset({"hls", "dash"})
 _PLAYOUT_SPEED: Final = 1.01
 """A little faster than the camera, so that what waits here does not grow."""
 
+_LONGEST_GAP_S: Final = 3.0
+"""Between two frames; where more is missing, segments were."""
+
 
 class VideoFrame:
     """A decoded frame and its stamps; see ``engine.sources.base.SourceFrame``."""
@@ -151,7 +154,7 @@ class VideoSource:
             untimed = Flags.no_timestamps in Flags(container.format.flags)
             self._is_timed = not (self._stream and untimed)
             segmented = self._stream and container.format.name in _SEGMENTED
-            self._playout = Pacer(_PLAYOUT_SPEED) if segmented else None
+            self._playout = Pacer(_PLAYOUT_SPEED, _LONGEST_GAP_S) if segmented else None
             if self.preroll is not None:
                 self.preroll.begin(stream)
             thrift = Thrift(self._cap, clock, stream.codec_context)
