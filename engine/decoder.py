@@ -49,6 +49,7 @@ from engine.ring import RingWriter
 from engine.ring_memory import RingMemory
 from engine.sections import DecoderSection
 from engine.slot_formats import fitting_size, write_frame
+from engine.source_settings import source_options
 from engine.sources import open_source
 from engine.sources.base import Source, SourceFrame, SourceOptions
 from engine.sources.masks import Masks, within
@@ -183,6 +184,8 @@ class Decoder:
         """Handle every frame of a source, and watch over its health."""
         self._capped = self._spoilt = 0
         self._clips.preroll = source.preroll
+        if source.endless and not source.live:  # a folder is there, whether pictures come or not
+            self._turn(CameraState.LIVE)
         watched = source.endless and source.live
         health = Health(time.monotonic(), self._camera.frozen_after_s) if watched else None
         try:
@@ -213,29 +216,8 @@ class Decoder:
             self._turn(*health.verdict(now_s))
 
     def _options(self) -> SourceOptions:
-        camera = self._camera
-        clip_s = camera.clip_before_s + camera.clip_after_s if camera.clip != "none" else 0.0
-        return SourceOptions(
-            play=camera.play,
-            loop=camera.loop,
-            fps=camera.fps,
-            connect_timeout_s=camera.connect_timeout_s,
-            read_timeout_s=camera.read_timeout_s,
-            transport=camera.transport,
-            base_dir=self._section.base_dir,
-            crop=camera.crop,
-            scale=camera.scale,
-            deinterlace=camera.deinterlace,
-            hwaccel=camera.hwaccel,
-            skip_loop_filter=camera.skip_loop_filter,
-            skip_frame=camera.skip_frame,
-            max_megapixels=camera.max_megapixels,
-            poll_s=camera.poll_s,
-            watch=camera.watch,
-            stdin=f"/proc/{os.getppid()}/fd/0",  # the engine's; a child has none of its own
-            clip_s=clip_s,
-            clip_bytes=camera.clip_mib << 20,
-        )
+        engines = f"/proc/{os.getppid()}/fd/0"  # a child has no standard input of its own
+        return source_options(self._camera, base_dir=self._section.base_dir, stdin=engines)
 
     def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -251,7 +252,8 @@ def test_a_watched_folder_shows_what_comes(rig: DecoderRig, tmp_path: Path) -> N
     folder.mkdir()
     (folder / "old.jpg").write_bytes(jpeg(50))
     camera = rig.add(str(folder), watch=True, slots=16, **PLAIN)
-    wait_s(1.5)
+    camera.wait_state(CameraState.LIVE, 15.0)
+    wait_s(1.0)
     assert camera.captured == 0, "what was there before is not shown"
     (folder / "part.jpg").write_bytes(jpeg(60)[:500])
     for number in range(3):
@@ -263,7 +265,11 @@ def test_a_watched_folder_shows_what_comes(rig: DecoderRig, tmp_path: Path) -> N
     (folder / "new0.jpg").write_bytes(jpeg(90))
     camera.wait_frames(5.0, more=1)
     assert camera.captured == 5
-    assert camera.state is not CameraState.ENDED
+    assert camera.state is CameraState.LIVE
+    shutil.rmtree(folder)
+    camera.wait_state(CameraState.LOST, 8.0, "the folder is gone")
+    folder.mkdir()
+    camera.wait_state(CameraState.LIVE, 8.0)
 
 
 def ready_slot(camera: Camera) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clips import h264_clip
 
 from engine.cli import main
 from engine.doctor import examine, machine
@@ -88,6 +89,30 @@ def test_camera_that_refuses_connections(tmp_path, free_port):
     assert gate.found.startswith(f"rtsp://me:***@127.0.0.1:{free_port}/live: ")
     assert "port" in gate.remedy
     assert SECRET not in repr(report)
+
+
+def test_cameras_are_opened_as_their_settings_say(tmp_path):
+    """A picture that is polled, a folder that is empty for now, and what only the engine reads."""
+    folder = tmp_path / "upload"
+    folder.mkdir()
+    clip = h264_clip(tmp_path / "clip.mp4", frames=3)
+    cameras = [
+        ("watched", folder, "watch = true\n"),
+        ("stdin", "-", ""),
+        ("half", clip, "scale = 2\ncrop = [0.0, 0.0, 0.5, 1.0]\n"),
+        ("large", clip, "max_megapixels = 0.01\n"),
+        ("srt", "srt://127.0.0.1:9", ""),
+    ]
+    text = "".join(CAMERA.format(name, url) + more for name, url, more in cameras)
+    report = report_on(tmp_path, text)
+    found = {name: finding(report, f"camera {name}") for name, _, _ in cameras}
+    assert found["watched"].found == f"{folder}: images that come there will be shown"
+    assert found["stdin"].verdict is Verdict.FINE
+    assert found["half"].found.startswith(f"{clip}: 40×48, first frame after")
+    assert found["large"].found.count(str(clip)) == 1
+    assert found["large"].remedy.startswith("raise max_megapixels")
+    assert found["srt"].found.endswith("PyAV's libav was built without srt://")
+    assert found["srt"].remedy.startswith("let ffmpeg hand it on: ffmpeg -i srt://")
 
 
 def test_camera_that_never_answers_is_given_up(tmp_path):

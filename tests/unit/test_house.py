@@ -16,7 +16,7 @@ FLOORS = """
     section outlines redis_client
     sink_settings redis_wire
     config shm voting embedded_redis store evidence motion health sources
-    board sections amendments recognizers track slot_formats
+    board sections amendments recognizers track slot_formats source_settings
     messages lane store_commands privacy
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
