@@ -61,22 +61,6 @@ def test_i420_holds_luma_first_and_luma_is_no_copy():
         del frame, luma
 
 
-def test_bgr24_holds_colour_and_readers_without_a_lease_get_luma():
-    with rigged((33, 17), form="bgr24") as rig:
-        writer, reader = rig.started_writer(), RingReader(rig.handle)
-        slot = writer.acquire()
-        frame = writer.memory.frame(slot)
-        assert frame.shape == (17, 33, 3)
-        frame[:] = (0, 255, 0)
-        del frame
-        writer.publish(slot, 1, 1)
-        luma, stamp = reader.snapshot()
-        assert luma.shape == (17, 33)
-        assert (luma == 150).all()
-        assert stamp.generation == 1
-        reader.close()
-
-
 def test_gray_luma_is_the_whole_frame(rig):
     assert np.shares_memory(rig.memory.frame(0), rig.memory.luma(0))
     assert rig.memory.frame(0).shape == rig.memory.luma(0).shape

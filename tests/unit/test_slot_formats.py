@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 from clips import make_clip
+from ring_rig import rigged
 
 from engine.errors import RingError
 from engine.evidence import crop_jpeg, frame_jpeg
+from engine.ring import RingReader
 from engine.slot_formats import FORMATS, as_frame, fitting_size, frame_bytes, luma_of, write_frame
 from engine.sources import SourceOptions, open_source
 from engine.types import Box
@@ -71,3 +73,19 @@ def test_no_other_format_and_no_odd_size():
         frame_bytes(2, 2, "rgb")
     with pytest.raises(RingError, match="even sizes"):
         frame_bytes(3, 2, "i420")
+
+
+def test_bgr24_holds_colour_and_readers_without_a_lease_get_luma():
+    with rigged((33, 17), form="bgr24") as rig:
+        writer, reader = rig.started_writer(), RingReader(rig.handle)
+        slot = writer.acquire()
+        frame = writer.memory.frame(slot)
+        assert frame.shape == (17, 33, 3)
+        frame[:] = (0, 255, 0)
+        del frame
+        writer.publish(slot, 1, 1)
+        luma, stamp = reader.snapshot()
+        assert luma.shape == (17, 33)
+        assert (luma == 150).all()
+        assert stamp.generation == 1
+        reader.close()
