@@ -188,12 +188,12 @@ class ClipTaker:
                 return None
             except OSError:
                 packet, fds = b"", []
-            if not packet:
+            video = _read(fds, giver.terms.most_bytes) if fds else b""
+            cut = _decoded(packet)
+            if cut is None:
                 giver.end.close()
                 return None
-            cut = DECODE.from_clip_giver.decode(packet)
             sighting, _until_s = giver.open.pop(cut.sighting, (None, 0.0))
-            video = _read(fds, giver.terms.most_bytes) if fds else b""
             if sighting is not None and video:
                 return Clip(sighting, video)
             self._row.count(Count.CLIPS_FAILED)
@@ -205,6 +205,15 @@ class ClipTaker:
         if giver is not None:
             self._row.count(Count.CLIPS_FAILED, len(giver.open))
             giver.end.close()
+
+
+def _decoded(packet: bytes) -> ClipCut | None:
+    """Return an answer, None where the decoder is gone or has lost its mind."""
+    try:
+        return DECODE.from_clip_giver.decode(packet) if packet else None
+    except msgspec.DecodeError as error:
+        log.error("a decoder's answer cannot be read: %s", error)  # noqa: TRY400  # expected, one line
+        return None
 
 
 def _read(fds: list[int], most_bytes: int) -> bytes:

@@ -20,8 +20,9 @@ from engine.sources.pace import MediaClock
 
 _TICKS_PER_S: Final = 90_000
 _LONGEST_TICKS: Final = 10 * _TICKS_PER_S
-"""A picture is shown at most this long, and this long after it is decoded; else times are broken.
-"""
+"""Of a picture's show, and of the wait before it; what is longer is a broken time."""
+_BESIDE_BYTES: Final = 512
+"""Memory that a packet takes beside its data: a stream of tiny ones must not outgrow the bound."""
 _CONTAINERS: Final = ("mp4", "matroska")
 """Browsers play the first; the other one holds every kind of video."""
 
@@ -72,9 +73,10 @@ class Preroll:
             self._groups.append(_Group(at_s, []))
         if not self._groups:
             return
+        size_bytes = packet.size + _BESIDE_BYTES
         self._groups[-1].packets.append((packet, at_s))
-        self._groups[-1].size_bytes += packet.size
-        self.kept_bytes += packet.size
+        self._groups[-1].size_bytes += size_bytes
+        self.kept_bytes += size_bytes
         while len(self._groups) > 1 and (
             self._groups[1].began_s <= at_s - self._keep_s or self.kept_bytes > self._most_bytes
         ):

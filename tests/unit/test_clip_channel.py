@@ -1,5 +1,6 @@
 """Clips on their way from a decoder to the publisher: asked for once, bounded, never waited for."""
 
+import os
 import secrets
 import socket
 import time
@@ -137,6 +138,24 @@ def test_a_clip_that_is_too_large_is_not_taken(pair):
     pair.giver.turn()
     assert list(pair.taker.take()) == []
     assert pair.failed() == 1
+
+
+def test_a_decoder_that_talks_nonsense_is_not_listened_to(pair):
+    pair.connect()
+    pair.taker.want(sighting("a"))
+    with open(os.memfd_create("nonsense"), "wb") as memory:  # noqa: PTH123  # it has no path
+        pair.giver.turn()
+        list(pair.taker.take())
+        pair.taker.want(sighting("b"))
+        descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # only how many
+        socket.send_fds(pair.giver._end, [b"\xc1 nonsense"], [memory.fileno()])
+        assert list(pair.taker.take()) == []
+        assert len(os.listdir("/proc/self/fd")) <= descriptors  # noqa: PTH208  # same
+    assert pair.failed() == 1
+    pair.connect()
+    pair.taker.want(sighting("c"))
+    pair.giver.turn()
+    assert [clip.sighting.id for clip in pair.taker.take()] == ["c"]
 
 
 def test_what_a_dead_decoder_owes_is_counted_and_its_heir_goes_on(pair):

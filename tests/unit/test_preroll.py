@@ -79,7 +79,7 @@ def test_only_the_last_seconds_are_kept_from_a_key_frame_on(groups):
 
 
 def test_memory_is_bounded_whatever_the_seconds(groups):
-    bound = 60_000
+    bound = 100_000
     source = open_source(str(groups), SourceOptions(play="fast", clip_s=60.0, clip_bytes=bound))
     most = 0
     for _ in source.frames(never):
@@ -87,6 +87,21 @@ def test_memory_is_bounded_whatever_the_seconds(groups):
     assert bound / 2 < most <= bound
     assert len(source.preroll.clip()) < bound + 20_000
     source.close()
+
+
+def test_tiny_packets_take_memory_too(groups):
+    preroll = Preroll(60.0, 50_000)
+    with av.open(str(groups)) as container:
+        stream = container.streams.video[0]
+        preroll.begin(stream)
+        kept = 0
+        for number in range(10_000):
+            packet = av.Packet(b"x")
+            packet.is_keyframe = number % 10 == 0
+            preroll.keep(packet, number / 1000)
+            kept = max(kept, sum(len(group.packets) for group in preroll._groups))
+    assert preroll.kept_bytes <= 50_000
+    assert kept < 100
 
 
 def test_a_group_that_is_too_large_gives_no_clip_but_a_remedy(groups):
