@@ -6,7 +6,8 @@ from typing import Final
 import msgspec
 from flask import Flask, Response, request
 
-from api import cameras, ingest, metrics, plates, problems, stream
+from api import camera_events, cameras, ingest, metrics, plates, problems, stream
+from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
 from api.engine_link import EngineLink
 from api.feed import Feed
@@ -58,6 +59,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     feed: Feed
     engine: EngineLink
     cameras: CameraRoom
+    camera_events: CameraEvents
     collector: metrics.BoardCollector
     nodes: Nodes
     herald: Herald | None
@@ -97,6 +99,7 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         feed=Feed(store),
         engine=engine,
         cameras=room,
+        camera_events=CameraEvents(tail, hub),
         collector=collector,
         nodes=nodes,
         herald=herald,
@@ -118,6 +121,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
+    app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
 

@@ -26,6 +26,12 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     plate: str = ""
     """A plate in which ``*`` stands for any characters and ``?`` for one."""
     min_confidence: float = 0.0
+    cameras: bool = False
+    """Also how cameras turn, as events named ``camera`` without an id."""
+
+    def wants_camera(self, camera: str) -> bool:
+        """Tell whether a turn of this camera passes the filter."""
+        return self.cameras and (not self.camera or camera == self.camera)
 
     def wants(self, sighting: Sighting) -> bool:
         """Tell whether this event passes the filter."""

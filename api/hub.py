@@ -240,6 +240,12 @@ class Hub:
         """Count events sent to clients, also those that a client is sent while it catches up."""
         self._row.count(Count.SSE_DELIVERIES, events)
 
+    def tell_camera(self, camera: str, payload: bytes) -> None:
+        """Send a turn of a camera to those who want to hear of it; it moves no position."""
+        for channel, members in list(self._channels.items()):
+            if channel.wants_camera(camera):
+                self._send(list(members), payload)
+
     def close(self) -> None:
         """End every stream; browsers come back by themselves and resume by id."""
         self.closing = True

@@ -81,6 +81,10 @@ TOTALS: Final = {
     Count.SINK_DELIVERED: ("sink_delivered", "Sighting events that sinks besides Redis took."),
     Count.DEAD_LETTERS: ("dead_letters", "Sighting events that a sink refused for good."),
     Count.WATCHLIST_HITS: ("watchlist_hits", "Sightings that met a watchlist."),
+    Count.CLIPS: ("clips", "Clips of video that sightings got."),
+    Count.CAMERA_EVENTS: ("camera_events", "Turns of cameras from one state to another."),
+    Count.CAMERA_EVENTS_LOST: ("camera_events_lost", "Turns of cameras that Redis never heard."),
+    Count.CLIPS_FAILED: ("clips_failed", "Clips that sightings should have got and did not."),
 }
 
 GAUGES: Final = {
@@ -88,6 +92,7 @@ GAUGES: Final = {
     Count.TRACKS_OPEN: ("tracks_open", "Plates in view now."),
     Count.SSE_CLIENTS: ("sse_clients", "Clients of the live stream now."),
     Count.SINKS_AWAY: ("sinks_away", "Sinks that take nothing now."),
+    Count.CLIP_KEPT_BYTES: ("clip_kept_bytes", "Packets of video kept in memory for clips."),
 }
 
 STALE_NS: Final = 10_000_000_000

@@ -1,4 +1,6 @@
-"""Sightings over REST: the latest, a simple search, one of them, its pictures."""
+"""Sightings over REST: the latest, a simple search, one of them, its pictures and its clip."""
+
+from typing import Final
 
 import msgspec
 from flask import Blueprint, Response, request
@@ -8,6 +10,7 @@ from engine.plates import normalise
 from engine.store import Store
 from engine.types import Sighting
 
+MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
 MOST: int = 500
 DEFAULT: int = 50
 SEARCHED: int = 5_000
@@ -106,6 +109,19 @@ def blueprint(store: Store) -> Blueprint:
     def one(sighting_id: str) -> Response:
         """One sighting in its newest revision."""
         return Response(msgspec.json.encode(known(sighting_id)), mimetype="application/json")
+
+    @routes.get("/api/v1/sightings/<sighting_id>/clip")
+    def clip(sighting_id: str) -> Response:
+        """A sighting's clip of video, whole or in ranges, as players ask for it."""
+        video = store.clip(sighting_id)
+        if not video:
+            raise ProblemError(404, "there is no clip, or it has been kept long enough")
+        kind = "video/x-matroska" if video.startswith(MATROSKA_MAGIC) else "video/mp4"
+        response = Response(video, mimetype=kind)
+        response.cache_control.private = True
+        response.cache_control.max_age = 3_600
+        response.make_conditional(request, accept_ranges=True, complete_length=len(video))
+        return response
 
     @routes.get("/api/v1/sightings/<sighting_id>/<any(crop, frame):what>.jpg")
     def picture(sighting_id: str, what: str) -> Response:

@@ -52,7 +52,9 @@ def main(child: Child) -> None:
     listener = socket.socket(fileno=child.fds[0])
     server = _server(listener, front)
     server.start()
-    tasks += [gevent.spawn(front.hub.run), gevent.spawn(front.nodes.run)]
+    tasks += [
+        gevent.spawn(work) for work in (front.hub.run, front.nodes.run, front.camera_events.run)
+    ]
     host, port = listener.getsockname()[:2]
     child.link.send(Ready(detail=f"http://{host}:{port}/"))
     try:
@@ -96,7 +98,7 @@ def _until_stopped(child: Child, tasks: list[Any]) -> None:
         for task in tasks:
             if task.dead:
                 task.get()
-                raise RingError("the hub ended without being asked to")
+                raise RingError("a task of the front ended without being asked to")
 
 
 def _drain(server: Any, front: Front) -> None:

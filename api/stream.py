@@ -111,6 +111,7 @@ def _channel() -> Channel:
         camera=request.args.get("camera", "")[:64],
         plate=request.args.get("plate", "").upper()[:64],
         min_confidence=least,
+        cameras=request.args.get("cameras", "") in {"1", "true"},
     )
 
 
@@ -131,7 +132,7 @@ def blueprint(hub: Hub, feed: Feed) -> Blueprint:
 
     @routes.get("/api/v1/events")
     def events() -> Response:
-        """Every event as JSON; resumes by id."""
+        """Every event as JSON; resumes by id; with ``cameras=1`` also how cameras turn."""
         return serve(Visit(hub, feed, _channel(), _since()))
 
     return routes

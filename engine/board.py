@@ -145,6 +145,16 @@ class Count(IntEnum):
     """Events that a sink refused for good and that were put aside."""
     WATCHLIST_HITS = 23
     """Finals whose plate is on a watchlist."""
+    CLIPS = 24
+    """Clips told with a sighting."""
+    CLIPS_FAILED = 25
+    """Clips that were wanted and did not come."""
+    CLIP_KEPT_BYTES = 26
+    """A gauge: packets that a decoder keeps for clips."""
+    CAMERA_EVENTS = 27
+    """Turns of cameras written to Redis."""
+    CAMERA_EVENTS_LOST = 28
+    """Turns of cameras given up while Redis was away."""
 
 
 class Stage(IntEnum):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from engine.errors import ConfigError
@@ -79,7 +79,14 @@ class CameraSettings(Section):
     """Memory that its decoder may take beyond what it has at its start."""
     frozen_after_s: Annotated[float, Field(ge=0, le=3600)] = 8.0
     """Streams only: frames that all show the same for this long are a frozen camera; 0: never."""
-    format: Literal["gray", "i420"] = "gray"
+    clip: Literal["none", "hits", "all"] = "none"
+    """Streams and clips: keep some seconds of video, as it came, with which sightings."""
+    clip_before_s: Annotated[float, Field(ge=0, le=60)] = 4.0
+    clip_after_s: Annotated[float, Field(ge=0, le=15)] = 2.0
+    clip_mib: Annotated[int, Field(ge=1, le=64)] = 8
+    """Memory of its decoder that the newest packets take, and so the largest clip."""
+    format: Literal["gray", "i420", "bgr24"] = "gray"
+    """What its slots hold: luma, luma with colour, or colour for recognizers that take it."""
     slots: Literal["auto"] | Annotated[int, Field(ge=2, le=256)] = "auto"
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     skip_static: bool = True
@@ -96,6 +103,17 @@ class CameraSettings(Section):
     keep_gib: Annotated[float, Field(ge=0, le=65_536)] = 0.0
     """Memory of Redis that its sightings and their pictures take; 0: as ``redis.keep_gib`` says."""
     openalpr: CameraOpenAlprSettings = CameraOpenAlprSettings()
+
+    @field_validator("clip", mode="after")
+    @classmethod
+    def _hides_nothing(cls, wanted: str, others: ValidationInfo) -> str:
+        if wanted != "none" and others.data.get("masks"):
+            raise mistake(
+                "cannot be together with masks: a clip is the camera's own video, where all that "
+                "they hide is seen",
+                'take out the masks, or write clip = "none"',
+            )
+        return wanted
 
 
 class RecognizersSettings(Section):

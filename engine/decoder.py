@@ -24,9 +24,11 @@ from engine.board import (
     Kind,
     Stage,
 )
+from engine.clip_channel import ClipGiver
 from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
 from engine.health import Health
 from engine.messages import (
+    AttachClips,
     CameraTurned,
     GrantRing,
     Outstanding,
@@ -46,6 +48,8 @@ from engine.process import Child, LinkEndedError, run_child
 from engine.ring import RingWriter
 from engine.ring_memory import RingMemory
 from engine.sections import DecoderSection
+from engine.slot_formats import fitting_size, write_frame
+from engine.source_settings import source_options
 from engine.sources import open_source
 from engine.sources.base import Source, SourceFrame, SourceOptions
 from engine.sources.masks import Masks, within
@@ -98,6 +102,7 @@ class Decoder:
         """Of the camera while it is connected; None for what comes to an end by itself."""
         self._shown: tuple[CameraState, str] | None = None
         camera = self._camera
+        self._clips = ClipGiver(self._row, camera.clip_after_s, camera.name)
         self._masks = Masks(within(camera.masks, camera.crop)) if camera.masks else None
         zones = within(camera.motion_zones, camera.crop)
         gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
@@ -132,13 +137,16 @@ class Decoder:
                 self._turn(CameraState.ENDED)
                 self._wait_until_stopped_or_paused()
                 continue
+            if self._is_interrupted():
+                pause_s = FIRST_PAUSE_S
+                continue
             if longest_s > LONGEST_PAUSE_S:
                 pause_s = longest_s
             elif time.monotonic() - started > SETTLED_S:
                 pause_s = FIRST_PAUSE_S
             pause_s = min(pause_s, longest_s)
             self._row.fate(self._index, Fate.RECONNECTS)
-            self._wait(pause_s * random.uniform(0.75, 1.25))
+            self._rest(pause_s * random.uniform(0.75, 1.25))
             pause_s *= 2
         self._drain()
 
@@ -161,13 +169,12 @@ class Decoder:
             self._turn(CameraState.LOST, str(error))
             return DENIED_PAUSE_S
         except SourceError as error:
-            self._row.fate(self._index, Fate.DECODE_ERRORS)
             self._turn(CameraState.LOST, str(error))
             return LONGEST_PAUSE_S
         finally:
             source.close()
         if self._is_interrupted():
-            return FIRST_PAUSE_S
+            return LONGEST_PAUSE_S
         if source.endless:
             self._turn(CameraState.LOST, "the stream ended")
             return LONGEST_PAUSE_S
@@ -176,60 +183,46 @@ class Decoder:
     def _play(self, source: Source) -> None:
         """Handle every frame of a source, and watch over its health."""
         self._capped = self._spoilt = 0
+        self._clips.preroll = source.preroll
+        if source.endless and not source.live:  # a folder is there, whether pictures come or not
+            self._turn(CameraState.LIVE)
         watched = source.endless and source.live
         health = Health(time.monotonic(), self._camera.frozen_after_s) if watched else None
         try:
             for frame in source.frames(self._is_interrupted):
+                spoilt = self._count_spoilt(source)
                 if health is None:
                     self._turn(CameraState.LIVE)
                 else:
-                    self._examine(health, source, frame)
+                    self._examine(health, spoilt, frame)
                 self._count_capped(source)
                 self._handle(frame, lossless=not source.live)
         finally:
+            self._count_spoilt(source)
             with self._changed:
                 self._health = None
 
-    def _examine(self, health: Health, source: Source, frame: SourceFrame) -> None:
+    def _examine(self, health: Health, spoilt: int, frame: SourceFrame) -> None:
         """Tell the health of a frame and of what was spoilt since the last one."""
         now_s = time.monotonic()
-        spoilt, self._spoilt = source.spoilt - self._spoilt, source.spoilt
         preview = self._preview(frame) if health.wants_look(now_s) else None
         with self._changed:
             health.frame(now_s)
             if spoilt:
                 health.spoilt(now_s, spoilt)
-                self._row.fate(self._index, Fate.DECODE_ERRORS, spoilt)
             if preview is not None:
                 health.look(preview, now_s)
             self._health = health
             self._turn(*health.verdict(now_s))
 
     def _options(self) -> SourceOptions:
-        camera = self._camera
-        return SourceOptions(
-            play=camera.play,
-            loop=camera.loop,
-            fps=camera.fps,
-            connect_timeout_s=camera.connect_timeout_s,
-            read_timeout_s=camera.read_timeout_s,
-            transport=camera.transport,
-            base_dir=self._section.base_dir,
-            crop=camera.crop,
-            scale=camera.scale,
-            deinterlace=camera.deinterlace,
-            hwaccel=camera.hwaccel,
-            skip_loop_filter=camera.skip_loop_filter,
-            skip_frame=camera.skip_frame,
-            max_megapixels=camera.max_megapixels,
-            poll_s=camera.poll_s,
-            watch=camera.watch,
-            stdin=f"/proc/{os.getppid()}/fd/0",  # the engine's; a child has none of its own
-        )
+        engines = f"/proc/{os.getppid()}/fd/0"  # a child has no standard input of its own
+        return source_options(self._camera, base_dir=self._section.base_dir, stdin=engines)
 
     def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
         self._drain_old()
+        self._clips.turn()
         if self._gate is not None and not self._gate.changed(
             self._preview(frame), frame.captured_monotonic_ns / 1e9
         ):
@@ -241,14 +234,7 @@ class Decoder:
             return
         writer, slot = found
         target = writer.memory.frame(slot)
-        if writer.handle.format == "i420":
-            frame.write_i420(target)
-            if self._masks is not None:
-                self._masks.i420(target)
-        else:
-            frame.write_luma(target)
-            if self._masks is not None:
-                self._masks.luma(target)
+        write_frame(frame, target, writer.handle.format, self._masks)
         with self._changed:
             writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns)
         self._row.fate(self._index, Fate.BYTES, target.nbytes)
@@ -273,6 +259,13 @@ class Decoder:
             self._pass_by(Fate.SKIPPED_RATE)
         self._capped = source.capped
 
+    def _count_spoilt(self, source: Source) -> int:
+        """Count what could not be decoded since the last time, and return it."""
+        spoilt, self._spoilt = source.spoilt - self._spoilt, source.spoilt
+        with self._changed:
+            self._row.fate(self._index, Fate.DECODE_ERRORS, spoilt)
+        return spoilt
+
     def _slot_for(self, frame: SourceFrame, *, lossless: bool) -> tuple[RingWriter, int] | Fate:
         """Return a free slot in the frame's ring, or why it gets none; a lossless camera waits."""
         while True:
@@ -294,9 +287,8 @@ class Decoder:
 
     def _ring_for(self, frame: SourceFrame, *, lossless: bool) -> RingWriter | None:
         """Return the ring for frames of this size; a change of size gets a new ring."""
-        width_px, height_px = frame.width_px, frame.height_px
-        if self._camera.format == "i420":
-            width_px, height_px = width_px & ~1, height_px & ~1
+        form = self._camera.format
+        width_px, height_px = fitting_size(frame.width_px, frame.height_px, form)
         wanted = (width_px, height_px, lossless)
         writer = self._ring
         if writer is not None and _shape(writer) == wanted:
@@ -342,8 +334,15 @@ class Decoder:
     def _wait(self, seconds: float) -> None:
         """Sleep until the time is over or the supervisor said something; empty left rings."""
         self._drain_old()
+        self._clips.turn()
         with self._changed:
             self._changed.wait(seconds)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait until the time is over or the camera is stopped or paused, whatever else is said."""
+        ends = time.monotonic() + seconds
+        while not self._is_interrupted() and (left_s := ends - time.monotonic()) > 0:
+            self._wait(left_s)
 
     def _wait_until_stopped_or_paused(self) -> None:
         while not self._is_interrupted():
@@ -413,6 +412,8 @@ class Decoder:
             case TakeStock(ring=ring) | Reclaim(ring=ring) | RenewRing(ring=ring):
                 for writer in self._writers(ring):
                     self._mend(writer, message)
+            case AttachClips():
+                self._clips.attach(fds[0])
             case Pause(paused=paused):
                 self._paused = paused
             case Stop():

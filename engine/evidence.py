@@ -5,7 +5,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from engine.types import Box, Luma
+from engine.types import Bgr, Box, Luma
 
 CROP_MARGIN: Final = 0.25
 """Share of the plate's width and height shown around it."""
@@ -14,11 +14,11 @@ FRAME_WIDTH_PX: Final = 960
 _QUALITY: Final = [cv2.IMWRITE_JPEG_QUALITY, 80]
 
 
-def crop_jpeg(frame: Luma, height_px: int, box: Box) -> bytes:
+def crop_jpeg(frame: Luma | Bgr, height_px: int, box: Box) -> bytes:
     """Return the JPEG of the plate in ``box`` with a margin, at most ``CROP_WIDTH_PX`` wide.
 
-    frame: (H, W) luma or (H * 3 // 2, W) i420, uint8, of which ``height_px`` rows are luma; only
-    the crop is copied. Empty when the box lies outside of the frame.
+    frame: as it lies in a slot (``engine.slot_formats``), ``height_px`` high; only the crop is
+    copied. Empty when the box lies outside of the frame.
     """
     width_px = frame.shape[1]
     left = max(0, int(box.x - CROP_MARGIN * box.width)) & ~1
@@ -30,16 +30,18 @@ def crop_jpeg(frame: Luma, height_px: int, box: Box) -> bytes:
     return _encoded(_region(frame, height_px, (left, top, right, bottom)), CROP_WIDTH_PX)
 
 
-def frame_jpeg(frame: Luma, height_px: int) -> bytes:
+def frame_jpeg(frame: Luma | Bgr, height_px: int) -> bytes:
     """Return the JPEG of the whole frame, at most ``FRAME_WIDTH_PX`` wide; frame as above."""
     return _encoded(_region(frame, height_px, (0, 0, frame.shape[1], height_px)), FRAME_WIDTH_PX)
 
 
-def _region(frame: Luma, height_px: int, edges: tuple[int, int, int, int]) -> cv2.typing.MatLike:
+def _region(
+    frame: Luma | Bgr, height_px: int, edges: tuple[int, int, int, int]
+) -> cv2.typing.MatLike:
     """Return a region as gray, or as BGR where the frame has colour; edges are even."""
     left, top, right, bottom = edges
     luma = frame[top:bottom, left:right]
-    if frame.shape[0] == height_px:
+    if frame.shape[0] == height_px:  # gray, or BGR already
         return luma
     planes = frame[height_px:].reshape(2, height_px // 2, frame.shape[1] // 2)
     chroma = planes[:, top // 2 : bottom // 2, left // 2 : right // 2]

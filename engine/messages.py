@@ -5,12 +5,12 @@ descriptors travel beside a message with SCM_RIGHTS, in the order its docstring 
 The public control socket (``control.sock`` in ``data_dir``) carries ``Request`` and ``Reply``.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from engine.board import Seat
-from engine.types import CameraState, Evidence, FrameReads, Sighting
+from engine.types import CameraEvent, CameraState, Evidence, FrameReads, Sighting
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -92,6 +92,17 @@ class AttachReads(Message, frozen=True, kw_only=True):
     incarnation: int
 
 
+class AttachClips(Message, frozen=True, kw_only=True):
+    """A socket for clips. Descriptor: one end of it, to a decoder and to the publisher."""
+
+    camera: str
+    wanted: Literal["hits", "all"]
+    """Of which sightings."""
+    after_s: float
+    """A clip goes on for so long after it was asked for."""
+    most_bytes: int
+
+
 class TakeStock(Message, frozen=True, kw_only=True):
     """To a decoder: a worker died while taking a frame; say which slots are outstanding."""
 
@@ -126,6 +137,12 @@ class UseCamera(Message, frozen=True, kw_only=True):
     min_reads: int
     keep_days: float = 0.0
     keep_gib: float = 0.0
+
+
+class TellCamera(Message, frozen=True, kw_only=True):
+    """To the publisher: a camera turned; a publisher that was restarted hears all of them again."""
+
+    event: CameraEvent
 
 
 class Stop(Message, frozen=True, kw_only=True):
@@ -248,6 +265,22 @@ class ReadsAck(Message, frozen=True, kw_only=True):
     sequence: int
 
 
+# --- clip channel: publisher to decoder and back ----------------------------------------------
+
+
+class WantClip(Message, frozen=True, kw_only=True):
+    """Make a clip of the last seconds, and of the next few, for this sighting."""
+
+    sighting: str
+
+
+class ClipCut(Message, frozen=True, kw_only=True):
+    """Here it is. Descriptor: memory that holds the file; none where ``error`` says why."""
+
+    sighting: str
+    error: str = ""
+
+
 # --- ingest channel: API to publisher -----------------------------------------------------------
 
 
@@ -283,10 +316,12 @@ ToChild: TypeAlias = (
     | AttachRing
     | DetachRing
     | AttachReads
+    | AttachClips
     | TakeStock
     | Reclaim
     | RenewRing
     | UseCamera
+    | TellCamera
     | Pause
     | Stop
 )
@@ -302,13 +337,15 @@ encode = _encoder.encode
 
 
 class Decoder(msgspec.Struct, frozen=True):
-    """Decoders of the four sockets; each refuses what does not belong there (ValidationError)."""
+    """Decoders of the sockets; each refuses what does not belong there (ValidationError)."""
 
     to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
     to_supervisor: msgspec.msgpack.Decoder[ToSupervisor] = msgspec.msgpack.Decoder(ToSupervisor)
     to_publisher: msgspec.msgpack.Decoder[ToPublisher] = msgspec.msgpack.Decoder(ToPublisher)
     from_publisher: msgspec.msgpack.Decoder[FromPublisher] = msgspec.msgpack.Decoder(FromPublisher)
     control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
+    to_clip_giver: msgspec.msgpack.Decoder[WantClip] = msgspec.msgpack.Decoder(WantClip)
+    from_clip_giver: msgspec.msgpack.Decoder[ClipCut] = msgspec.msgpack.Decoder(ClipCut)
 
 
 DECODE = Decoder()

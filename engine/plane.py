@@ -4,6 +4,7 @@ The supervisor's part of the hand-off; all methods are called from its one loop.
 """
 
 import logging
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -31,7 +32,7 @@ from engine.quarantine import Quarantine
 from engine.reaper import OwnedRing, Sweep, fate_of_killed, leased, reap_decoder, reap_worker
 from engine.ring_memory import Tokens
 from engine.shm import RunLock
-from engine.types import CameraState
+from engine.types import CameraEvent, CameraState
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,21 @@ class CameraPlace:
         self.state = CameraState.CONNECTING
         self.reason = ""
         self.is_paused = False
+        self.turned: CameraEvent | None = None
+        """Its newest turn; None before the first one."""
 
-    def decoder_ended(self, why: str) -> None:
-        """Note that nobody captures this camera now."""
-        self.state, self.reason = CameraState.LOST, why
+    def turn(self, state: CameraState, reason: str, node: str) -> CameraEvent:
+        """Note what it is doing now."""
+        self.turned = CameraEvent(
+            camera=self.settings.name,
+            node=node,
+            state=state,
+            reason=reason,
+            before=self.state,
+            unix_ms=time.time_ns() // 1_000_000,
+        )
+        self.state, self.reason = state, reason
+        return self.turned
 
     def status(self, ledger: dict[str, int], in_flight: int) -> CameraStatus:
         """Return what outsiders may know."""
@@ -127,7 +139,7 @@ class FramePlane:
             camera_name=camera.name,
             width_px=wanted.width_px,
             height_px=wanted.height_px,
-            format="i420" if camera.format == "i420" else "gray",
+            format=camera.format,
             slots=self._slots(camera),
             lossless=wanted.lossless,
         )

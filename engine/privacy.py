@@ -81,6 +81,7 @@ def disguise(event: Event, key: bytes) -> Event:
         candidates=(),
         has_crop=False,
         has_frame=False,
+        has_clip=False,
     )
     return Event(changed)
 

@@ -16,9 +16,12 @@ from typing import Final
 import msgspec
 
 from engine.board import Count, Fate, Kind, Stage
+from engine.camera_log import CameraLog
+from engine.clip_channel import Clip, ClipTaker
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
 from engine.messages import (
+    AttachClips,
     AttachReads,
     IngestDone,
     IngestReads,
@@ -26,6 +29,7 @@ from engine.messages import (
     ReadsRecord,
     Ready,
     Stop,
+    TellCamera,
     UseCamera,
 )
 from engine.privacy import KEY_FILE, Seal, disguise, own_key
@@ -37,7 +41,7 @@ from engine.sinks.registry import open_sinks
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import Rules, SightingIds, Tracker
-from engine.types import Phase
+from engine.types import CameraEvent, Evidence, Phase
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
 
@@ -81,6 +85,8 @@ class Publisher:
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
         self._matcher = Matcher(section.directory / WATCHLISTS)
+        self._clips = ClipTaker(row)
+        self._camera_log = CameraLog(section.redis.url)
         plans = open_sinks(section)
         self._spool.feed({plan.sink.name: plan.formerly for plan in plans})
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
@@ -98,6 +104,7 @@ class Publisher:
         """Begin: from now on sinks are fed."""
         self._intake.watch(link)
         self._matcher.start()
+        self._camera_log.start()
         for feeder in self._feeders:
             feeder.start()
 
@@ -116,6 +123,14 @@ class Publisher:
     def attach(self, channel: AttachReads, fd: int) -> None:
         """Take reads from one more worker."""
         self._intake.attach(channel, fd)
+
+    def attach_clips(self, terms: AttachClips, fd: int) -> None:
+        """Take clips of one more camera."""
+        self._clips.attach(terms, fd)
+
+    def tell_camera(self, event: CameraEvent) -> None:
+        """Write down that a camera turned."""
+        self._camera_log.tell(event)
 
     def turn(self, wait_s: float = _TURN_S) -> None:
         """Wait for something to come, take it, commit, acknowledge."""
@@ -146,7 +161,9 @@ class Publisher:
         deadline = max(deadline, time.monotonic() + _LAST_BATCH_S)
         for feeder in self._feeders:
             feeder.join(max(0.0, deadline - time.monotonic()))
+        self._camera_log.stop(max(0.0, deadline - time.monotonic()))
         self.turn(0.0)
+        self._clips.close()
         self._matcher.close()
         self._spool.close()
 
@@ -185,10 +202,13 @@ class Publisher:
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
         events += self._tracker.tick(self._clock_ns())
+        events += [self._with_clip(clip) for clip in self._clips.take()]
         self._nameless = len(nameless)
         events = [self._as_told(event) for event in (*events, *nameless)]
         for event in events:
             self._count_event(event)
+            if event.sighting.hits or not self._privacy_key:
+                self._clips.want(event.sighting)
         told = self._spool.positions
         positions = {
             feeder.sink.name: position
@@ -228,6 +248,20 @@ class Publisher:
         )
         told = bool(pictures.crop_jpeg or pictures.frame_jpeg)
         return [Event(sighting, pictures if told else None)], sighting.id
+
+    def _with_clip(self, clip: Clip) -> Event:
+        """Return the event that a sighting has a clip, also of one that the tracker forgot."""
+        self._row.count(Count.CLIPS)
+        told = self._tracker.with_clip(clip.sighting.id)
+        if told is None:
+            revision = clip.sighting.revision + 1
+            told = Event(
+                msgspec.structs.replace(
+                    clip.sighting, revision=revision, phase=Phase.REVISED, has_clip=True
+                )
+            )
+        shown = told.evidence or Evidence()
+        return Event(told.sighting, msgspec.structs.replace(shown, clip=clip.video))
 
     def _as_told(self, event: Event) -> Event:
         """Return the event with what the watchlists say of its plate, disguised if need be."""
@@ -307,6 +341,9 @@ class Publisher:
             row.count(Count.DEAD_LETTERS, dead)
             feeder.settled = self._spool.settled[feeder.sink.name]
         row.gauge(Count.SINKS_AWAY, sum(feeder.away for feeder in self._feeders))
+        told, lost = self._camera_log.take_figures()
+        row.count(Count.CAMERA_EVENTS, told)
+        row.count(Count.CAMERA_EVENTS_LOST, lost)
         taken = redis.taken
         row.count(Count.STORED, taken - self._told_taken)
         self._told_taken = taken
@@ -359,6 +396,10 @@ def _told_to_stop(link: Link, publisher: Publisher) -> bool:
             return True
         if isinstance(message, AttachReads):
             publisher.attach(message, fds[0])
+        elif isinstance(message, AttachClips):
+            publisher.attach_clips(message, fds[0])
+        elif isinstance(message, TellCamera):
+            publisher.tell_camera(message.event)
         elif isinstance(message, UseCamera):
             publisher.use_camera(message)
         else:

@@ -28,13 +28,14 @@ from engine.errors import (
 )
 from engine.recognizers.openalpr_library import find_library
 from engine.shm import MIB, SHM_DIR, RunLock, free_bytes, sweep
+from engine.slot_formats import frame_bytes
 from engine.sources import check_source
 
 SPARE_CAMERAS: Final = 64
 SPARE_ROWS: Final = 40
 """Cells and rows beyond those configured, for cameras and workers added while running."""
-ASSUMED_FRAME_BYTES: Final = 1920 * 1080
-"""A camera's frame before anybody has seen one: Full HD luma."""
+ASSUMED_SIZE_PX: Final = (1920, 1080)
+"""A camera's frame before anybody has seen one: Full HD."""
 REDIS_BACKOFF_S: Final = 1.0
 _BACKLOG: Final = 2048
 
@@ -213,7 +214,7 @@ def _check_shared_memory(settings: Settings, workers: int) -> None:
     for index, camera in enumerate(settings.cameras):
         automatic = workers * settings.recognizers.batch + settings.recognizers.batch + 1
         slots = automatic if camera.slots == "auto" else camera.slots
-        needed += slots * ASSUMED_FRAME_BYTES * 3 // (2 if camera.format == "i420" else 3)
+        needed += slots * frame_bytes(*ASSUMED_SIZE_PX, camera.format)
         if needed > free_bytes() and camera.slots != "auto":
             raise ConfigError(
                 f"cameras[{index}].slots",

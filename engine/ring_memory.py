@@ -31,7 +31,8 @@ import numpy.typing as npt
 from engine.errors import RingError
 from engine.messages import RingHandle
 from engine.shm import Segment
-from engine.types import FrameStamp, Luma
+from engine.slot_formats import FORMATS, as_frame, frame_bytes, luma_of
+from engine.types import Bgr, FrameStamp, Luma
 
 MAGIC: Final = 0x5249_4E47_504C_4154  # "RINGPLAT"
 LAYOUT_VERSION: Final = 1
@@ -41,7 +42,6 @@ PAGE: Final = 4096
 DESCRIPTOR: Final = struct.Struct("=QQ")
 DESCRIPTOR_BYTES: Final = DESCRIPTOR.size
 MANY_BYTES: Final = 512 * DESCRIPTOR_BYTES
-FORMATS: Final = ("gray", "i420")
 
 _pack, _unpack = DESCRIPTOR.pack, DESCRIPTOR.unpack
 
@@ -56,21 +56,6 @@ class SlotState(IntEnum):
     FREE = 0
     WRITING = 1
     READY = 2
-
-
-def frame_bytes(width_px: int, height_px: int, form: str) -> int:
-    """Return the size of one frame.
-
-    Raises:
-        RingError: no ring holds this format, or, for i420, an odd size.
-    """
-    if form not in FORMATS:
-        raise RingError(f"a ring holds {' or '.join(FORMATS)}, not {form}")
-    if form == "gray":
-        return width_px * height_px
-    if width_px % 2 or height_px % 2:
-        raise RingError(f"i420 frames have even sizes, not {width_px} × {height_px}")
-    return width_px * height_px * 3 // 2
 
 
 def _rounded(size_bytes: int, to_bytes: int) -> int:
@@ -98,8 +83,7 @@ class RingMemory:
         self.slots = segment.buffer[8 * HEADER_WORDS : end].cast("Q")
         self._frame_bytes = frame_bytes(handle.width_px, handle.height_px, handle.format)
         self._stride_bytes = _rounded(self._frame_bytes, PAGE)
-        self._frames: dict[int, Luma] = {}
-        self._luma_only = handle.format == "gray"
+        self._frames: dict[int, Luma | Bgr] = {}
 
     @classmethod
     def create(cls, handle: RingHandle) -> "RingMemory":
@@ -145,19 +129,19 @@ class RingMemory:
         size = (ring.slots, ring.width_px, ring.height_px, form, self._frame_bytes)
         return [MAGIC, LAYOUT_VERSION, ring.ring, *size]
 
-    def frame(self, slot: int) -> Luma:
-        """Return a slot's frame: (H, W) or, for i420, (H * 3 // 2, W) uint8, a writable view."""
+    def frame(self, slot: int) -> Luma | Bgr:
+        """Return a slot's frame, shaped as ``engine.slot_formats`` says: uint8, a writable view."""
         frame = self._frames.get(slot)
         if frame is None:
             start = _frames_start(self.handle.slots) + slot * self._stride_bytes
             flat = np.frombuffer(self._segment.buffer, np.uint8, self._frame_bytes, start)
-            frame = self._frames[slot] = flat.reshape(-1, self.handle.width_px)
+            frame = as_frame(flat, self.handle.width_px, self.handle.format)
+            self._frames[slot] = frame
         return frame[:]
 
     def luma(self, slot: int) -> Luma:
-        """Return a slot's luma plane: (H, W) uint8, a view."""
-        frame = self.frame(slot)
-        return frame if self._luma_only else frame[: self.handle.height_px]
+        """Return a slot's luma: (H, W) uint8, a view, of a bgr24 ring a copy."""
+        return luma_of(self.frame(slot), self.handle.height_px)
 
     def word(self, slot: int, which: int) -> int:
         """Return one word of a slot's header."""

@@ -313,12 +313,14 @@ class Spool:
         for event in turn.events:
             packed, pictures = _encode(event.sighting), event.evidence or Evidence()
             crop, frame = pictures.crop_jpeg or None, pictures.frame_jpeg or None
+            clip = pictures.clip or None
             size = len(packed) + len(crop or b"") + len(frame or b"") + _ROW_BYTES
+            size += len(pictures.clip)
             self.last_seq = (
                 self._db.execute(
-                    "INSERT INTO events (bytes, unix_s, camera, sighting, crop, frame)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    (size, now_s, event.sighting.camera, packed, crop, frame),
+                    "INSERT INTO events (bytes, unix_s, camera, sighting, crop, frame, clip)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (size, now_s, event.sighting.camera, packed, crop, frame, clip),
                 ).lastrowid
                 or self.last_seq
             )

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS events (
     bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
     unix_s INTEGER NOT NULL,
     camera TEXT NOT NULL,
-    sighting BLOB NOT NULL, crop BLOB, frame BLOB);
+    sighting BLOB NOT NULL, crop BLOB, frame BLOB, clip BLOB);
 CREATE INDEX IF NOT EXISTS events_of_camera ON events (camera, seq);
 CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settled (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
@@ -87,6 +87,8 @@ def _take_over(db: sqlite3.Connection) -> None:
     if "unix_s" not in columns:
         db.execute("ALTER TABLE events ADD COLUMN unix_s INTEGER NOT NULL DEFAULT 0")
         db.execute("UPDATE events SET unix_s = ?", (int(time.time()),))
+    if "clip" not in columns:
+        db.execute("ALTER TABLE events ADD COLUMN clip BLOB")
     if "camera" not in columns:
         db.execute("ALTER TABLE events ADD COLUMN camera TEXT NOT NULL DEFAULT ''")
         rows = db.execute("SELECT seq, sighting FROM events").fetchall()

@@ -38,7 +38,7 @@ class SpoolReader:
     def read(self, after_seq: int, count: int) -> list[SpooledEvent]:
         """Return at most ``count`` events after a place, oldest first, and few MiB at most."""
         return self._events(
-            "SELECT seq, bytes, sighting, crop, frame FROM events WHERE seq > ?"
+            "SELECT seq, bytes, sighting, crop, frame, clip FROM events WHERE seq > ?"
             " ORDER BY seq LIMIT ?",
             (after_seq, count),
         )
@@ -46,7 +46,7 @@ class SpoolReader:
     def read_camera(self, camera: str, after_seq: int, count: int) -> list[SpooledEvent]:
         """Return at most ``count`` events of one camera after a place, as ``read`` does."""
         return self._events(
-            "SELECT seq, bytes, sighting, crop, frame FROM events"
+            "SELECT seq, bytes, sighting, crop, frame, clip FROM events"
             " WHERE camera = ? AND seq > ? ORDER BY seq LIMIT ?",
             (camera, after_seq, count),
         )
@@ -75,12 +75,12 @@ class SpoolReader:
         self.cut_short = False
         events: list[SpooledEvent] = []
         total = 0
-        for seq, size, sighting, crop, frame in rows:
+        for seq, size, sighting, *shown in rows:
             total += size
             if total > _READ_BYTES and events:
                 self.cut_short = True
                 break
-            evidence = Evidence(crop or b"", frame or b"") if crop or frame else None
+            evidence = Evidence(*(one or b"" for one in shown)) if any(shown) else None
             events.append(SpooledEvent(seq, Event(_decode_sighting(sighting), evidence)))
         rows.close()
         return events

@@ -7,7 +7,8 @@ key or channel                            type   what                           
                                                  for people, plate, camera, node,
                                                  phase, revision, confidence,
                                                  first_unix_ms, last_unix_ms
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG            evidence_days
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
+                                                 MP4 or Matroska
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
@@ -29,8 +30,13 @@ key or channel                            type   what                           
 ``platering:{n:NODE}:asked``              list   cameras that fronts elsewhere want   5 s
                                                  to see
 ``platering:{n:NODE}:snapshot:CAMERA``    string JPEG for those                       1.5 s
+``platering:{log}:cameras``               hash   NODE/CAMERA to the JSON of its       for ever
+                                                 newest turn (``CameraEvent``)
+``platering:{log}:camera_events``         stream ``json``: how cameras turned, the    10,000 of them
+                                                 oldest go first
 ``license_plates``                        pubsub the plain plate, once per sighting
 ``platering:sightings``                   pubsub JSON of every revision
+``platering:cameras``                     pubsub JSON of every turn of a camera
 ========================================= ====== ==================================== ============
 
 The keys of one sighting share a slot of a Cluster ({s:ID}), and so does all of the log ({log}).
@@ -66,10 +72,13 @@ import msgspec
 from engine.errors import SinkError
 from engine.redis_client import REDIS_ERRORS, Client
 from engine.redis_client import connect as connect  # noqa: PLC0414  # offered here, too
-from engine.types import Evidence, Sighting
+from engine.types import CameraEvent, Evidence, Sighting
 
 PLATES_CHANNEL: Final = "license_plates"
 SIGHTINGS_CHANNEL: Final = "platering:sightings"
+CAMERA_CHANNEL: Final = "platering:cameras"
+CAMERAS: Final = "platering:{log}:cameras"
+CAMERA_EVENTS: Final = "platering:{log}:camera_events"
 STREAM: Final = "platering:{log}:stream"
 SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
@@ -83,6 +92,7 @@ _MOST_DAYS: Final = 400
 log = logging.getLogger(__name__)
 
 _sighting_decoder = msgspec.json.Decoder(Sighting)
+_camera_decoder = msgspec.json.Decoder(CameraEvent)
 
 
 def sighting_key(sighting_id: str) -> str:
@@ -174,10 +184,15 @@ class Store:
         return _decoded(self._ask(lambda: self._client.hget(sighting_key(sighting_id), "json")))
 
     def evidence(self, sighting_id: str) -> Evidence:
-        """Return a sighting's pictures, empty where there are none."""
+        """Return a sighting's pictures, empty where there are none; its clip is apart: ``clip``."""
         key = evidence_key(sighting_id)
         crop, frame = self._ask(lambda: self._client.hmget(key, ["crop", "frame"]))
         return Evidence(crop or b"", frame or b"")
+
+    def clip(self, sighting_id: str) -> bytes:
+        """Return a sighting's clip, empty where there is none."""
+        key = evidence_key(sighting_id)
+        return cast("bytes", self._ask(lambda: self._client.hget(key, "clip")) or b"")
 
     def latest(self, count: int) -> list[Sighting]:
         """Return the newest sightings of all cameras, newest first, each in its last revision."""
@@ -243,6 +258,25 @@ class Store:
             if fields and b"seq" in fields and b"json" in fields
         ]
 
+    def camera_events(self, count: int) -> list[CameraEvent]:
+        """Return how cameras turned, the newest first."""
+        answer = self._ask(lambda: self._client.xrevrange(CAMERA_EVENTS, count=count))
+        return [event for _, event in _turns(answer)]
+
+    def camera_events_end(self) -> str:
+        """Return the id of the newest turn of a camera, ``0-0`` where there is none."""
+        newest = self._ask(lambda: self._client.xrevrange(CAMERA_EVENTS, count=1))
+        return newest[0][0].decode("ascii") if newest else "0-0"
+
+    def camera_events_after(
+        self, after_id: str, block_ms: int, count: int
+    ) -> list[tuple[str, CameraEvent]]:
+        """Return turns of cameras after one id with theirs, oldest first; waits for the first."""
+        answer = self._ask(
+            lambda: self._client.xread({CAMERA_EVENTS: after_id}, count=count, block=block_ms)
+        )
+        return _turns(_entries(answer))
+
     def _many(self, ids: Sequence[bytes]) -> list[Sighting]:
         """Return sightings in the order of their ids; expired ones are left out."""
         if not ids:
@@ -269,6 +303,17 @@ def _decoded(raw: bytes | None) -> Sighting | None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("a stored sighting cannot be read: %s", error)
         return None
+
+
+def _turns(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[str, CameraEvent]]:
+    """Return ids and turns; one that a later version wrote in another form is left out."""
+    turns = []
+    for entry_id, fields in entries:
+        try:
+            turns.append((entry_id.decode("ascii"), _camera_decoder.decode(fields[b"json"])))
+        except (msgspec.DecodeError, KeyError) as error:
+            log.warning("a stored turn of a camera cannot be read: %s", error)
+    return turns
 
 
 def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -201,9 +201,10 @@ def _fields(sighting: Sighting, raw: bytes) -> Command:
 
 
 def _pictures(evidence: Evidence | None) -> Command:
-    """Return fields and values of the pictures there are."""
+    """Return fields and values of the pictures and the clip, where there are any."""
     if evidence is None:
         return ()
     crop = ("crop", evidence.crop_jpeg) if evidence.crop_jpeg else ()
     frame = ("frame", evidence.frame_jpeg) if evidence.frame_jpeg else ()
-    return (*crop, *frame)
+    clip = ("clip", evidence.clip) if evidence.clip else ()
+    return (*crop, *frame, *clip)

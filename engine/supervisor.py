@@ -25,6 +25,7 @@ from engine.control import ControlServer
 from engine.errors import EXIT_CONFIG, ControlError
 from engine.logs import set_up_logging
 from engine.messages import (
+    AttachClips,
     AttachReads,
     CameraTurned,
     EngineStatus,
@@ -35,18 +36,20 @@ from engine.messages import (
     Reply,
     RingDrained,
     Stop,
+    TellCamera,
     ToSupervisor,
     UseCamera,
     WantRing,
 )
 from engine.orders import Orders
-from engine.plane import FramePlane, Pool
+from engine.plane import CameraPlace, FramePlane, Pool
 from engine.process import log_section
 from engine.quarantine import Quarantine
 from engine.reaper import frame_begun_ns
 from engine.resources import Resources
 from engine.roster import Roster, automatic_workers
 from engine.signals import NotedSignals, allow_open_files
+from engine.types import CameraState
 from engine.watch import Watch
 
 TICK_S: Final = 0.25
@@ -188,22 +191,42 @@ class Supervisor:
                 self._connect_reads([child])
             case Kind.PUBLISHER:
                 self._connect_reads(self._roster.workers)
+                self._connect_clips(self._roster.places)
+                for place in self._roster.places:
+                    if place.turned is not None:
+                        child.send(TellCamera(event=place.turned))
             case Kind.DECODER:
                 self._plane.decoder_started(self._roster.place_of(child))
+                self._connect_clips([self._roster.place_of(child)])
             case _:
                 pass
 
     def _connect_reads(self, workers: list[ChildProcess]) -> None:
-        """Give workers and the publisher a fresh reads channel each, as far as both are up."""
-        (publisher,) = self._roster.of(Kind.PUBLISHER)
-        if not publisher.is_up:
-            return
+        """Give workers and the publisher a fresh reads channel each."""
         for worker in workers:
-            if worker.is_up:
-                ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                attach = AttachReads(worker=worker.name, incarnation=worker.incarnation)
-                worker.send_and_close(attach, ends[0].detach())
-                publisher.send_and_close(attach, ends[1].detach())
+            attach = AttachReads(worker=worker.name, incarnation=worker.incarnation)
+            self._connect_publisher(worker, attach)
+
+    def _connect_clips(self, places: list[CameraPlace]) -> None:
+        """Give decoders of cameras with clips and the publisher a fresh socket each."""
+        for place in places:
+            camera = place.settings
+            if camera.clip != "none":
+                attach = AttachClips(
+                    camera=camera.name,
+                    wanted=camera.clip,
+                    after_s=camera.clip_after_s,
+                    most_bytes=camera.clip_mib + 1 << 20,
+                )
+                self._connect_publisher(place.decoder, attach)
+
+    def _connect_publisher(self, child: ChildProcess, attach: AttachReads | AttachClips) -> None:
+        """Give a child and the publisher one end each of a socket pair, if both are up."""
+        (publisher,) = self._roster.of(Kind.PUBLISHER)
+        if publisher.is_up and child.is_up:
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            child.send_and_close(attach, ends[0].detach())
+            publisher.send_and_close(attach, ends[1].detach())
 
     # --- processes speak --------------------------------------------------------------------
 
@@ -227,10 +250,23 @@ class Supervisor:
             case Outstanding():
                 self._plane.outstanding(message)
             case CameraTurned(state=state, reason=reason):
-                place = self._roster.place_of(child)
-                place.state, place.reason = state, reason
+                self._turn(self._roster.place_of(child), state, reason)
             case Failed(reason=reason):
                 child.failure = reason
+
+    def _turn(self, place: CameraPlace, state: CameraState, reason: str) -> None:
+        """Note what a camera is doing now, and have it told."""
+        event = place.turn(state, reason, self._settings.node_name)
+        (publisher,) = self._roster.of(Kind.PUBLISHER)
+        publisher.send(TellCamera(event=event))
+
+    def _turn_without_decoder(self, child: ChildProcess, why: str) -> None:
+        """Note that nobody captures a camera now, by mishap or because it was told so."""
+        place, state = self._roster.place_of(child), CameraState.LOST
+        if not child.was_wanted:
+            state = CameraState.ENDED
+            why = "it was removed" if child.is_dismissed else "the engine was stopped"
+        self._turn(place, state, why)
 
     # --- processes end ----------------------------------------------------------------------
 
@@ -250,7 +286,7 @@ class Supervisor:
             self._plane.worker_died(child, why, stuck=stuck)
         if child.kind is Kind.DECODER:
             self._plane.decoder_died(self._roster.place_of(child))
-            self._roster.place_of(child).decoder_ended(child.failure or why)
+            self._turn_without_decoder(child, child.failure or why)
         if child.is_dismissed and self._phase < 0:
             self._take_off(child)
         if self._phase >= 0 or not child.was_wanted:

@@ -69,6 +69,7 @@ class Track(msgspec.Struct, kw_only=True):
     has_crop: bool = False
     has_frame: bool = False
     evidence_told: bool = True
+    has_clip: bool = False
 
     def gap_ns(self, at_ns: int) -> int:
         """Return how far a time lies outside of the track, 0 when inside."""
@@ -156,6 +157,7 @@ class Track(msgspec.Struct, kw_only=True):
             parked=moved is None and self.last_ns - self.first_ns >= PARKED_AFTER_NS,
             has_crop=self.has_crop,
             has_frame=self.has_frame,
+            has_clip=self.has_clip,
             recognizer=self.recognizer,
             recognizer_version=self.recognizer_version,
             origin=self.origin,

@@ -141,6 +141,15 @@ class Tracker:
                 del self._lanes[camera]
         return events
 
+    def with_clip(self, track_id: str) -> Event | None:
+        """Return the event that a told track got a clip; None where it is no longer known."""
+        for lane in self._lanes.values():
+            track = lane.open.get(track_id) or lane.closed.get(track_id)
+            if track is not None:
+                track.has_clip = True
+                return self._tell(track, Phase.REVISED)
+        return None
+
     @property
     def open_tracks(self) -> int:
         """How many tracks are open."""

@@ -141,7 +141,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     ``id`` never changes; ``revision`` rises with every event about the same sighting. Times are
     UTC milliseconds since 1970, as stamped at capture. ``direction_deg`` is the direction of
     travel in the picture, 0 to the right, 90 down; None while unknown. Evidence pictures are
-    stored beside the sighting, ``has_crop`` and ``has_frame`` tell whether there are any.
+    stored beside the sighting, ``has_crop``, ``has_frame`` and ``has_clip`` tell which there are.
     """
 
     id: str
@@ -163,6 +163,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     parked: bool = False
     has_crop: bool = False
     has_frame: bool = False
+    has_clip: bool = False
     recognizer: str = ""
     recognizer_version: str = ""
     origin: str = "camera"
@@ -172,10 +173,12 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """The pictures of a sighting as JPEG bytes; empty where there is none."""
+    """The pictures of a sighting as JPEG bytes, and its clip; empty where there is none."""
 
     crop_jpeg: bytes = b""
     frame_jpeg: bytes = b""
+    clip: bytes = b""
+    """A video file, MP4 or Matroska."""
 
 
 class CameraState(StrEnum):
@@ -190,3 +193,15 @@ class CameraState(StrEnum):
     LOST = "lost"
     ENDED = "ended"
     PAUSED = "paused"
+
+
+class CameraEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera turned from one state to another, or for another reason."""
+
+    camera: str
+    node: str
+    state: CameraState
+    reason: str = ""
+    """Readable, holds no secret; empty where the state says all."""
+    before: CameraState
+    unix_ms: int

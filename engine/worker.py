@@ -22,7 +22,7 @@ from engine.evidence import crop_jpeg, frame_jpeg
 from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
 from engine.process import Child, run_child
 from engine.reads_channel import ReadsSender
-from engine.recognizers.base import RecognizeHints, Recognizer
+from engine.recognizers.base import ColourReader, RecognizeHints, Recognizer
 from engine.recognizers.registry import Opened, open_recognizer
 from engine.ring import Lease, RingTaker
 from engine.ring_memory import OFFERED, TAKEN, RingMemory, Tokens
@@ -146,7 +146,7 @@ class Worker:
         self._row.observe(Stage.SLOT_TO_LEASE, started_ns - lease.offered_ns)
         fate = Fate.RECOGNIZED
         try:
-            reads = self._recognizer.recognize(lease.luma, self._hints[ring.handle.ring])
+            reads = self._read(lease, self._hints[ring.handle.ring])
         except RecognizerError as error:
             log.warning("%s", error, extra={"camera": ring.handle.camera_name})
             reads, fate = [], Fate.FAILED_ERROR
@@ -157,6 +157,12 @@ class Worker:
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
             self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
         ring.give_back(lease, fate)
+
+    def _read(self, lease: Lease, hints: RecognizeHints) -> list[PlateRead]:
+        """Return the plates of a frame; colour goes to recognizers that take it as it lies."""
+        if lease.ring.handle.format == "bgr24" and isinstance(self._recognizer, ColourReader):
+            return self._recognizer.recognize_colour(lease.ring.memory.frame(lease.slot), hints)
+        return self._recognizer.recognize(lease.luma, hints)
 
     def _with_evidence(self, lease: Lease, reads: list[PlateRead]) -> FrameReads:
         """Put the reads together with their pictures, copied out of the slot."""

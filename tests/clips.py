@@ -5,6 +5,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from engine.sources.scene import DemoScene
+
 
 def picture(index: int, size: tuple[int, int]) -> np.ndarray:
     """Return a colourful moving picture, (H, W, 3) uint8 RGB; size: width, height."""
@@ -43,3 +45,18 @@ def make_clip(
 def h264_clip(path: Path, *, frames: int, fps: int = 25) -> Path:
     """Write a small H.264 clip and return its path."""
     return make_clip(path, "libx264", "yuv420p", (160, 96), frames=frames, fps=fps)
+
+
+def road_clip(path: Path, scene: DemoScene, *, seconds: int, fps: int = 15) -> Path:
+    """Write a road scene with vehicles as H.264, a key frame a second; return its path."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width = scene.projection.width_px
+        stream.height = scene.projection.height_px
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"preset": "ultrafast", "crf": "20", "g": str(fps), "bf": "0"}
+        for index in range(seconds * fps):
+            pixels = np.ascontiguousarray(scene.bgr(index / fps))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "bgr24")))
+        container.mux(stream.encode())
+    return path

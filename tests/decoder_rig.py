@@ -156,13 +156,13 @@ class DecoderRig:
                     self.plane.outstanding(message)
                 case CameraTurned(state=state, reason=reason):
                     camera.turns.append((time.monotonic(), state, reason))
-                    camera.place.state, camera.place.reason = state, reason
+                    camera.place.turn(state, reason, "n")
                 case Failed(reason=reason):
                     child.failure = reason
         self.plane.sweep()
         if select.select([child.pidfd], [], [], 0)[0]:
             code = child.reap()
-            camera.place.decoder_ended(child.failure or f"ended with {code}")
+            camera.place.turn(CameraState.LOST, child.failure or f"ended with {code}", "n")
             child.restarts += 1
 
     def watch_fps(self, cameras: list[Camera], seconds: float) -> list[float]:

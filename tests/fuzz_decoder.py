@@ -1,13 +1,16 @@
 """A decoder process that plays every file of a folder once, through the engine's own ``Decoder``.
 
-Its camera's URL names the folder. Before and after each file it writes a line into ``log`` there;
-a new incarnation goes on behind the file that killed the last one.
+A file ``N.url`` holds the address of a stream to play instead. Its camera's URL names the folder.
+Before and after each file it writes a line into ``log`` there; a new incarnation goes on behind the
+file that killed the last one.
 """
 
+import contextlib
 from pathlib import Path
 
 from engine.board import Fate, Kind
 from engine.decoder import Decoder
+from engine.errors import SourceError
 from engine.process import Child, run_child
 from engine.sources.base import SourceFrame
 
@@ -39,15 +42,24 @@ class FuzzDecoder(Decoder):
 
     def _outcome(self, path: Path) -> str:
         """Play one file; return what became of it in one line."""
-        self._camera = self._camera.model_copy(update={"url": str(path)})
+        url = path.read_text() if path.suffix == ".url" else str(path)
+        self._camera = self._camera.model_copy(update={"url": url})
         before = self._row.fate_so_far(self._index, Fate.CAPTURED)
         self._shown = None
+        self._clips.preroll = None
         ended = super()._capture() is None
+        self._cut_clip()
         frames = self._row.fate_so_far(self._index, Fate.CAPTURED) - before
         if ended:
             return f"{'played' if frames else 'empty'} {frames}"
-        reason = str(self._shown).replace(str(path), "FILE").replace("\n", " ")
+        reason = str(self._shown).replace(url, "FILE").replace("\n", " ")
         return f"{'broke-off' if frames else 'refused'} {frames} {reason}"
+
+    def _cut_clip(self) -> None:
+        """Make a clip of what was kept, as for a sighting; whatever it is, it must not crash."""
+        if self._clips.preroll is not None:
+            with contextlib.suppress(SourceError):
+                assert len(self._clips.preroll.clip()) <= 2 * (self._camera.clip_mib << 20)
 
 
 def main(child: Child) -> None:

@@ -1,16 +1,17 @@
 """A real RTSP server (GStreamer's) for tests; run with Debian's own Python: it has no wheel.
 
-``rtsp_server.py PORT [USER:PASSWORD]`` serves /cam, one pipeline shared by all clients. Lines on
-standard input change the picture while it plays: ``size W H``, ``pattern NAME``.
+``rtsp_server.py ADDRESS PORT`` serves /cam, one pipeline shared by all clients. Lines on standard
+input change the picture while it plays: ``size W H``, ``pattern NAME``.
 """
 
+import argparse
 import sys
 
 import gi
 
 gi.require_version("GstRtspServer", "1.0")
 gi.require_version("GstRtsp", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402  # versions come first
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402  # versions come first
 
 LAUNCH = (
     "( videotestsrc name=source is-live=true pattern=smpte ! "
@@ -18,21 +19,38 @@ LAUNCH = (
     "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 threads=1 "
     "! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
+FILE = (
+    "( filesrc location={} ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+)
 media = []
+
+
+def options():
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("port")
+    parser.add_argument("--login", help="USER:PASSWORD")
+    parser.add_argument("--tls", help="file with a certificate and its key")
+    parser.add_argument("--file", help="an MP4 to show once, instead of the picture")
+    return parser.parse_args()
 
 
 def main():
     """Serve until killed."""
+    asked = options()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
-    server.set_service(sys.argv[1])
+    server.set_address(asked.address)
+    server.set_service(asked.port)
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(LAUNCH)
+    factory.set_launch(FILE.format(asked.file) if asked.file else LAUNCH)
     factory.set_shared(True)
     factory.connect("media-configure", lambda _factory, made: media.append(made))
-    if len(sys.argv) > 2:
-        guard(server, factory, *sys.argv[2].split(":"))
+    if asked.login:
+        auth = guard(server, factory, *asked.login.split(":"))
+        if asked.tls:
+            auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(asked.tls))
     server.get_mount_points().add_factory("/cam", factory)
     if server.attach(None) == 0:
         raise SystemExit("the port is taken")
@@ -43,7 +61,7 @@ def main():
 
 
 def guard(server, factory, user, password):
-    """Let in only who has the password."""
+    """Let in only who has the password; return what does it."""
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "user")
@@ -54,6 +72,7 @@ def guard(server, factory, user, password):
     permissions.add_permission_for_role("user", "media.factory.access", True)
     permissions.add_permission_for_role("user", "media.factory.construct", True)
     factory.set_permissions(permissions)
+    return auth
 
 
 def obey(_fd, _condition):

@@ -24,9 +24,9 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return int(sock.getsockname()[1])
 
 
-def answers(port: int) -> bool:
+def answers(port: int, address: str = "127.0.0.1") -> bool:
     """Return True when somebody listens on a port."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 0.5):
         return True
     return False
 
@@ -45,31 +45,46 @@ def _has_gstreamer() -> bool:
     )
 
 
+def needs_gstreamer() -> None:
+    """Skip where Debian's packages are missing."""
+    if not _has_gstreamer():
+        pytest.skip(
+            "needs the packages python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base "
+            "gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly glib-networking"
+        )
+
+
 class RtspServer:
     """GStreamer's RTSP server; its camera shows colour bars and moving noise."""
 
-    def __init__(self, login: str = "") -> None:
+    def __init__(self, login: str = "", tls: Path | None = None, file: Path | None = None) -> None:
         self.port = free_port()
+        self.address = "127.0.0.1"
+        self.prefix: tuple[str, ...] = ()
+        """What it is started by, like ``ip netns exec``."""
         self._login = login
+        self._scheme = "rtsps" if tls else "rtsp"
+        given = {"--login": login, "--tls": tls, "--file": file}
+        self._options = [str(word) for pair in given.items() if pair[1] for word in pair]
         self._process: subprocess.Popen[str] | None = None
 
     @property
     def url(self) -> str:
         """Where its camera is."""
         login = f"{self._login}@" if self._login else ""
-        return f"rtsp://{login}127.0.0.1:{self.port}/cam"
+        return f"{self._scheme}://{login}{self.address}:{self.port}/cam"
 
     def start(self) -> None:
         """Start it and wait until it listens."""
         script = Path(__file__).with_name("rtsp_server.py")
-        command = [PYTHON, str(script), str(self.port), *([self._login] if self._login else [])]
+        command = [*self.prefix, PYTHON, str(script), self.address, str(self.port), *self._options]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
-        wait_until(lambda: answers(self.port), 5.0, "the RTSP server listens")
+        wait_until(lambda: answers(self.port, self.address), 5.0, "the RTSP server listens")
 
     def say(self, line: str) -> None:
         """Change its picture, see ``rtsp_server.py``."""
@@ -97,14 +112,12 @@ class RtspServer:
 
 
 @contextlib.contextmanager
-def rtsp_server(login: str = "") -> Iterator[RtspServer]:
+def rtsp_server(
+    login: str = "", tls: Path | None = None, file: Path | None = None
+) -> Iterator[RtspServer]:
     """A running RTSP server; skips where Debian's packages are missing."""
-    if not _has_gstreamer():
-        pytest.skip(
-            "needs the packages python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base "
-            "gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
-        )
-    server = RtspServer(login)
+    needs_gstreamer()
+    server = RtspServer(login, tls, file)
     try:
         server.start()
         yield server

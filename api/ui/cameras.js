@@ -32,6 +32,12 @@ class Tile {
     this.#stale(!camera.has_snapshot);
   }
 
+  // What the next status would say, at once.
+  turned(turn) {
+    if (!this.camera) return;
+    this.show({ ...this.camera, state: turn.state, reason: turn.reason });
+  }
+
   #stale(stale) {
     this.item.classList.toggle("stale", stale);
   }
@@ -65,6 +71,10 @@ export class Cameras {
   start() {
     this.#forever(() => this.#status(), STATUS_MS);
     this.#forever(() => this.#snapshots(), SNAPSHOT_MS);
+  }
+
+  turned(turn) {
+    this.#tiles.get(turn.camera)?.turned(turn);
   }
 
   // One round after the other, never two at once; a page in the background rests.

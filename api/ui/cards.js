@@ -9,6 +9,10 @@ export function evidenceUrl(sighting, what) {
   return `/api/v1/sightings/${encodeURIComponent(sighting.id)}/${what}.jpg?r=${sighting.revision}`;
 }
 
+export function clipUrl(sighting) {
+  return `/api/v1/sightings/${encodeURIComponent(sighting.id)}/clip`;
+}
+
 // A region such as "gb" or "us-ma" as the band of a plate shows it.
 export function country(sighting) {
   return sighting.region ? sighting.region.split("-")[0].toUpperCase() : "";

@@ -1,6 +1,6 @@
 // What is known of one sighting, in a dialog: pictures, times, what else the plate may read.
 
-import { country, evidenceUrl, paintPlate } from "/ui/cards.js";
+import { clipUrl, country, evidenceUrl, paintPlate } from "/ui/cards.js";
 import { element, longTime } from "/ui/dom.js";
 import { TEXTS } from "/ui/texts.js";
 
@@ -30,6 +30,7 @@ export function showEvidence(sighting) {
   const shots = [];
   if (sighting.has_frame) shots.push(element("img", { class: "frame", src: evidenceUrl(sighting, "frame"), alt: TEXTS.frameOf(sighting.plate) }));
   if (sighting.has_crop) shots.push(element("img", { class: "closeup", src: evidenceUrl(sighting, "crop"), alt: TEXTS.cropOf(sighting.plate) }));
+  if (sighting.has_clip) shots.push(element("video", { class: "clip", src: clipUrl(sighting), controls: "", muted: "", preload: "metadata", "aria-label": TEXTS.clipOf(sighting.plate) }));
   document.getElementById("evidence-shots").replaceChildren(...shots);
   const rows = Object.entries(facts(sighting))
     .filter(([, value]) => value)
@@ -37,6 +38,9 @@ export function showEvidence(sighting) {
   document.getElementById("evidence-facts").replaceChildren(...rows);
   dialog.showModal();
 }
+
+// What plays does not go on behind a closed dialog.
+dialog.addEventListener("close", () => document.getElementById("evidence-shots").replaceChildren());
 
 // A click beside the dialog closes it, as Escape does.
 dialog.addEventListener("click", (event) => {

@@ -9,14 +9,14 @@ export class Feed {
   #lastId = "";
   #source = null;
 
-  // handlers: sighting(object), gap(object), state("live" | "reconnecting")
+  // handlers: sighting(object), gap(object), camera(object), state("live" | "reconnecting")
   constructor(url, handlers) {
     this.#url = url;
     this.#handlers = handlers;
   }
 
   open() {
-    const since = this.#lastId ? `?since=${encodeURIComponent(this.#lastId)}` : "";
+    const since = this.#lastId ? `&since=${encodeURIComponent(this.#lastId)}` : "";
     const source = new EventSource(this.#url + since);
     this.#source = source;
     source.onopen = () => this.#handlers.state("live");
@@ -28,6 +28,7 @@ export class Feed {
       this.#lastId = event.lastEventId || this.#lastId;
       this.#handlers.gap(JSON.parse(event.data));
     });
+    source.addEventListener("camera", (event) => this.#handlers.camera(JSON.parse(event.data)));
     source.onerror = () => {
       this.#handlers.state("reconnecting");
       if (source.readyState === EventSource.CLOSED) setTimeout(() => this.open(), AGAIN_MS);

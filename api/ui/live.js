@@ -47,7 +47,7 @@ async function fill() {
   count();
 }
 
-const feed = new Feed("/api/v1/events", {
+const feed = new Feed("/api/v1/events?cameras=1", {
   sighting(sighting) {
     if (cards.take(sighting, { fresh: true })) announce(sighting);
     count();
@@ -56,6 +56,7 @@ const feed = new Feed("/api/v1/events", {
     await fill();
     setText(byId("sightings-note"), TEXTS.missed(lost.missed));
   },
+  camera: (turn) => cameras.turned(turn),
   state: linkIs,
 });
 

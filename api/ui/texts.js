@@ -47,6 +47,7 @@ export const TEXTS = {
   snapshotOf: (camera) => `What ${camera} sees now`,
   cropOf: (plate) => `Crop of the plate ${plate}`,
   frameOf: (plate) => `The frame in which ${plate} was read best`,
+  clipOf: (plate) => `The seconds around ${plate}, as the camera sent them`,
   facts: {
     camera: "Camera",
     seen: "Seen",

@@ -12,7 +12,9 @@ import msgspec
 from engine.config import CameraSettings, Settings
 from engine.doctor.findings import Finding, Verdict
 from engine.errors import SourceError
-from engine.sources import SourceOptions, open_source, redact
+from engine.source_settings import source_options
+from engine.sources import open_source, redact
+from engine.sources.libav import STDIN
 
 _GRACE_S: Final = 2.0
 _AT_ONCE: Final = 16
@@ -60,15 +62,17 @@ def _first_frame(
 ) -> Iterator[SeenCamera]:
     """Yield the camera as its first frame shows it."""
     url = redact(camera.url)
-    options = SourceOptions(
-        play="fast",
-        connect_timeout_s=camera.connect_timeout_s,
-        read_timeout_s=camera.read_timeout_s,
-        transport=camera.transport,
-    )
+    if camera.url == STDIN:
+        yield SeenCamera(camera, Finding(check, Verdict.FINE, "standard input: read by the engine"))
+        return
+    options = msgspec.structs.replace(source_options(camera), play="fast", clip_s=0.0)
     began = time.monotonic()
     try:
         with contextlib.closing(open_source(camera.url, options)) as source:
+            if camera.watch:
+                found = f"{url}: images that come there will be shown"
+                yield SeenCamera(camera, Finding(check, Verdict.FINE, found))
+                return
             frame = next(iter(source.frames(stop)), None)
             if frame is not None:
                 took_s = time.monotonic() - began
@@ -80,20 +84,23 @@ def _first_frame(
         reason = "it ended without a frame"
     except SourceError as error:
         reason = redact(str(error))
-    finding = Finding(check, Verdict.PROBLEM, f"{url}: {reason}", _camera_remedy(reason))
-    yield SeenCamera(camera, finding)
+    reason, _, remedy = reason.removeprefix(f"{url}: ").partition(" — ")
+    found = f"{url}: {reason}"
+    yield SeenCamera(
+        camera, Finding(check, Verdict.PROBLEM, found, remedy or _camera_remedy(reason))
+    )
 
 
 def _camera_remedy(reason: str) -> str:
     """Say what to try, as far as the reason tells."""
     lowered = reason.lower()
     for sign, remedy in {
-        "401": "correct the name and the password in its URL",
-        "unauthorized": "correct the name and the password in its URL",
+        "refuses the name": "correct the name and the password in its URL",
         "no such file": "correct the path; relative ones start in the working directory",
         "refused": "is it switched on, and the port in its URL right?",
+        "in time": "is it switched on and reachable from here?",
         "timed out": "is it switched on and reachable from here?",
-        "nobody here reads": "use one of these kinds of URL",
+        "max_megapixels": "raise max_megapixels, and memory_mib with it, or let it send less",
     }.items():
         if sign in lowered:
             return remedy

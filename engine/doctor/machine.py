@@ -11,9 +11,10 @@ from engine.config import Settings
 from engine.doctor.cameras import SeenCamera
 from engine.doctor.findings import Finding, Verdict, count
 from engine.messages import RingHandle
-from engine.resources import ASSUMED_FRAME_BYTES
+from engine.resources import ASSUMED_SIZE_PX
 from engine.ring_memory import ring_bytes
 from engine.shm import MIB, SHM_DIR, free_bytes
+from engine.slot_formats import fitting_size
 
 GIB: Final = 1 << 30
 MEMORY_BESIDE_BYTES: Final = 200 * MIB
@@ -80,22 +81,22 @@ def shared_memory(settings: Settings, workers: int, cameras: list[SeenCamera]) -
     automatic = (workers + 1) * settings.recognizers.batch + 1
     for camera in cameras:
         slots = automatic if camera.settings.slots == "auto" else camera.settings.slots
-        if camera.width_px:
-            needed += ring_bytes(
-                RingHandle(
-                    ring=0,
-                    segment="",
-                    camera=0,
-                    camera_name=camera.settings.name,
-                    width_px=camera.width_px,
-                    height_px=camera.height_px,
-                    format=camera.settings.format,
-                    slots=slots,
-                    lossless=False,
-                )
+        form = camera.settings.format
+        size_px = (camera.width_px, camera.height_px) if camera.width_px else ASSUMED_SIZE_PX
+        width_px, height_px = fitting_size(*size_px, form)
+        needed += ring_bytes(
+            RingHandle(
+                ring=0,
+                segment="",
+                camera=0,
+                camera_name=camera.settings.name,
+                width_px=width_px,
+                height_px=height_px,
+                format=form,
+                slots=slots,
+                lossless=False,
             )
-        else:
-            needed += slots * ASSUMED_FRAME_BYTES
+        )
     total = os.statvfs(SHM_DIR).f_blocks * os.statvfs(SHM_DIR).f_frsize
     found = (
         f"{SHM_DIR}: {free_bytes() // MIB} of {total // MIB} MiB free, "

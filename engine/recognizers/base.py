@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from engine.config import CameraOpenAlprSettings
-from engine.types import Box, Corners, Luma, PlateRead
+from engine.types import Bgr, Box, Corners, Luma, PlateRead
 
 
 class RecognizeHints(msgspec.Struct, frozen=True):
@@ -51,6 +51,14 @@ class Recognizer(Protocol):
 
     def close(self) -> None:
         """Free the library or networks; afterwards ``recognize`` must not be called."""
+
+
+@runtime_checkable
+class ColourReader(Protocol):
+    """A recognizer that also takes colour as it lies in slots of ``bgr24``."""
+
+    def recognize_colour(self, frame: Bgr, hints: RecognizeHints = NO_HINTS) -> list[PlateRead]:
+        """Return every plate read in the frame; frame: (H, W, 3) uint8, all else as above."""
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import cv2
 import msgspec
 import numpy as np
 
@@ -34,7 +35,7 @@ from engine.recognizers.openalpr_library import (
     that_takes_areas,
 )
 from engine.recognizers.openalpr_reads import NAME, openalpr_countries, plate_reads
-from engine.types import Box, Luma, PlateRead, Point
+from engine.types import Bgr, Box, Luma, PlateRead, Point
 
 _SEARCHED_BESIDE_AREAS: Final = 8
 """Beside an area a share of 1/8 of the frame's width is searched too: plates have a width."""
@@ -139,22 +140,34 @@ class OpenAlprRecognizer:
         ]
         return sorted(reads, key=lambda read: -read.confidence)
 
+    def recognize_colour(self, frame: Bgr, hints: RecognizeHints = NO_HINTS) -> list[PlateRead]:
+        """Return every plate read in the frame, whose address is what the library gets.
+
+        frame: (H, W, 3) uint8 BGR, all else as of ``recognize``. Our detector wants luma: behind it
+        the frame is converted.
+        """
+        if self._detector is not None:
+            return self.recognize(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)), hints)
+        return self.recognize(frame, hints)
+
     def close(self) -> None:
         """Free every instance; the library itself stays loaded until the process ends."""
         for instance in self._instances.values():
             instance.close()
         self._instances.clear()
 
-    def _search(self, instance: Instance, frame: Luma, hints: RecognizeHints) -> list[PlateRead]:
+    def _search(
+        self, instance: Instance, frame: Luma | Bgr, hints: RecognizeHints
+    ) -> list[PlateRead]:
         """Let OpenALPR find the plates, in the rows around the areas if there are any."""
-        height, width = frame.shape
+        height, width = frame.shape[:2]
         area = _around(hints.areas, width, height)
         if area is None:
             return []
         rows = self._without_gaps(frame[area.top : area.bottom])
         below_top = Area(area.left, 0, area.right, area.bottom - area.top)
         payload = instance.recognize(rows, below_top)
-        return plate_reads(payload, rows.shape, hints, country=instance.country, top=area.top)
+        return plate_reads(payload, rows.shape[:2], hints, country=instance.country, top=area.top)
 
     def _read_detected(
         self, detector: PlateDetector, instance: Instance, frame: Luma, hints: RecognizeHints
@@ -191,7 +204,7 @@ class OpenAlprRecognizer:
 
     def _without_gaps(self, rows: Luma) -> Luma:
         """Return the rows themselves, or a counted copy where bytes lie between them."""
-        if rows.strides == (rows.shape[1], 1):
+        if rows.flags.c_contiguous:
             return rows
         self.compacted += 1
         return np.ascontiguousarray(rows)

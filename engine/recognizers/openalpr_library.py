@@ -23,7 +23,7 @@ import msgspec
 
 from engine.config import OpenAlprSettings
 from engine.errors import RecognizerError
-from engine.types import Luma
+from engine.types import Bgr, Luma
 
 Flavour: TypeAlias = Literal["openalprpy", "openalpr.2"]
 """Which C interface a library offers."""
@@ -336,24 +336,25 @@ class Instance:
         address = self._library.function("version")(self._handle)
         return self._library.take_text(address).decode(errors="replace")
 
-    def recognize(self, rows: Luma, area: Area) -> bytes:
+    def recognize(self, rows: Luma | Bgr, area: Area) -> bytes:
         """Return the library's JSON about whole rows of a frame; the pixels are not copied.
 
-        rows: (H, W) uint8 luma whose rows follow each other without a gap; only read, during the
-        call. ``area`` is what to search, in pixels of ``rows``; ``libopenalprpy.so`` cannot be
-        told and searches all. Coordinates in the JSON are those of ``rows``.
+        rows: (H, W) uint8 luma or (H, W, 3) BGR whose rows follow each other without a gap; only
+        read, during the call. ``area`` is what to search, in pixels of ``rows``;
+        ``libopenalprpy.so`` cannot be told and searches all. Coordinates in the JSON are those of
+        ``rows``.
 
         Raises:
             ValueError: the rows have gaps and would be read askew, or the area is not in them.
             RecognizerError: the library returned nothing.
         """
-        height, width = rows.shape
-        if rows.strides != (width, 1):
-            raise ValueError(f"rows of {width} bytes with strides {rows.strides} have gaps")
+        height, width, depth = (*rows.shape, 1)[:3]
+        if not rows.flags.c_contiguous:
+            raise ValueError(f"rows of {width} pixels with strides {rows.strides} have gaps")
         left, top, right, bottom = area
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise ValueError(f"{area} is no part of {width}x{height} pixels")
-        call = [self._handle, rows.ctypes.data, 1, width, height]
+        call = [self._handle, rows.ctypes.data, depth, width, height]
         if self._library.found.flavour == "openalpr.2":
             call.append(_CArea(left, top, right - left, bottom - top))
         return self._library.take_text(self._library.function("recognize")(*call))

@@ -19,7 +19,13 @@ from engine.errors import SourceError, SourceUnsupportedError
 from engine.sources.base import Source, SourceFrame, SourceOptions
 from engine.sources.credentials import redact, scheme
 from engine.sources.demo import demo_settings, open_demo
-from engine.sources.images import IMAGE_SUFFIXES, ImageSource, WatchedFolder, list_images
+from engine.sources.images import (
+    GLOB_SIGNS,
+    IMAGE_SUFFIXES,
+    ImageSource,
+    WatchedFolder,
+    list_images,
+)
 from engine.sources.libav import STDIN, STREAM_SCHEMES, count_video_frames
 from engine.sources.polled import PolledSource, is_picture
 from engine.sources.video import VideoSource
@@ -33,8 +39,6 @@ __all__ = [
     "open_source",
     "redact",
 ]
-
-_GLOB_SIGNS = frozenset("*?[")
 
 
 def open_source(url: str, options: SourceOptions | None = None) -> Source:
@@ -83,7 +87,7 @@ def check_source(url: str) -> None:
         demo_settings(url)
     elif kind in {"", "file"} and url != STDIN:
         path = _local_path(url, "")
-        awaited = str(path).startswith("/dev/") or bool(_GLOB_SIGNS & set(str(path)))
+        awaited = str(path).startswith("/dev/") or bool(GLOB_SIGNS & set(str(path)))
         if not awaited and not path.exists():
             raise SourceError(f"{path}: no such file or folder")
     elif kind not in STREAM_SCHEMES and url != STDIN:
@@ -132,4 +136,4 @@ def _images_at(path: Path) -> list[Path] | None:
 
 
 def _is_pattern(path: Path) -> bool:
-    return not path.exists() and bool(_GLOB_SIGNS & set(str(path)))
+    return not path.exists() and bool(GLOB_SIGNS & set(str(path)))

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from engine.sources.preroll import Preroll
 from engine.types import Bgr, Luma
 
 PREVIEW_WIDTH_PX = 160
@@ -46,6 +47,10 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Folders only: wait for images that come later, instead of showing those that are there."""
     stdin: str = "pipe:0"
     """What to open for standard input."""
+    clip_s: float = 0.0
+    """Keep the packets of so many seconds for clips; 0 for none."""
+    clip_bytes: int = 0
+    """Memory that those packets take at most."""
 
 
 class SourceFrame(Protocol):
@@ -113,6 +118,10 @@ class Source(Protocol):
     @property
     def spoilt(self) -> int:
         """How many packets could not be decoded, and frames are damaged, so far."""
+
+    @property
+    def preroll(self) -> Preroll | None:
+        """The packets kept for clips; None where none are wanted, or the source has no packets."""
 
     def frames(self, stop: Callable[[], bool]) -> Iterator[SourceFrame]:
         """Yield frames until the end of the stream or until ``stop()`` is true.

@@ -118,6 +118,7 @@ class DemoSource:
     """
 
     spoilt = 0
+    preroll = None
 
     def __init__(self, settings: DemoSettings, options: SourceOptions) -> None:
         self.settings = settings

@@ -13,11 +13,15 @@ import numpy as np
 
 from engine.errors import SourceError
 from engine.sources.base import SourceOptions
+from engine.sources.libav import check_size
 from engine.sources.pace import Pacer, Stamp
 from engine.sources.planes import Cut, shrink
 from engine.types import Bgr, Luma
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+GLOB_SIGNS: Final = frozenset("*?[")
+"""What makes a path a pattern."""
 
 _LOOK_S = 0.25
 """How often a watched folder is looked at."""
@@ -101,6 +105,7 @@ class ImageSource:
 
     capped = 0
     spoilt = 0
+    preroll = None
 
     def __init__(self, paths: Sequence[Path], options: SourceOptions) -> None:
         self._paths, self._options = tuple(paths), options
@@ -144,7 +149,7 @@ class ImageSource:
 
     def _load(self, path: Path) -> Bgr | None:
         try:
-            return load_image(path)
+            return load_image(path, self._options)
         except SourceError as error:
             if len(self._paths) == 1:
                 raise
@@ -161,12 +166,14 @@ class WatchedFolder:
 
     capped = 0
     spoilt = 0
+    preroll = None
     live = False
     """Pictures wait until there is time for them."""
     endless = True
 
     def __init__(self, place: Path, options: SourceOptions) -> None:
         self._place, self._options = place, options
+        self._folder = _fixed_part(place)
         self._known = self._found()
         self._closed = False
 
@@ -182,7 +189,7 @@ class WatchedFolder:
             for path in sorted(whole, key=lambda p: fresh[p]):
                 self._known[path] = fresh[path]
                 try:
-                    pixels = load_image(path)
+                    pixels = load_image(path, self._options)
                 except SourceError as error:
                     self.spoilt += 1
                     _log.warning("image left out: %s", error)
@@ -197,20 +204,29 @@ class WatchedFolder:
         self._closed = True
 
     def _found(self) -> dict[Path, tuple[int, int]]:
-        """Return time and size of every image that is there."""
+        """Return time and size of every image that is there.
+
+        Raises:
+            SourceError: the folder is gone, or the disk that it was on.
+        """
         marks = {}
-        for path in list_images(self._place):
-            with contextlib.suppress(FileNotFoundError):
-                stat = path.stat()
-                marks[path] = (stat.st_mtime_ns, stat.st_size)
+        try:
+            if not self._folder.is_dir():
+                raise SourceError(f"{self._folder}: the folder is gone — mount or make it again")
+            for path in list_images(self._place):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    marks[path] = (stat.st_mtime_ns, stat.st_size)
+        except OSError as error:
+            raise SourceError(f"{self._folder}: {error.strerror}") from error
         return marks
 
 
-def load_image(path: Path) -> Bgr:
+def load_image(path: Path, options: SourceOptions) -> Bgr:
     """Decode an image file, turned as its EXIF orientation says.
 
     Raises:
-        SourceError: it cannot be opened, or is no image.
+        SourceError: it cannot be opened, is no image, or is too large.
     """
     try:
         encoded = np.frombuffer(path.read_bytes(), np.uint8)
@@ -222,7 +238,20 @@ def load_image(path: Path) -> Bgr:
         raise SourceError(f"{path}: too large, or a damaged image") from error
     if pixels is None:
         raise SourceError(f"{path}: not an image, or a damaged one")
+    check_size(str(path), pixels.shape[1], pixels.shape[0], options)
     return np.asarray(pixels, np.uint8)
+
+
+def _fixed_part(place: Path) -> Path:
+    """Return the folder itself, or the one in which a pattern begins."""
+    if place.is_dir():
+        return place
+    fixed = Path(place.anchor)
+    for part in place.parts[len(fixed.parts) : -1]:
+        if GLOB_SIGNS & set(part):
+            break
+        fixed /= part
+    return fixed
 
 
 def list_images(place: Path) -> list[Path]:

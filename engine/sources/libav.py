@@ -1,5 +1,6 @@
 """Opening what libav reads: limits of time and size, what a URL may open, errors in words."""
 
+import errno
 import logging
 import math
 from typing import Final, Literal
@@ -37,6 +38,15 @@ _SKIPPED: Final[dict[str, Literal["DEFAULT", "NONREF", "NONKEY"]]] = {
 }
 _UNFILTERED: Final = {"none": "default", "nonref": "noref", "all": "all"}
 """Words of the configuration in those of libav."""
+
+_DEVICE_REMEDIES: Final = {
+    errno.ENOENT: "no such device — plug it in; ls /dev/video* shows those that are there",
+    errno.ENODEV: "the device is gone — plug it in again",
+    errno.EACCES: "this user may not open it — add it to the group video",
+    errno.EPERM: "this user may not open it — add it to the group video",
+    errno.EBUSY: "another program uses it — end that one",
+    errno.ENOTTY: "this is no camera; of a camera that has several, try the next number",
+}
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +167,9 @@ def failure(url: str, error: Exception, options: SourceOptions) -> SourceError:
             f"{place}: PyAV's libav was built without {scheme(url)}:// — let ffmpeg hand it on: "
             f"ffmpeg -i {scheme(url)}://… -c copy -f mpegts udp://127.0.0.1:5000"
         )
+    device = _DEVICE_REMEDIES.get(getattr(error, "errno", None) or 0)
+    if device and url.startswith("/dev/"):
+        return SourceError(f"{place}: {device}")
     if isinstance(error, av.error.ExitError):
         return SourceError(
             f"{place}: no answer in time (connecting {options.connect_timeout_s:g} s, "

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.types import Luma, Point
+from engine.types import Bgr, Luma, Point
 
 Polygon = Sequence[Point]
 """Corners as shares of the picture: (0, 0) top left, (1, 1) bottom right."""
@@ -42,10 +42,14 @@ class Masks:
         for chroma in slot[height:].reshape(2, height // 2, width // 2):
             self._draw(chroma, _NEUTRAL)
 
+    def bgr(self, slot: Bgr) -> None:
+        """Blacken colour: slot is (H, W, 3) uint8, C-contiguous."""
+        self._draw(slot, 0)
+
     def _draw(self, plane: npt.NDArray[np.uint8], level: int) -> None:
         size = (plane.shape[1], plane.shape[0])
         for polygon in self._polygons:
             # OpenCV takes at most 16 bits a coordinate and more; far outside is outside.
             corners = np.clip(np.rint(polygon * size), -20_000, 20_000).astype(np.int32)
-            cv2.fillPoly(plane, [corners], (level,))
-            cv2.polylines(plane, [corners], True, (level,), _MARGIN_PX)
+            cv2.fillPoly(plane, [corners], (level, level, level))
+            cv2.polylines(plane, [corners], True, (level, level, level), _MARGIN_PX)

@@ -1,5 +1,6 @@
 """Time for sources: playing a file at its own speed, and capping a frame rate."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -41,10 +42,14 @@ class Pacer:
     """Tells when each frame of a recording is due, and waits for it.
 
     The first frame is due when it is first asked for; the others follow at the distance of
-    their media times.
+    their media times, divided by ``speed``. Nobody is waited for longer than ``longest_s``: then
+    time itself has jumped, and that frame is due at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float = 1.0, longest_s: float = math.inf) -> None:
+        self._ns_per_s = 1e9 / speed
+        self._longest_s = longest_s
+        self._last_s = 0.0
         self._origin: Stamp | None = None
         self._first_s = 0.0
 
@@ -53,9 +58,10 @@ class Pacer:
 
         media_s: seconds, rising from frame to frame.
         """
-        if self._origin is None:
+        if self._origin is None or media_s - self._last_s > self._longest_s:
             self._origin, self._first_s = Stamp.now(), media_s
-        offset_ns = int((media_s - self._first_s) * 1e9)
+        self._last_s = media_s
+        offset_ns = int((media_s - self._first_s) * self._ns_per_s)
         due_ns = self._origin.monotonic_ns + offset_ns
         while (left_ns := due_ns - time.monotonic_ns()) > 0:
             if stop():
@@ -73,6 +79,12 @@ class RateCap(msgspec.Struct):
     fps: float
     left_out: int = 0
     _next_s: float | None = None
+
+    def is_early(self, media_s: float | None) -> bool:
+        """Tell whether a frame at this time would be left out for certain; counts nothing."""
+        if self.fps <= 0 or self._next_s is None or media_s is None:
+            return False
+        return media_s < self._next_s - 1e-6
 
     def passes(self, media_s: float) -> bool:
         """Tell whether the frame at this time is to be used; counts those that are not.
@@ -117,6 +129,13 @@ class MediaClock:
         self.frames += 1
         self._last_pts_s = pts_s
         return self._now_s
+
+    def place(self, pts_s: float | None) -> float | None:
+        """Return where a frame that comes soon will be, None where that is not known."""
+        if pts_s is None or self._last_pts_s is None:
+            return None
+        ahead_s = pts_s - self._last_pts_s
+        return self._now_s + ahead_s if 0 <= ahead_s <= _JUMP_S else None
 
     def restart(self) -> None:
         """Expect the media's times to begin anew."""

@@ -19,6 +19,7 @@ from engine.sources.libav import check_size
 from engine.sources.pace import Stamp
 
 _LARGEST_BYTES: Final = 32 << 20
+_PIECE_BYTES: Final = 1 << 16
 _NAP_S: Final = 0.05
 _USUAL_POLL_S: Final = 1.0
 
@@ -34,6 +35,7 @@ class PolledSource:
 
     capped = 0
     spoilt = 0
+    preroll = None
 
     def __init__(self, url: str, options: SourceOptions) -> None:
         self._url, self._options = url, options
@@ -76,7 +78,7 @@ class PolledSource:
         place = redact(self._url)
         try:
             with self._opener.open(self._address, timeout=self._options.read_timeout_s) as answer:
-                encoded = answer.read(_LARGEST_BYTES + 1)
+                encoded = self._body(answer)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in {401, 403}:
@@ -97,6 +99,20 @@ class PolledSource:
             raise SourceError(f"{place}: what it sends is no picture, or a damaged one")
         check_size(self._url, pixels.shape[1], pixels.shape[0], self._options)
         return np.asarray(pixels, np.uint8)
+
+    def _body(self, answer: http.client.HTTPResponse) -> bytes:
+        """Read a picture, in ``read_timeout_s`` altogether: some servers drip.
+
+        Raises:
+            TimeoutError: it takes longer.
+        """
+        until_s = time.monotonic() + self._options.read_timeout_s
+        encoded = bytearray()
+        while len(encoded) <= _LARGEST_BYTES and (piece := answer.read1(_PIECE_BYTES)):
+            encoded += piece
+            if time.monotonic() > until_s:
+                raise TimeoutError(f"not whole after {self._options.read_timeout_s:g} s")
+        return bytes(encoded)
 
 
 def _opener(address: str, user: str | None, password: str | None) -> urllib.request.OpenerDirector:

@@ -4,12 +4,14 @@ One decoder thread per camera: measured on two cores, more threads only add late
 time from the recognizers.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import av
 import av.error
 from av.container import InputContainer
+from av.format import Flags
 from av.video.stream import VideoStream
 
 from engine.sources.base import SourceOptions
@@ -22,10 +24,21 @@ from engine.sources.libav import (
 )
 from engine.sources.pace import FALLBACK_FPS, MediaClock, Pacer, RateCap, Stamp, StreamClock
 from engine.sources.planes import PlaneCopier
+from engine.sources.preroll import Preroll, VideoPacket
+from engine.sources.thrift import Thrift
 from engine.types import Bgr, Luma
 
 _SPOILT_IN_A_ROW: Final = 500
 """So many undecodable packets without a picture: this is no stream we can read."""
+
+_SEGMENTED: Final = frozenset({"hls", "dash"})
+"""What comes in pieces of some seconds: they are shown at their own pace, or most would be lost."""
+
+_PLAYOUT_SPEED: Final = 1.01
+"""A little faster than the camera, so that what waits here does not grow."""
+
+_LONGEST_GAP_S: Final = 3.0
+"""Between two frames; where more is missing, segments were."""
 
 
 class VideoFrame:
@@ -91,7 +104,10 @@ class VideoSource:
         )
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
         self._arrivals = StreamClock()
+        self._playout: Pacer | None = None
         self._container: InputContainer | None = None
+        self._is_timed = True
+        self.preroll = Preroll(options.clip_s, options.clip_bytes) if options.clip_s else None
         self.spoilt = 0
 
     @property
@@ -133,14 +149,24 @@ class VideoSource:
         try:
             stream = video_stream(container, self._url, self._options)
             clock.nominal_fps = float(stream.average_rate or 0) or FALLBACK_FPS
-            for frame in self._decoded(container, stream, stop):
-                media_s = clock.advance(frame.time)
-                if not self._cap.passes(media_s):
+            # Formats without times get made-up ones of 25 frames a second: of a live stream
+            # only the arrival is true.
+            untimed = Flags.no_timestamps in Flags(container.format.flags)
+            self._is_timed = not (self._stream and untimed)
+            segmented = self._stream and container.format.name in _SEGMENTED
+            self._playout = Pacer(_PLAYOUT_SPEED, _LONGEST_GAP_S) if segmented else None
+            if self.preroll is not None:
+                self.preroll.begin(stream)
+            thrift = Thrift(self._cap, clock, stream.codec_context)
+            for frame in self._decoded(container, stream, thrift, stop):
+                pts_s = frame.time if self._is_timed else time.monotonic()
+                media_s = thrift.passes(frame, pts_s)
+                if media_s is None:
                     continue
-                stamp = self._stamp(media_s, frame.time, stop)
+                stamp = self._stamp(media_s, pts_s, stop)
                 if stamp is None:
                     return
-                yield VideoFrame(frame, self._copier, stamp, frame.time)
+                yield VideoFrame(frame, self._copier, stamp, pts_s)
         except av.error.FFmpegError as error:
             # "from None": the original names the URL, password included.
             raise failure(self._url, error, self._options) from None
@@ -151,16 +177,27 @@ class VideoSource:
         """Return when a frame was captured: due in a file, sent in a stream; None to stop."""
         if self._pacer is not None:
             return self._pacer.wait(media_s, stop)
-        return self._arrivals.captured(pts_s, Stamp.now()) if self._stream else Stamp.now()
+        stamp = self._arrivals.captured(pts_s, Stamp.now()) if self._stream else Stamp.now()
+        if self._playout is not None and self._playout.wait(media_s, stop) is None:
+            return None
+        return stamp
 
     def _decoded(
-        self, container: InputContainer, stream: VideoStream, stop: Callable[[], bool]
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        thrift: Thrift,
+        stop: Callable[[], bool],
     ) -> Iterator[av.VideoFrame]:
         """Yield the stream's frames; packets that cannot be decoded are counted and passed over."""
         in_a_row = 0
         for packet in container.demux(stream):
             if stop():
                 return
+            if self.preroll is not None:
+                self.preroll.keep(packet, self._time_of(packet, packet.dts))
+            if thrift.leaves_out(packet, self._time_of(packet, packet.pts)):
+                continue
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
@@ -176,3 +213,12 @@ class VideoSource:
                 yield frame
                 if stop():
                     return
+
+    def _time_of(self, packet: VideoPacket, ticks: int | None) -> float | None:
+        """Return a packet's time in seconds, that of its arrival where the format has none."""
+        if not self._is_timed:
+            return time.monotonic()
+        ticks = packet.pts if ticks is None else ticks
+        if ticks is None or packet.time_base is None:
+            return None
+        return float(ticks * packet.time_base)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
+from clips import h264_clip
 from engine_run import demo, running
 from front_process import FrontProcess, front_process, sighting
 from playwright.sync_api import Browser, Page, expect
@@ -113,6 +114,36 @@ def test_keyboard_opens_and_closes_the_evidence(watched, front, writer) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#evidence")).to_be_hidden()
     no_complaints(watched, front)
+
+
+def test_a_clip_plays_in_the_evidence_and_stops_with_it(watched, front, writer, tmp_path) -> None:
+    video = h264_clip(tmp_path / "clip.mp4", frames=50).read_bytes()
+    shown = sighting(1, 3, plate="CLIP1", has_clip=True)
+    writer.commit([Event(shown, Evidence(clip=video))])
+    page = watched.page
+    open_page(page, front)
+    page.locator("#sightings li button").click()
+    player = page.locator("#evidence video")
+    expect(player).to_be_visible()
+    play = "each => each.play().then(() => [each.videoWidth, Math.round(each.duration)])"
+    assert player.evaluate(play) == [160, 2]
+    page.keyboard.press("Escape")
+    expect(player).to_have_count(0)
+    no_complaints(watched, front)
+
+
+def test_a_camera_that_turns_is_shown_before_the_next_status(watched, tmp_path) -> None:
+    with running(tmp_path, demo(scene="&width=320&height=180")) as engine:
+        page = watched.page
+        page.goto(f"http://127.0.0.1:{engine.port}/")
+        tile = page.locator("#cameras .tile")
+        expect(tile).to_have_attribute("data-state", "live")
+        page.route("**/api/v1/cameras", lambda route: route.abort())  # no status from now on
+        engine.ask("camera.pause", name="demo")
+        expect(tile).to_have_attribute("data-state", "paused", timeout=3_000)
+        expect(tile.locator(".state")).to_have_text("Paused")
+        page.goto("about:blank")
+        engine.stop()
 
 
 def test_markup_in_a_name_stays_text(watched, front, writer) -> None:

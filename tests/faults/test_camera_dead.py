@@ -11,6 +11,8 @@ from decoder_rig import decoders
 from polling import wait_until
 from streams import free_port
 
+from engine.board import Fate
+from engine.messages import Pause
 from engine.types import CameraState
 
 WATCHED_S = 4.0
@@ -43,6 +45,29 @@ def test_dead_cameras_cost_almost_no_cpu(
         record_property("cpu_share_of_a_core_per_camera", round(share, 5))
         assert share < CPU_SHARE_PER_CAMERA
         assert [camera.child.restarts for camera in cameras] == [0] * count
+        assert [camera.count(Fate.DECODE_ERRORS) for camera in cameras] == [0] * count
+
+
+def test_a_dead_camera_is_not_asked_more_often_because_we_talk(tmp_path: Path) -> None:
+    """Its decoder hears the supervisor all the time, and rests all the same."""
+    with decoders(tmp_path, 1) as rig:
+        camera = rig.add(f"rtsp://127.0.0.1:{free_port()}/cam")
+        wait_until(lambda: camera.state and camera.count(Fate.RECONNECTS) >= 4, 15.0, "it tries")
+        before, began = camera.count(Fate.RECONNECTS), time.monotonic()
+        while time.monotonic() - began < 4.0:
+            camera.child.send(Pause(paused=False))
+            rig.watch_fps([camera], 0.05)
+        assert camera.count(Fate.RECONNECTS) - before <= 3
+
+
+def test_a_pause_is_no_reconnection(tmp_path: Path) -> None:
+    with decoders(tmp_path, 1) as rig:
+        camera = rig.add("demo://?width=320&height=180", skip_static=False)
+        camera.wait_frames(10.0)
+        for paused, state in ((True, CameraState.PAUSED), (False, CameraState.LIVE)) * 2:
+            camera.child.send(Pause(paused=paused))
+            camera.wait_state(state, 5.0)
+        assert camera.count(Fate.RECONNECTS) == 0
 
 
 def test_a_killed_decoder_comes_back_and_its_camera_says_so(tmp_path: Path) -> None:

@@ -7,13 +7,17 @@ engine uses. Every file is counted under one outcome.
 import contextlib
 import random
 import struct
+import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+import cv2
+import numpy as np
 import pytest
 from clips import make_clip
 from decoder_rig import DecoderRig, decoders
@@ -31,6 +35,14 @@ KINDS = [
     ("ffv1.mkv", "ffv1", "yuv422p10le"),
 ]
 MEMORY_MIB = 1024
+HOSTILE = {
+    "memory_mib": MEMORY_MIB,
+    "skip_static": False,
+    "play": "fast",
+    "clip": "all",
+    "connect_timeout_s": 2.0,
+    "read_timeout_s": 2.0,
+}
 EACH_S = 10.0
 """A file that keeps its decoder for longer hangs it."""
 
@@ -119,16 +131,19 @@ class Strain(NamedTuple):
     highest_mib: float
     neighbour_fps: float
     neighbour_deaths: int
+    calm_fps: float
+    """The neighbour's before it had one."""
 
 
 def fuzz(rig: DecoderRig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Strain:
     """Play a folder beside a good camera."""
     neighbour = rig.add("demo://?width=320&height=180", skip_static=False)
     neighbour.wait_frames(15.0)
+    calm_fps = neighbour.fps_over(2.0)
     monkeypatch.setitem(MODULES, Kind.DECODER, "fuzz_decoder")
     log = folder / "log"
     log.touch()
-    camera = rig.add(str(folder), memory_mib=MEMORY_MIB, skip_static=False, play="fast")
+    camera = rig.add(str(folder), **HOSTILE)
     began, before = time.monotonic(), neighbour.captured
     highest_mib, seen, seen_at = 0.0, 0, began
     while not log.read_text().endswith("all done\n"):
@@ -141,7 +156,7 @@ def fuzz(rig: DecoderRig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Stra
         assert time.monotonic() - seen_at < EACH_S, f"it hangs: {log.read_text()[-100:]}"
         wait_s(0.05)
     fps = (neighbour.captured - before) / (time.monotonic() - began)
-    return Strain(camera.child.restarts, highest_mib, fps, neighbour.child.restarts)
+    return Strain(camera.child.restarts, highest_mib, fps, neighbour.child.restarts, calm_fps)
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.long)])
@@ -169,3 +184,99 @@ def test_hostile_files_hurt_nobody_else(
     assert strain.highest_mib < MEMORY_MIB
     assert strain.neighbour_deaths == 0
     assert strain.neighbour_fps > 12.0
+
+
+class HostileServer(BaseHTTPRequestHandler):
+    """Serves spoilt streams; a playlist is gone after some requests, for it may be live."""
+
+    bodies: ClassVar[dict[str, tuple[str, bytes]]] = {}
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def do_GET(self) -> None:  # as the library calls it
+        name = self.path.strip("/").partition("?")[0]
+        self.asked[name] += 1
+        if name not in self.bodies or (name.endswith("m3u8") and self.asked[name] > 3):
+            self.send_error(404)
+            return
+        kind, body = self.bodies[name]
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+    def handle(self) -> None:
+        """Bear a decoder that goes away."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().handle()
+
+
+def streams(good: list[Path]) -> dict[str, tuple[str, bytes]]:
+    """Return whole streams by the suffix of their address, with their types."""
+    jpeg = cv2.imencode(".jpg", np.arange(120 * 200).reshape(120, 200).astype(np.uint8))[1]
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {jpeg.size}\r\n\r\n".encode()
+    by_name = {path.name: path.read_bytes() for path in good}
+    playlist = (
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:0\n"
+        "#EXTINF:0.48,\nwhole.ts\n#EXTINF:0.48,\nwhole.ts\n#EXT-X-ENDLIST\n"
+    )
+    return {
+        "mjpeg": ("multipart/x-mixed-replace; boundary=frame", (head + jpeg.tobytes()) * 10),
+        "ts": ("video/mp2t", by_name["h264.ts"]),
+        "mp4": ("video/mp4", by_name["h264.mp4"]),
+        "m3u8": ("application/vnd.apple.mpegurl", playlist.encode()),
+    }
+
+
+@pytest.fixture
+def hostile(good: list[Path], rng: random.Random) -> Iterator[Callable[[Path, int], None]]:
+    """What fills a folder with addresses of hostile streams; the first four are whole."""
+    HostileServer.bodies.clear()
+    HostileServer.asked.clear()
+    whole = streams(good)
+    HostileServer.bodies["whole.ts"] = whole["ts"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), HostileServer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+
+        def fill(folder: Path, count: int) -> None:
+            for number in range(count):
+                suffix = list(whole)[number] if number < 4 else rng.choice(list(whole))
+                kind, body = whole[suffix]
+                spoilt = body if number < 4 else mutated(body, rng)[1]
+                name = f"{number}.{suffix}"
+                HostileServer.bodies[name] = kind, spoilt
+                address = f"http://127.0.0.1:{server.server_address[1]}/{name}"
+                (folder / f"{number}.url").write_text(address)
+
+        yield fill
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(1_000, marks=pytest.mark.long)])
+def test_hostile_streams_hurt_nobody_else(
+    hostile: Callable[[Path, int], None],
+    tmp_path: Path,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    hostile(folder, count)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    with decoders(tmp_path, cameras=2) as rig:
+        strain = fuzz(rig, folder, monkeypatch)
+    found = outcomes(folder / "log")
+    record_property("outcomes", dict(found))
+    record_property("strain", strain)
+    assert found.total() == count, "every stream is counted"
+    assert found["broke-off"] >= 4, "streams that were whole were played to their end"
+    assert found["died"] == strain.deaths <= count / 100
+    assert strain.highest_mib < MEMORY_MIB
+    assert strain.neighbour_deaths == 0
+    assert strain.neighbour_fps > 0.75 * strain.calm_fps

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -116,6 +117,23 @@ def test_hls_from_nginx(rig: DecoderRig, tmp_path: Path) -> None:
         assert 8.0 < camera.fps_over(3.0) < 25.0
 
 
+def test_hls_flows_evenly_although_it_comes_in_segments(rig: DecoderRig, tmp_path: Path) -> None:
+    """Unpaced, 3 s of frames would pass in a moment, unread, and then none for 3 s."""
+    web = tmp_path / "web"
+    web.mkdir()
+    hls = ("-g", "45", "-f", "hls", "-hls_time", "3", "-hls_list_size", "4", str(web / "cam.m3u8"))
+    with ffmpeg(*BARS, *H264[:-2], *hls), nginx(web) as port:
+        wait_until(lambda: len(list(web.glob("*.ts"))) >= 4, 20.0, "some segments are there")
+        camera = rig.add(f"http://127.0.0.1:{port}/cam.m3u8", **PLAIN)
+        camera.wait_frames(15.0, more=10)
+        rates = [camera.fps_over(0.75) for _ in range(14)]
+        assert min(rates) > 5.0, rates
+        assert 13.0 < sum(rates) / len(rates) < 17.0
+        assert camera.newest_age_s() < 10.0
+        assert [turn[1] for turn in camera.turns][-1] is CameraState.LIVE
+        assert CameraState.DEGRADED not in [turn[1] for turn in camera.turns]
+
+
 def test_a_remote_playlist_reaches_no_local_file(rig: DecoderRig, tmp_path: Path) -> None:
     web = tmp_path / "web"
     web.mkdir()
@@ -128,13 +146,24 @@ def test_a_remote_playlist_reaches_no_local_file(rig: DecoderRig, tmp_path: Path
         assert camera.captured == 0
 
 
-@pytest.mark.parametrize("kind", ["udp", pytest.param("rtmp", marks=pytest.mark.long)])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "kind", ["udp", pytest.param("rtmp", marks=LONG), pytest.param("mpjpeg", marks=LONG)]
+)
 def test_what_ffmpeg_sends(rig: DecoderRig, kind: str) -> None:
     if kind == "udp":
         url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
         with ffmpeg(*BARS, *H264, "-f", "mpegts", url):
             camera = rig.add(url, **PLAIN)
             camera.wait_frames(10.0, more=20)
+    elif kind == "mpjpeg":
+        url = f"http://127.0.0.1:{free_port()}/cam"
+        with ffmpeg(*BARS, "-q:v", "5", "-f", "mpjpeg", "-listen", "1", url):
+            camera = rig.add(url, **PLAIN)
+            camera.wait_frames(10.0, more=20)
+            assert camera.newest_age_s() < 1.0
     else:
         url = f"rtmp://127.0.0.1:{free_port()}/live/cam"
         with ffmpeg(*BARS, *H264, "-f", "flv", "-listen", "1", url):
@@ -193,6 +222,14 @@ def test_srt_is_named_as_missing(rig: DecoderRig) -> None:
     wait_until(lambda: camera.state and not camera.child.is_wanted, 5.0, "it is not tried again")
 
 
+def test_a_device_that_is_not_there_is_named_and_tried_again(rig: DecoderRig) -> None:
+    camera = rig.add("/dev/video77", **PLAIN)
+    camera.wait_state(CameraState.LOST, 8.0, "/dev/video77: no such device")
+    assert "plug it in" in camera.reason
+    before = camera.count(Fate.RECONNECTS)
+    wait_until(lambda: camera.count(Fate.RECONNECTS) > before, 8.0, "it may be plugged in later")
+
+
 def test_the_engines_standard_input(rig: DecoderRig, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.ts", "libx264", "yuv420p", (320, 180), frames=20)
     read_end, write_end = os.pipe()
@@ -215,7 +252,8 @@ def test_a_watched_folder_shows_what_comes(rig: DecoderRig, tmp_path: Path) -> N
     folder.mkdir()
     (folder / "old.jpg").write_bytes(jpeg(50))
     camera = rig.add(str(folder), watch=True, slots=16, **PLAIN)
-    wait_s(1.5)
+    camera.wait_state(CameraState.LIVE, 15.0)
+    wait_s(1.0)
     assert camera.captured == 0, "what was there before is not shown"
     (folder / "part.jpg").write_bytes(jpeg(60)[:500])
     for number in range(3):
@@ -227,7 +265,11 @@ def test_a_watched_folder_shows_what_comes(rig: DecoderRig, tmp_path: Path) -> N
     (folder / "new0.jpg").write_bytes(jpeg(90))
     camera.wait_frames(5.0, more=1)
     assert camera.captured == 5
-    assert camera.state is not CameraState.ENDED
+    assert camera.state is CameraState.LIVE
+    shutil.rmtree(folder)
+    camera.wait_state(CameraState.LOST, 8.0, "the folder is gone")
+    folder.mkdir()
+    camera.wait_state(CameraState.LIVE, 8.0)
 
 
 def ready_slot(camera: Camera) -> int:
@@ -240,18 +282,23 @@ def ready_slot(camera: Camera) -> int:
 def test_masked_places_are_black_in_the_slot(rig: DecoderRig, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", "libx264", "yuv420p", (320, 180), frames=3)
     triangle = [[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]
-    for form in ("gray", "i420"):
+    for form in ("gray", "i420", "bgr24"):
         camera = rig.add(str(clip), masks=[triangle], format=form, slots=8, play="fast", **PLAIN)
         camera.wait_frames(10.0, more=3)
         memory, slot = camera.memory(), ready_slot(camera)
         luma = memory.luma(slot)
         hidden = np.add.outer(np.arange(180) / 90, np.arange(320) / 160) < 1
-        assert (luma[hidden] == 16).all()
+        assert (luma[hidden] == (0 if form == "bgr24" else 16)).all()
         shown = np.add.outer(np.arange(180) / 90, np.arange(320) / 160) > 1.1
         assert np.ptp(luma[shown]) > 100
         if form == "i420":
             chroma = memory.frame(slot)[180:].reshape(2, 90, 160)
             assert (chroma[:, hidden[::2, ::2]] == 128).all()
+        if form == "bgr24":
+            colour = memory.frame(slot)
+            assert colour.shape == (180, 320, 3)
+            assert (colour[hidden] == 0).all()
+            assert np.ptp(colour[shown].astype(int).max(axis=-1)) > 100
         assert camera.count(Fate.CAPTURED) == 3
 
 
@@ -264,6 +311,19 @@ def test_a_cropped_camera_has_a_smaller_ring(rig: DecoderRig, tmp_path: Path) ->
     wholes = [picture(index, (320, 180)) @ np.array([0.299, 0.587, 0.114]) for index in (0, 1)]
     parts = [whole[90:135, 80:240].ravel() for whole in wholes]
     assert max(np.corrcoef(luma.ravel(), part)[0, 1] for part in parts) > 0.98
+
+
+def test_damaged_packets_of_a_clip_are_counted(rig: DecoderRig, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.avi", "mjpeg", "yuvj420p", (320, 180), frames=60)
+    spoilt = bytearray(clip.read_bytes())
+    middle = len(spoilt) // 2
+    for at in range(middle, middle + 8_000, 37):
+        spoilt[at] ^= 0xFF
+    clip.write_bytes(spoilt)
+    camera = rig.add(str(clip), play="fast", slots=64, **PLAIN)
+    camera.wait_state(CameraState.ENDED, 10.0)
+    assert camera.count(Fate.DECODE_ERRORS) >= 1
+    assert camera.captured >= 20
 
 
 def test_too_large_pictures_are_refused_in_words(rig: DecoderRig, tmp_path: Path) -> None:

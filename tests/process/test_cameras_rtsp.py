@@ -1,12 +1,13 @@
 """Cameras on a real RTSP server: they connect, log in, stall, change their size and come back."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from decoder_rig import DecoderRig, decoders
-from streams import RtspServer, rtsp_server, wait_s
+from streams import RtspServer, needs, rtsp_server, wait_s
 
 from engine.board import Fate
 from engine.types import CameraState
@@ -53,6 +54,19 @@ def test_logs_in_and_names_a_wrong_password(rig: DecoderRig) -> None:
         camera.wait_frames(3.0)
         wait_s(2.0)
         assert stranger.count(Fate.RECONNECTS) == 1, "an account must not be locked by us"
+
+
+def test_plays_encrypted(rig: DecoderRig, tmp_path: Path) -> None:
+    pair = tmp_path / "pair.pem"
+    command = [needs("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run([*command, *files, "-subj", "/CN=camera"], check=True, capture_output=True)
+    pair.write_bytes((tmp_path / "cert.pem").read_bytes() + (tmp_path / "key.pem").read_bytes())
+    with rtsp_server("gate:hunter2", tls=pair) as guarded:
+        assert guarded.url.startswith("rtsps://")
+        camera = rig.add(guarded.url, **QUICK)
+        camera.wait_frames(10.0, more=10)
+        assert camera.sizes == [(640, 360)]
 
 
 @LONG

@@ -5,7 +5,10 @@ import os
 import socket
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from clips import h264_clip
 
 from engine.cli import main
 from engine.doctor import examine, machine
@@ -88,6 +91,30 @@ def test_camera_that_refuses_connections(tmp_path, free_port):
     assert SECRET not in repr(report)
 
 
+def test_cameras_are_opened_as_their_settings_say(tmp_path):
+    """A picture that is polled, a folder that is empty for now, and what only the engine reads."""
+    folder = tmp_path / "upload"
+    folder.mkdir()
+    clip = h264_clip(tmp_path / "clip.mp4", frames=3)
+    cameras = [
+        ("watched", folder, "watch = true\n"),
+        ("stdin", "-", ""),
+        ("half", clip, "scale = 2\ncrop = [0.0, 0.0, 0.5, 1.0]\n"),
+        ("large", clip, "max_megapixels = 0.01\n"),
+        ("srt", "srt://127.0.0.1:9", ""),
+    ]
+    text = "".join(CAMERA.format(name, url) + more for name, url, more in cameras)
+    report = report_on(tmp_path, text)
+    found = {name: finding(report, f"camera {name}") for name, _, _ in cameras}
+    assert found["watched"].found == f"{folder}: images that come there will be shown"
+    assert found["stdin"].verdict is Verdict.FINE
+    assert found["half"].found.startswith(f"{clip}: 40×48, first frame after")
+    assert found["large"].found.count(str(clip)) == 1
+    assert found["large"].remedy.startswith("raise max_megapixels")
+    assert found["srt"].found.endswith("PyAV's libav was built without srt://")
+    assert found["srt"].remedy.startswith("let ffmpeg hand it on: ffmpeg -i srt://")
+
+
 def test_camera_that_never_answers_is_given_up(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rtsp://me:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/live"
@@ -108,6 +135,15 @@ def test_real_redis_tells_its_version(tmp_path, redis_server):
     assert redis.verdict is Verdict.FINE
     with redis_server.connect() as client:
         assert redis.found.endswith(f"version {client.info()['redis_version']}")
+
+
+def test_rings_of_colour_are_counted_also_of_an_odd_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "free_bytes", lambda: 2 * MIB)
+    cv2.imwrite(str(tmp_path / "odd.png"), np.zeros((721, 1281), np.uint8))
+    for form, needed in (("i420", 339), ("bgr24", 678)):
+        camera = CAMERA.format("odd", tmp_path / "odd.png")
+        text = f'{camera}slots = 256\nformat = "{form}"\n'
+        assert f"{needed} MiB needed" in finding(report_on(tmp_path, text), "shared memory").found
 
 
 def test_rings_that_do_not_fit(tmp_path, monkeypatch):

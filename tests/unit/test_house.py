@@ -17,10 +17,11 @@ FLOORS = """
     plates section outlines redis_client
     sink_settings redis_wire
     config shm voting store evidence motion health sources
-    embedded_redis board sections amendments recognizers track
+    embedded_redis board sections amendments recognizers track slot_formats source_settings
     messages lane store_commands privacy spool_file spool_reader
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
+    clip_channel camera_log
     ring reaper children quarantine control sinks watchlists intake
     decoder worker publisher plane resources
     roster

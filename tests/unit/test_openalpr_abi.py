@@ -16,7 +16,7 @@ from openalpr_stand_in import KINDS, StandIn
 from engine.config import CameraOpenAlprSettings, OpenAlprSettings
 from engine.errors import RecognizerError
 from engine.recognizers import openalpr_library
-from engine.recognizers.base import RecognizeHints
+from engine.recognizers.base import ColourReader, RecognizeHints
 from engine.recognizers.openalpr import OpenAlprRecognizer
 from engine.recognizers.openalpr_library import Area, Instance, Library, find_library
 from engine.types import Box
@@ -76,6 +76,21 @@ def test_a_read_only_view_of_shared_memory_is_not_copied_either(stand_in, recogn
     view.flags.writeable = False
     assert len(recognizer.recognize(view)) == 1
     assert stand_in.record.pixels == view.ctypes.data
+    assert recognizer.compacted == 0
+
+
+def test_colour_goes_to_the_library_as_it_lies_in_the_slot(stand_in, recognizer):
+    gray = picture()
+    frame = np.ascontiguousarray(np.stack([gray, gray // 2, gray // 3], axis=-1))
+    (expected,) = recognizer.recognize(gray)
+    (read,) = recognizer.recognize_colour(frame)
+    record = stand_in.record
+    assert record.pixels == frame.ctypes.data
+    assert (record.bytes_per_pixel, record.width, record.height) == (3, 320, 200)
+    assert (read.plate, read.corners) == (expected.plate, PLATE_CORNERS)
+    area = RecognizeHints(areas=(Box(90, 110, 80, 40),))
+    assert recognizer.recognize_colour(frame, area)[0].corners == PLATE_CORNERS
+    assert isinstance(recognizer, ColourReader)
     assert recognizer.compacted == 0
 
 

@@ -32,6 +32,10 @@ def test_parts_of_the_picture_are_taken():
         ({"masks": [[[0.0, 0.0], [1.5, 0.0], [0.0, 1.0]]]}, "must be at most 1"),
         ({"hwaccel": "magic"}, "hwaccel"),
         ({"memory_mib": 1}, "must be at least 256"),
+        (
+            {"masks": [TRIANGLE], "clip": "hits"},
+            r"cameras\[0\]\.clip: cannot be together with masks: .* — take out the masks",
+        ),
     ],
 )
 def test_what_is_no_part_of_the_picture_is_named(settings, words):

@@ -1,6 +1,8 @@
 """What ``open_source`` makes of URLs, and that no password leaves it."""
 
 import contextlib
+import errno
+import os
 import socket
 import threading
 import time
@@ -8,6 +10,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
+import av.error
 import cv2
 import numpy as np
 import pytest
@@ -43,6 +47,35 @@ def test_a_device_is_a_live_camera():
     assert source.endless
     with pytest.raises(SourceError, match="/dev/video7"):
         next(iter(source.frames(never)))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOENT, "no such device — plug it in"),
+        (errno.EACCES, "add it to the group video"),
+        (errno.EBUSY, "another program uses it"),
+        (errno.ENOTTY, "this is no camera"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_device_that_cannot_be_opened_is_an_error_with_its_remedy(monkeypatch, number, words):
+    """As libav would say it of a real one; v4l2loopback cannot be had here."""
+
+    def refuse(*_arguments, **_options):
+        raise av.error.FFmpegError(number, os.strerror(number))
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(SourceError, match=words):
+        next(iter(open_source("/dev/video0").frames(never)))
+
+
+def test_a_device_that_is_no_camera_is_said_to_be_none(monkeypatch):
+    """The real way through libav's V4L2, up to a device that does not know its questions."""
+    really = av.open
+    monkeypatch.setattr(av, "open", lambda _path, **options: really("/dev/null", **options))
+    with pytest.raises(SourceError, match=r"/dev/video0: this is no camera"):
+        next(iter(open_source("/dev/video0").frames(never)))
 
 
 def test_unknown_schemes_are_refused_with_what_there_is():
@@ -191,6 +224,23 @@ class _MotionJpeg(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _SlowMotionJpeg(BaseHTTPRequestHandler):
+    """A web camera of five pictures a second; its format has no times."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for index in range(20):
+            jpeg = cv2.imencode(".jpg", picture(index, (320, 240)))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg + b"\r\n")
+            time.sleep(0.2)
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
 @contextlib.contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """Run a web server and yield its address."""
@@ -218,6 +268,64 @@ def test_a_web_camera_that_freezes_is_given_up_in_time():
         finally:
             _MotionJpeg.thaw.set()
     assert len(shown) >= 38
+
+
+class _Redirecting(BaseHTTPRequestHandler):
+    """Sends everybody to where libav cannot go."""
+
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", "foo://elsewhere/video")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("path", ["video", "now.jpg"])
+def test_a_redirection_to_nowhere_is_no_reason_never_to_try_again(path):
+    with serving(_Redirecting) as address, pytest.raises(SourceError) as failed:
+        next(iter(open_source(f"{address}/{path}", QUICK).frames(never)))
+    assert not isinstance(failed.value, SourceUnsupportedError)
+
+
+class _Dripping(BaseHTTPRequestHandler):
+    """A web camera that sends its picture byte by byte."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b"x")
+                time.sleep(0.05)
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
+def test_a_picture_that_drips_is_given_up_in_time():
+    with serving(_Dripping) as address:
+        began = time.monotonic()
+        with pytest.raises(SourceError, match="not whole after 1 s"):
+            next(iter(open_source(f"{address}/now.jpg", QUICK).frames(never)))
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_stream_without_times_goes_by_arrival():
+    """libav makes up 25 frames a second for it: captures would fall behind by 0.16 s a frame."""
+    ages_s, passed = [], []
+    with serving(_SlowMotionJpeg) as address:
+        options = SourceOptions(connect_timeout_s=2.0, read_timeout_s=1.0, fps=2.5)
+        with contextlib.suppress(SourceError):
+            for frame in open_source(f"{address}/video", options).frames(never):
+                ages_s.append((time.monotonic_ns() - frame.captured_monotonic_ns) / 1e9)
+                passed.append(frame.captured_monotonic_ns / 1e9)
+    assert max(ages_s) < 0.2
+    assert max(np.diff(passed)) < 0.75
+    assert 8 <= len(passed) <= 11
 
 
 def test_a_playlist_from_the_net_opens_what_is_on_the_net_but_no_local_file(tmp_path: Path):

@@ -88,6 +88,32 @@ def test_a_damaged_image_among_others_is_left_out(folder, caplog):
     assert "b.png" in caplog.text
 
 
+def test_too_large_images_are_refused_or_left_out(folder, caplog):
+    small = SourceOptions(play="fast", max_megapixels=0.002)
+    assert sizes(folder, small) == [(30, 20), (47, 31)]
+    assert "96×64 is more than max_megapixels" in caplog.text
+    with pytest.raises(SourceError, match="96×64 is more than max_megapixels"):
+        sizes(folder / "c.bmp", small)
+
+
+@pytest.mark.parametrize("pattern", ["", "*.png", "*/x*.png"])
+def test_a_watched_folder_that_vanishes_is_an_error_with_a_remedy(folder, pattern):
+    """A share that is no longer mounted must not look like a quiet camera."""
+    inner = folder / "inner"
+    inner.mkdir()
+    looks = []
+
+    def vanish():
+        looks.append(1)
+        if len(looks) == 3:
+            inner.rmdir()
+        return len(looks) > 20
+
+    source = open_source(str(inner / pattern), SourceOptions(watch=True))
+    with pytest.raises(SourceError, match=r"inner: the folder is gone"):
+        list(source.frames(vanish))
+
+
 def test_a_loop_of_damaged_images_ends(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"")

@@ -1,11 +1,12 @@
 """A stream's own clock on ours: network jitter taken out, jumps and wraps survived."""
 
 import random
+import time
 
 import numpy as np
 import pytest
 
-from engine.sources.pace import Stamp, StreamClock
+from engine.sources.pace import Pacer, Stamp, StreamClock
 
 PERIOD_S = 1 / 25
 WRAP_S = 2**33 / 90_000
@@ -63,6 +64,14 @@ def test_without_times_arrival_counts_and_order_is_kept() -> None:
     clock = StreamClock()
     stamps = [clock.captured(None, Stamp(10**18 + t, t)) for t in (5, 9, 9, 12)]
     assert [stamp.monotonic_ns for stamp in stamps] == [5, 9, 9, 12]
+
+
+def test_a_pacer_waits_for_no_jump_and_plays_a_little_faster() -> None:
+    pacer = Pacer(speed=2.0, longest_s=3.0)
+    began = time.monotonic()
+    for media_s in (0.0, 0.2, 100.0, 100.2):
+        assert pacer.wait(media_s, lambda: False) is not None
+    assert 0.2 <= time.monotonic() - began < 1.5
 
 
 def test_captures_never_go_back(rng: random.Random) -> None:
