@@ -11,8 +11,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.config import TrackerSettings
+from engine.filters import Rules
 from engine.plates import ALPHABET
-from engine.tracker import Rules, SightingIds, Tracker
+from engine.tracker import SightingIds, Tracker
 from engine.types import Candidate, FrameReads, FrameStamp, PlateRead
 
 CAMERAS = 100

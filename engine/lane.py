@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from engine.filters import Rules
 from engine.plates import distance
 from engine.track import NS_PER_MS, NS_PER_S, Track
 from engine.types import Box, FrameReads, FrameStamp, PlateRead
@@ -36,14 +37,16 @@ class Spot(msgspec.Struct, frozen=True):
     box: Box
 
 
-def good_spots(frame: FrameReads, min_confidence: float) -> list[Spot]:
-    """Return the reads that are sure enough, whole, and each plate only once."""
+def good_spots(frame: FrameReads, rules: Rules) -> list[Spot]:
+    """Return the reads that the camera's rules take, whole, and each plate only once."""
+    if not rules.is_open(frame.stamp.captured_unix_ns):
+        return []
     spots = [
         Spot(index, read, box)
         for index, read in enumerate(frame.reads)
         if read.plate
-        and read.confidence >= min_confidence
-        and not _is_cut(box := read.box, frame.stamp)
+        and rules.takes(read.confidence, box := read.box, frame.stamp)
+        and not _is_cut(box, frame.stamp)
     ]
     return _distinct(spots) if len(spots) > 1 else spots
 
@@ -79,6 +82,10 @@ class Lane:
         self._frames.append(key)
         self._known.add(key)
         return False
+
+    def keyed(self, key: int) -> Track | None:
+        """Return the open track with this key."""
+        return next((track for track in self.open.values() if track.key == key), None)
 
     def take_in(self, track: Track) -> None:
         """Make a track one of the open ones."""

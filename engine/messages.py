@@ -72,6 +72,8 @@ class AttachRing(Message, frozen=True, kw_only=True):
     weight: float
     regions: tuple[str, ...] = ()
     topn: int = 5
+    reread_s: float = 0.0
+    """A plate known with certainty needs reading again after so long; 0: always."""
 
 
 class DetachRing(Message, frozen=True, kw_only=True):
@@ -116,12 +118,12 @@ class Pause(Message, frozen=True, kw_only=True):
 
 
 class UseCamera(Message, frozen=True, kw_only=True):
-    """To the publisher: a camera was added or changed while running; its cell and its rules."""
+    """To the publisher: a camera was added while running.
 
-    name: str
-    index: int
-    min_confidence: float
-    min_reads: int
+    ``camera`` is the JSON of ``engine.sections.PublishedCamera``.
+    """
+
+    camera: bytes
 
 
 class Stop(Message, frozen=True, kw_only=True):

@@ -45,6 +45,19 @@ class MotionGate:
         self._reference: Luma | None = None
         self._noise = 0.0
         self._changed_at_s = 0.0
+        self._block_changed_at_s: npt.NDArray[np.float64] = np.zeros((1, 1))
+
+    @property
+    def afterglow_s(self) -> float:
+        """How long frames still pass after the last change."""
+        return self._afterglow_s
+
+    def changed_since(self, since_s: float) -> npt.NDArray[np.bool_]:
+        """Return which blocks changed at that time or later: (rows, columns) of a grid.
+
+        The grid covers the whole picture evenly; outside of the zones nothing changes.
+        """
+        return self._block_changed_at_s >= since_s
 
     @property
     def noise_levels(self) -> float:
@@ -59,10 +72,15 @@ class MotionGate:
         """
         reference = self._reference
         if reference is None or reference.shape != preview.shape:
+            height, width = preview.shape
+            self._block_changed_at_s = np.full(_grid(width, height)[::-1], now_s)
             return self._let_through(preview, now_s)
         blocks = _block_changes(preview, reference)
         threshold = self._floor + _NOISE_FACTOR * self._noise
-        moved = bool(self._within_zones(blocks, preview.shape).max() > threshold)
+        changed = self._within_zones(blocks, preview.shape) > threshold
+        moved = bool(changed.any())
+        if moved:
+            self._block_changed_at_s[changed] = now_s
         self._learn_noise(float(np.quantile(blocks, _NOISE_QUANTILE)))
         if moved:
             return self._let_through(preview, now_s)
@@ -94,12 +112,17 @@ class MotionGate:
         self._noise += (still - self._noise) * pace
 
 
+def _grid(width: int, height: int) -> tuple[int, int]:
+    """Return how many blocks there are across and down."""
+    return max(1, width // _BLOCK_PX), max(1, height // _BLOCK_PX)
+
+
 def _block_changes(preview: Luma, reference: Luma) -> npt.NDArray[np.float32]:
     """Return the mean absolute change per block, less what the whole picture changed by."""
     change = preview.astype(np.float32) - reference
     change -= np.float32(np.median(change))
     height, width = preview.shape
-    blocks = (max(1, width // _BLOCK_PX), max(1, height // _BLOCK_PX))
+    blocks = _grid(width, height)
     return np.asarray(
         cv2.resize(np.abs(change), blocks, interpolation=cv2.INTER_AREA), dtype=np.float32
     )

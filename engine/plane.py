@@ -201,6 +201,7 @@ class FramePlane:
                 weight=camera.weight,
                 regions=camera.regions,
                 topn=camera.topn,
+                reread_s=camera.reread_s,
             ),
             ring.taker_fds,
         )

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from engine.board import Count, Fate, Kind, Stage
+from engine.filters import Rules
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
 from engine.messages import (
@@ -28,14 +29,15 @@ from engine.messages import (
     Stop,
     UseCamera,
 )
+from engine.places import Places
 from engine.privacy import KEY_FILE, disguise, own_key
 from engine.process import Child, Link, LinkEndedError, run_child
-from engine.sections import PublisherSection
+from engine.sections import PublishedCamera, PublisherSection
 from engine.sinks.feeder import Feeder
 from engine.sinks.registry import open_sinks
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
-from engine.tracker import Rules, SightingIds, Tracker
+from engine.tracker import SightingIds, Tracker
 from engine.types import Phase
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
@@ -62,11 +64,14 @@ class Publisher:
         self._indexes = {camera.name: camera.index for camera in section.cameras}
         self._ids = SightingIds(section.node, SystemRandom())
         self._tracker = Tracker(
-            {c.name: Rules(c.min_confidence, c.min_reads) for c in section.cameras},
+            {c.name: Rules.of(c, c.crop) for c in section.cameras},
             section.tracker,
             section.node,
             self._ids,
         )
+        self._places = Places(child.board, self._tracker, section.tracker.max_gap_s)
+        for name, index in self._indexes.items():
+            self._places.use_camera(name, index)
         self._spool = Spool(
             section.directory / "spool.sqlite",
             section.spool.max_mib << 20,
@@ -101,10 +106,12 @@ class Publisher:
         """How many tracks were open when the last run ended."""
         return self._tracker.open_tracks
 
-    def use_camera(self, camera: UseCamera) -> None:
-        """Go by the rules of a camera that was added or changed while running."""
+    def use_camera(self, message: UseCamera) -> None:
+        """Go by the rules of a camera that was added while running."""
+        camera = PublishedCamera.model_validate_json(message.camera)
         self._indexes[camera.name] = camera.index
-        self._tracker.use_rules(camera.name, Rules(camera.min_confidence, camera.min_reads))
+        self._places.use_camera(camera.name, camera.index)
+        self._tracker.use_rules(camera.name, Rules.of(camera, camera.crop))
 
     def attach(self, channel: AttachReads, fd: int) -> None:
         """Take reads from one more worker."""
@@ -118,6 +125,7 @@ class Publisher:
             messages = self._intake.take_messages()
             self._pending = self._track(records, messages)
         self._commit()
+        self._places.tell()
         self._report()
         self._show_cameras()
 
@@ -174,6 +182,7 @@ class Publisher:
                     uuids[message.uuid] = known
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
+        events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
         events = [self._as_told(event) for event in events]
         for event in events:
@@ -277,6 +286,9 @@ class Publisher:
     def _report(self) -> None:
         """Put this turn's figures on the board."""
         row, redis = self._row, self._redis
+        for camera, count in self._tracker.take_silenced().items():
+            if camera in self._indexes:
+                row.fate(self._indexes[camera], Fate.TRACKS_FILTERED, count)
         for feeder in self._feeders:
             if feeder.broken is not None:
                 raise feeder.broken

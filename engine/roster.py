@@ -85,6 +85,8 @@ class Roster:
             del self._indexes[settings.name]
             raise ControlError("the stats board has no cell left — restart to make it larger")
         decoder = self._add(Kind.DECODER, f"decoder-{settings.name}")
+        reread_s = min(settings.reread_s, self._settings.tracker.max_gap_s / 2)
+        settings = settings.model_copy(update={"reread_s": reread_s})  # else its track would end
         place = CameraPlace(settings, index, decoder)
         self.places.append(place)
         return place
@@ -167,17 +169,7 @@ class Roster:
             run=resources.lock.run,
             node=settings.node_name,
             directory=resources.state_dir,
-            cameras=tuple(
-                PublishedCamera(
-                    name=place.settings.name,
-                    index=place.index,
-                    min_confidence=place.settings.min_confidence,
-                    min_reads=place.settings.min_reads,
-                    keep_days=place.settings.keep_days,
-                    keep_gib=place.settings.keep_gib,
-                )
-                for place in self.places
-            ),
+            cameras=tuple(PublishedCamera.of(place.settings, place.index) for place in self.places),
             tracker=settings.tracker,
             redis=settings.redis.model_copy(update={"url": resources.redis_url}),
             spool=settings.spool,

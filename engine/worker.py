@@ -15,9 +15,11 @@ from typing import Final
 import cv2
 import msgspec
 
+from engine.attention import known_plates
 from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
 from engine.errors import PreflightError, RecognizerError, RingError
 from engine.evidence import crop_jpeg, frame_jpeg
+from engine.feedback import Feedback
 from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
 from engine.process import Child, run_child
 from engine.reads_channel import ReadsSender
@@ -26,7 +28,7 @@ from engine.recognizers.registry import open_recognizer
 from engine.ring import Lease, RingTaker
 from engine.ring_memory import OFFERED, TAKEN, RingMemory, Tokens
 from engine.sections import WorkerSection
-from engine.types import FrameReads, PlateRead
+from engine.types import Box, FrameReads, PlateRead
 
 IDLE_S: Final = 0.5
 """An idle worker completes a turn at least this often."""
@@ -39,6 +41,14 @@ FRAME_GAIN: Final = 3.0
 REMEMBERED_PLATES: Final = 256
 
 log = logging.getLogger(__name__)
+
+
+class _Guide(msgspec.Struct, frozen=True):
+    """What is known of a ring's camera."""
+
+    hints: RecognizeHints
+    feedback: Feedback
+    reread_ns: int
 
 
 class Worker:
@@ -54,7 +64,7 @@ class Worker:
         self._rings: dict[int, RingTaker] = {}
         self._takers: list[RingTaker] = []
         """Those of ``_rings``, to be looked through for every frame."""
-        self._hints: dict[int, RecognizeHints] = {}
+        self._guides: dict[int, _Guide] = {}
         self._pictured: dict[tuple[int, str], float] = {}
         self._attend_at_ns = 0
         self._stopping = False
@@ -141,7 +151,8 @@ class Worker:
         self._row.observe(Stage.SLOT_TO_LEASE, started_ns - lease.offered_ns)
         fate = Fate.RECOGNIZED
         try:
-            reads = self._recognizer.recognize(lease.luma, self._hints[ring.handle.ring])
+            hints = self._hints(lease, self._guides[ring.handle.ring])
+            reads = self._recognizer.recognize(lease.luma, hints)
         except RecognizerError as error:
             log.warning("%s", error, extra={"camera": ring.handle.camera_name})
             reads, fate = [], Fate.FAILED_ERROR
@@ -152,6 +163,21 @@ class Worker:
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
             self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
         ring.give_back(lease, fate)
+
+    def _hints(self, lease: Lease, guide: "_Guide") -> RecognizeHints:
+        """Say where to look in this frame, and which plates are known with certainty."""
+        areas, camera = lease.areas, lease.ring.handle.camera
+        known: tuple[Box, ...] = ()
+        if guide.reread_ns:
+            unix_ns = lease.stamp.captured_unix_ns
+            known = known_plates(guide.feedback.places(), unix_ns, guide.reread_ns)
+        if areas:
+            self._row.fate(camera, Fate.FRAMES_FOCUSED)
+        if known:
+            self._row.fate(camera, Fate.PLATES_SPARED, len(known))
+        if not (areas or known):
+            return guide.hints
+        return RecognizeHints(guide.hints.regions, guide.hints.topn, areas, known)
 
     def _with_evidence(self, lease: Lease, reads: list[PlateRead]) -> FrameReads:
         """Put the reads together with their pictures, copied out of the slot."""
@@ -216,7 +242,7 @@ class Worker:
                 taker = self._rings.pop(ring)
                 self._takers.remove(taker)
                 taker.close()
-                del self._hints[ring]
+                del self._guides[ring]
             case AttachReads():
                 channel = socket.socket(fileno=fds[0])
                 self._sender.attach(channel)
@@ -239,7 +265,9 @@ class Worker:
         taker = RingTaker(memory, self._row, fds[0], fds[1], attach.weight)
         self._rings[handle.ring] = taker
         self._takers.append(taker)
-        self._hints[handle.ring] = RecognizeHints(attach.regions, attach.topn)
+        feedback = Feedback(self._child.board, handle.camera)
+        hints = RecognizeHints(attach.regions, attach.topn)
+        self._guides[handle.ring] = _Guide(hints, feedback, int(attach.reread_s * 1e9))
         self._tokens.put()
 
     def _settle(self) -> None:

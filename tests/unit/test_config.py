@@ -83,9 +83,11 @@ def test_shipped_file_shows_every_key():
 def test_shipped_file_shows_the_true_defaults():
     table = uncommented()
     (webhook,) = table["sinks"].pop("webhooks")
+    (line,) = table["cameras"][0].pop("trip_lines")
     assert parse_settings(table) == parse_settings(tomllib.loads(SHIPPED.read_text()))
     least = {key: webhook[key] for key in ("name", "url")}
     assert WebhookSettings.model_validate(webhook) == WebhookSettings.model_validate(least)
+    assert TripLine.model_validate(line) == TripLine.model_validate({"ends": line["ends"]})
 
 
 def test_shipped_file_explains_every_key_in_its_line():

@@ -15,12 +15,13 @@ FLOORS = """
     errors types plates logs console signals
     section outlines redis_client
     sink_settings redis_wire
+    filter_settings
     config shm voting embedded_redis store evidence motion health sources
-    board sections amendments recognizers track
-    messages lane store_commands privacy
+    board sections amendments recognizers track filters
+    messages lane store_commands privacy feedback attention
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
-    ring reaper children quarantine control sinks watchlists intake
+    ring reaper children quarantine control sinks watchlists intake places
     decoder worker publisher plane resources
     roster
     watch orders

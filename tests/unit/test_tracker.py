@@ -10,8 +10,9 @@ from publisher_rig import CAMERA, EPOCH_NS, frame, plate_read
 
 from engine import voting
 from engine.config import TrackerSettings
+from engine.filters import Rules
 from engine.track import Track
-from engine.tracker import Rules, SightingIds, Tracker
+from engine.tracker import SightingIds, Tracker
 from engine.types import Evidence, Phase
 
 MS = 1_000_000
