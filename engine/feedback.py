@@ -15,7 +15,7 @@ A reader that finds an odd version, or another one after than before, keeps what
 writer that died in between leaves an odd version; its heir writes anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from engine.board import Board
@@ -103,6 +103,30 @@ class Feedback:
                     self._versions[half] = version
                     return flat[1 : 1 + min(flat[0], PLACES) * width]
         return None
+
+
+class StillNews:
+    """Thins out one camera's stills: each track is heard of now and then, with the frames since."""
+
+    def __init__(self, every_ns: int) -> None:
+        self._every_ns = every_ns
+        self._heard: dict[int, Still] = {}
+
+    def among(self, stills: Sequence[Still]) -> list[Still]:
+        """Return those that are due, each with the frames since it was due last."""
+        due: list[Still] = []
+        for still in stills:
+            before = self._heard.get(still.key)
+            if before and still.until_unix_ns - before.until_unix_ns < self._every_ns:
+                continue
+            self._heard[still.key] = still
+            known = before.frames if before and before.frames <= still.frames else 0
+            due.append(Still(still.key, still.until_unix_ns, still.frames - known))
+        return due
+
+    def keep(self, keys: Collection[int]) -> None:
+        """Forget all tracks but these."""
+        self._heard = {key: still for key, still in self._heard.items() if key in keys}
 
 
 def packed_box(box: Box) -> int:

@@ -19,6 +19,7 @@ from engine.config import (
     parse_settings,
 )
 from engine.errors import ConfigError
+from engine.filter_settings import TripLine
 from engine.sink_settings import WebhookSettings
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config.toml"
