@@ -3,7 +3,7 @@
 Pure: previews, times and the places of the open tracks go in, a verdict comes out. Frames are left
 out when nothing moves (the motion gate); when all that moves are vehicles whose plates are known
 with certainty, except for a look now and then; and when something unknown moves, but was looked at
-a moment ago. A plate that was read but is not certain yet is looked at in every frame. Rather one
+a moment ago. A plate that was just read for the first times is looked at in every frame. Rather one
 look too many than a plate lost: what is not explained by a known vehicle is looked at.
 """
 
@@ -21,13 +21,17 @@ from engine.types import Box, Luma, Still, TrackPlace
 
 MOST_AREAS: Final = 4
 _FRESH_S: Final = 0.5
-"""An uncertain plate is looked at in every frame as long as it was read this recently."""
+"""A new plate is looked at in every frame as long as it was read this recently."""
 _SAME_FRAME_S: Final = 0.002
 """What changed this little after a plate was seen changed in the frame that it was seen in."""
 _VEHICLE_WIDTHS: Final = (2.2, 3.5, 1.5)
 """How far a vehicle reaches beyond the middle of its plate: aside, up, down; in plate widths."""
 _NEAR_WIDTHS: Final = 0.25
 """The middle of a known plate is this near to where it should be."""
+_FAR_SHARE: Final = 0.1
+"""A vehicle narrower than this share of the frame shows no legible plate yet, as a rule."""
+_FAR_PACES: Final = 3
+"""What is far away is looked at so many times more rarely."""
 _MOST_OF_FRAME: Final = 0.7
 """Where more of the frame than this is to be searched, all of it is."""
 
@@ -96,7 +100,7 @@ class Attention:
         """Return why nobody needs to look at this frame, None where somebody should."""
         savings, since_look_s = self._savings, glimpse.at_s - self._looked_at_s
         ages = [(place, (glimpse.unix_ns - place.seen_unix_ns) / 1e9) for place in moved]
-        if any(age_s < _FRESH_S for place, age_s in ages if not place.settled):
+        if any(age_s < _FRESH_S for place, age_s in ages if place.urgent):
             return None
         paced = since_look_s < savings.search_s
         if savings.reread_s and any(
@@ -106,10 +110,13 @@ class Attention:
         if not passes:
             return Fate.SKIPPED_STATIC
         known = [place for place in moved if place.settled]
-        if savings.reread_s and known and not self._unexplained(glimpse, known).any():
-            return Fate.SKIPPED_KNOWN
         if known and not savings.reread_s:
             return None
+        unexplained = self._unexplained(glimpse, known)
+        if known and not unexplained.any():
+            return Fate.SKIPPED_KNOWN
+        if _is_small(unexplained):
+            paced = since_look_s < _FAR_PACES * savings.search_s
         return Fate.SKIPPED_PACED if paced else None
 
     def _recent(self, glimpse: Glimpse) -> Mask:
@@ -168,6 +175,12 @@ def known_plates(places: Sequence[TrackPlace], unix_ns: int, reread_ns: int) -> 
         if place.settled and abs(unix_ns - place.seen_unix_ns) < reread_ns
         for box in [place.box_at(unix_ns)]
     )
+
+
+def _is_small(mask: Mask) -> bool:
+    """Tell whether all that changed is one narrow place, as a vehicle is that is far away."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    return len(columns) > 0 and columns[-1] - columns[0] < _FAR_SHARE * mask.shape[1]
 
 
 def _is_inside(place: TrackPlace, glimpse: Glimpse) -> bool:

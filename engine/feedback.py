@@ -6,7 +6,8 @@ Words of one camera on the board, two halves with one writer each::
     publisher   0 version    odd while it writes
                 1 places
                 2 ...        [PLACES][5]: key, box (x, y, width, height in 16 bits each),
-                             speed (two 32 bit, pixels a second), seen_unix_ns, settled
+                             speed (two 32 bit, pixels a second), seen_unix_ns,
+                             flags: 1 settled, 2 urgent
     decoder     96 version   odd while it writes
                 97 answers
                 98 ...       [PLACES][3]: key, until_unix_ns, frames
@@ -47,7 +48,7 @@ class Feedback:
         flat: list[int] = []
         for place in places[:PLACES]:
             flat += (place.key, packed_box(place.box), _packed_speed(place.speed))
-            flat += (place.seen_unix_ns, place.settled)
+            flat += (place.seen_unix_ns, place.settled | place.urgent << 1)
         self._write(0, len(flat) // _PLACE_WORDS, flat)
 
     def places(self) -> tuple[TrackPlace, ...]:
@@ -55,8 +56,10 @@ class Feedback:
         flat = self._read(0, _PLACE_WORDS)
         if flat is not None:
             self._places = tuple(
-                TrackPlace(key, unpacked_box(box), _speed(speed), seen_ns, bool(settled))
-                for key, box, speed, seen_ns, settled in zip(
+                TrackPlace(
+                    key, unpacked_box(box), _speed(speed), seen_ns, bool(flags & 1), bool(flags & 2)
+                )
+                for key, box, speed, seen_ns, flags in zip(
                     *(flat[part::_PLACE_WORDS] for part in range(_PLACE_WORDS)), strict=True
                 )
             )

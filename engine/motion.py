@@ -15,6 +15,10 @@ import numpy.typing as npt
 from engine.types import Luma, Point
 
 _BLOCK_PX = 4
+_SPARSE = 2
+"""Every so many pixels are enough to tell how the light changed."""
+_LIGHT_LEVELS = 10.0
+"""What changed by more than this beside the rest is no change of light."""
 _FLOOR_LEVELS = 0.5
 _NOISE_FACTOR = 1.75
 _NOISE_QUANTILE = 0.25
@@ -81,7 +85,8 @@ class MotionGate:
         moved = bool(changed.any())
         if moved:
             self._block_changed_at_s[changed] = now_s
-        self._learn_noise(float(np.quantile(blocks, _NOISE_QUANTILE)))
+        rank = int(blocks.size * _NOISE_QUANTILE)
+        self._learn_noise(float(np.partition(blocks, rank, axis=None)[rank]))
         if moved:
             return self._let_through(preview, now_s)
         return now_s - self._changed_at_s < self._afterglow_s
@@ -118,9 +123,20 @@ def _grid(width: int, height: int) -> tuple[int, int]:
 
 
 def _block_changes(preview: Luma, reference: Luma) -> npt.NDArray[np.float32]:
-    """Return the mean absolute change per block, less what the whole picture changed by."""
+    """Return the mean absolute change per block, less what the whole picture changed by.
+
+    Light comes and goes, and cameras adapt to it: bright parts change more than dark ones.
+    """
     change = preview.astype(np.float32) - reference
-    change -= np.float32(np.median(change))
+    few, levels = change[::_SPARSE, ::_SPARSE], reference[::_SPARSE, ::_SPARSE]
+    still = np.abs(few - np.median(few)) < _LIGHT_LEVELS  # the rest moved
+    few, levels = few[still], levels[still].astype(np.float32)
+    mean, level = few.mean(), levels.mean()
+    levels -= level
+    spread = float(levels @ levels)
+    slope = np.float32(float(levels @ (few - mean)) / spread if spread else 0.0)
+    change -= slope * reference
+    change -= mean - slope * level
     height, width = preview.shape
     blocks = _grid(width, height)
     return np.asarray(

@@ -24,7 +24,9 @@ _STOOD_WIDTHS: Final = 0.5
 _SURE_READS: Final = 3
 _SURE_SHARE: Final = 0.7
 _SURE_CONFIDENCE: Final = 85.0
-_READS_ENOUGH: Final = 40
+_URGENT_READS: Final = 6
+"""A track is read in every frame until it is settled, or was read so often."""
+_READS_ENOUGH: Final = 24
 """After so many reads further ones hardly ever change the text."""
 
 
@@ -111,7 +113,9 @@ class Track(msgspec.Struct, kw_only=True):
     @property
     def place(self) -> TrackPlace:
         """What decoders and workers are told of it."""
-        return TrackPlace(self.key, self.box, self.speed, self.last_ns, self.is_settled)
+        settled = self.is_settled
+        urgent = not settled and self.reads < _URGENT_READS
+        return TrackPlace(self.key, self.box, self.speed, self.last_ns, settled, urgent)
 
     def gap_ns(self, at_ns: int) -> int:
         """Return how far a time lies outside of the track, 0 when inside."""

@@ -193,6 +193,8 @@ class TrackPlace(msgspec.Struct, frozen=True):
     """Capture time at which its plate was read last, or known to be there."""
     settled: bool
     """Its text is certain."""
+    urgent: bool = False
+    """It was read too few times to be certain: the next frames are wanted."""
 
     def box_at(self, unix_ns: int) -> Box:
         """Return where it should be at a time, at most a second ahead."""

@@ -156,7 +156,7 @@ class Pair:
 def _passage_figures(
     watcher: Watcher, truth: Sequence[DemoVehicle], bystanders: Sequence[str]
 ) -> tuple[PassageFigures, int, int]:
-    """Return the figures, how many finals of expected vehicles are right, and how many there are."""
+    """Return the figures, and how many sightings of expected vehicles are right, and there are."""
     expected = [vehicle.plate for vehicle in truth]
     passages = [Passage(told.last, b"") for told in watcher.told.values()]
     matched, strays = match_video([*expected, *bystanders], passages)

@@ -27,7 +27,7 @@ from engine.types import FrameReads, FrameStamp, Luma, Phase, PlateRead, Sightin
 
 EPOCH_NS: Final = 1_700_000_000_000_000_000
 LATENCY_S: Final = 0.15
-"""From a capture to the decoder's knowing what was read: recognition and a turn of the publisher."""
+"""From a capture to the decoder's knowing what was read there."""
 PLACES: Final = 16
 NO_SAVINGS: Final = CameraSettings(name="every", url="-", skip_static=False)
 ALL_SAVINGS: Final = CameraSettings(name="saving", url="-")

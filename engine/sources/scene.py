@@ -87,7 +87,7 @@ class Projection(msgspec.Struct, frozen=True):
 class DemoScene:
     """A seeded road scene; frame ``i`` shows time ``i / fps``.
 
-    seed, width_px, height_px, density, style: the same values give the same pixels. One thread uses it.
+    seed, width_px, height_px, density, style: the same values give the same pixels. One thread.
     """
 
     def __init__(
