@@ -79,6 +79,8 @@ TOTALS: Final = {
     Count.STALE_DESCRIPTORS: ("stale_descriptors", "Descriptors whose slot had moved on."),
     Count.SINK_DELIVERED: ("sink_delivered", "Sighting events that sinks besides Redis took."),
     Count.DEAD_LETTERS: ("dead_letters", "Sighting events that a sink refused for good."),
+    Count.GROUPS_JOINED: ("groups_joined", "Sightings of vehicles known from another camera."),
+    Count.GROUPS_MISSED: ("groups_missed", "Events whose group Redis did not tell in time."),
     Count.WATCHLIST_HITS: ("watchlist_hits", "Sightings that met a watchlist."),
 }
 

@@ -28,6 +28,8 @@ _VEHICLE_WIDTHS: Final = (2.2, 3.5, 1.5)
 """How far a vehicle reaches beyond the middle of its plate: aside, up, down; in plate widths."""
 _NEAR_WIDTHS: Final = 0.25
 """The middle of a known plate is this near to where it should be."""
+_RECENT_S: Final = 1.0
+"""Nobody needs to look at what changed longer ago than this and stands since."""
 _FAR_SHARE: Final = 0.1
 """A vehicle narrower than this share of the frame shows no legible plate yet, as a rule."""
 _FAR_PACES: Final = 3
@@ -121,19 +123,21 @@ class Attention:
 
     def _recent(self, glimpse: Glimpse) -> Mask:
         """Return the blocks that changed since the last look, or a moment ago."""
-        return self._gate.changed_since(
-            min(self._looked_at_s, glimpse.at_s - self._gate.afterglow_s)
-        )
+        return self._gate.changed_since(self._recent_from_s(glimpse))
+
+    def _recent_from_s(self, glimpse: Glimpse) -> float:
+        afterglow_s = min(self._gate.afterglow_s, _RECENT_S)
+        return max(glimpse.at_s - _RECENT_S, min(self._looked_at_s, glimpse.at_s - afterglow_s))
 
     def _unexplained(self, glimpse: Glimpse, known: Sequence[TrackPlace]) -> Mask:
-        """Return the changed blocks that belong to no known vehicle."""
+        """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
         mask = self._recent(glimpse).copy()
-        aside, up, down = _VEHICLE_WIDTHS
+        back_s = glimpse.at_s - self._recent_from_s(glimpse)
         for place in known:
-            plate = place.box_at(glimpse.unix_ns)
-            (x, y), width = plate.center, plate.width
-            vehicle = Box(x - aside * width, y - up * width, 2 * aside * width, (up + down) * width)
-            mask[_blocks(vehicle, mask.shape, glimpse)] = False
+            vehicle = _vehicle_around(place.box_at(glimpse.unix_ns))
+            across, down = place.speed[0] * back_s, place.speed[1] * back_s
+            before = Box(vehicle.x - across, vehicle.y - down, vehicle.width, vehicle.height)
+            mask[_blocks(_union(before, vehicle), mask.shape, glimpse)] = False
         return mask
 
     def _is_still(self, place: TrackPlace, glimpse: Glimpse) -> bool:
@@ -175,6 +179,12 @@ def known_plates(places: Sequence[TrackPlace], unix_ns: int, reread_ns: int) -> 
         if place.settled and abs(unix_ns - place.seen_unix_ns) < reread_ns
         for box in [place.box_at(unix_ns)]
     )
+
+
+def _vehicle_around(plate: Box) -> Box:
+    (x, y), width = plate.center, plate.width
+    aside, up, down = _VEHICLE_WIDTHS
+    return Box(x - aside * width, y - up * width, 2 * aside * width, (up + down) * width)
 
 
 def _is_small(mask: Mask) -> bool:

@@ -158,6 +158,10 @@ class Count(IntEnum):
     """Events that a sink refused for good and that were put aside."""
     WATCHLIST_HITS = 23
     """Finals whose plate is on a watchlist."""
+    GROUPS_JOINED = 24
+    """Sightings that joined the group of one at another camera of the site."""
+    GROUPS_MISSED = 25
+    """Events of cameras with a site for which Redis told no group in time."""
 
 
 class Stage(IntEnum):

@@ -10,6 +10,7 @@ Run as ``python -m engine.publisher FD``.
 import logging
 import socket
 import time
+from collections.abc import Mapping
 from random import SystemRandom
 from typing import Final
 
@@ -17,6 +18,7 @@ import msgspec
 
 from engine.board import Count, Fate, Kind, Stage
 from engine.filters import Rules
+from engine.groups import Groups, Question
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
 from engine.messages import (
@@ -72,6 +74,8 @@ class Publisher:
         self._places = Places(child.board, self._tracker, section.tracker.max_gap_s)
         for name, index in self._indexes.items():
             self._places.use_camera(name, index)
+        self._sites = {camera.name: camera.site for camera in section.cameras if camera.site}
+        self._groups = Groups(section.redis.url, section.tracker.group_window_s)
         self._spool = Spool(
             section.directory / "spool.sqlite",
             section.spool.max_mib << 20,
@@ -111,6 +115,8 @@ class Publisher:
         camera = PublishedCamera.model_validate_json(message.camera)
         self._indexes[camera.name] = camera.index
         self._places.use_camera(camera.name, camera.index)
+        if camera.site:
+            self._sites[camera.name] = camera.site
         self._tracker.use_rules(camera.name, Rules.of(camera, camera.crop))
 
     def attach(self, channel: AttachReads, fd: int) -> None:
@@ -184,7 +190,7 @@ class Publisher:
             self._answers.append((connection, done))
         events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
-        events = [self._as_told(event) for event in events]
+        events = self._grouped([self._as_told(event) for event in events])
         for event in events:
             self._count_event(event)
         told = self._spool.positions
@@ -233,6 +239,30 @@ class Publisher:
         if sighting is not event.sighting:
             event = Event(sighting, event.evidence)
         return disguise(event, self._privacy_key) if self._privacy_key else event
+
+    def _grouped(self, events: list[Event]) -> list[Event]:
+        """Return the events with the groups of those whose cameras belong to a site."""
+        asked = [
+            Question(one.id, self._sites[one.camera], one.plate)
+            for one in (event.sighting for event in events)
+            if one.camera in self._sites and self._tracker.wants_group(one)
+        ]
+        if not asked:
+            return events
+        groups = self._groups.of(asked)
+        self._row.count(Count.GROUPS_MISSED, len({one.sighting_id for one in asked} - set(groups)))
+        return [self._joined(event, groups) for event in events]
+
+    def _joined(self, event: Event, groups: Mapping[str, str]) -> Event:
+        """Return an event with its group, where that was asked for."""
+        sighting = event.sighting
+        group = groups.get(sighting.id)
+        if group is None:
+            return event
+        if sighting.group != group != sighting.id:
+            self._row.count(Count.GROUPS_JOINED)
+        self._tracker.join_group(sighting, group)
+        return Event(msgspec.structs.replace(sighting, group=group), event.evidence)
 
     def _count_event(self, event: Event) -> None:
         index = self._indexes.get(event.sighting.camera)

@@ -10,6 +10,7 @@ key or channel                            type   what                           
 ``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG            evidence_days
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
+``platering:group:SITE:PLATE``            string id of a group: its first sighting       group_window_s
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
 ``platering:{log}:sequence``              int    events committed so far              for ever
 ``platering:{log}:epoch``                 string changes when the log began anew      for ever
@@ -96,6 +97,11 @@ def plate_key(plate: str) -> str:
 def camera_key(camera: str) -> str:
     """Return the key of the index of one camera."""
     return f"platering:camera:{camera}"
+
+
+def group_key(site: str, plate: str) -> str:
+    """Return the key of the first sighting of a plate at the cameras of a site."""
+    return f"platering:group:{site}:{plate}"
 
 
 def day_key(unix_ms: int) -> str:

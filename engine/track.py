@@ -73,7 +73,9 @@ class Track(msgspec.Struct, kw_only=True):
     """It crossed a trip line of its camera in the direction that counts."""
     told_parked: bool = False
     group: str = ""
-    """The sighting at another camera of the site that this one goes with; or its own id."""
+    """Id of the first sighting of this vehicle at the site, maybe its own."""
+    group_plate: str = ""
+    """The text, as told, that the group was found with."""
     revision: int = 0
     announced: str = ""
     told_ns: int = 0

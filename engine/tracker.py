@@ -22,7 +22,15 @@ from engine.config import TrackerSettings
 from engine.filters import Rules
 from engine.lane import Lane, Spot, good_spots, introduce
 from engine.track import NS_PER_MS, NS_PER_S, Event, Track
-from engine.types import Evidence, FrameReads, FrameStamp, Phase, Still, TrackPlace
+from engine.types import (
+    Evidence,
+    FrameReads,
+    FrameStamp,
+    Phase,
+    Sighting,
+    Still,
+    TrackPlace,
+)
 
 _REVISE_EVERY_NS: Final = 500 * NS_PER_MS
 _TIME_JUMP_NS: Final = 30 * NS_PER_S
@@ -163,6 +171,26 @@ class Tracker:
             return []
         newest = sorted(lane.open.values(), key=lambda track: -track.last_ns)[:most]
         return [track.place for track in newest]
+
+    def wants_group(self, sighting: Sighting) -> bool:
+        """Tell whether a sighting has no group yet, or one of its own under another text."""
+        track = self._track(sighting.camera, sighting.id)
+        if track is None or track.group not in {"", track.id}:
+            return False
+        return track.group_plate != sighting.plate
+
+    def join_group(self, sighting: Sighting, group: str) -> None:
+        """Note the group of a sighting, found with its present text."""
+        track = self._track(sighting.camera, sighting.id)
+        if track is not None:
+            track.group, track.group_plate = group, sighting.plate
+            self._dirty[track.id] = track
+
+    def _track(self, camera: str, track_id: str) -> Track | None:
+        lane = self._lanes.get(camera)
+        if lane is None:
+            return None
+        return lane.open.get(track_id) or lane.closed.get(track_id)
 
     def take_silenced(self) -> dict[str, int]:
         """Return how many tracks of each camera its filters kept silent since the last call."""

@@ -18,7 +18,7 @@ FLOORS = """
     filter_settings
     config shm voting embedded_redis store evidence motion health sources
     board sections amendments recognizers track filters
-    messages lane store_commands privacy feedback attention
+    messages lane store_commands privacy groups feedback attention
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
     ring reaper children quarantine control sinks watchlists intake places
