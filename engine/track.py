@@ -1,6 +1,7 @@
 """One track: the reads of one passage before one camera, and the sighting made of them."""
 
 import math
+from bisect import bisect_left
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import msgspec
 
 from engine import voting
-from engine.types import Box, Evidence, PathPoint, Phase, PlateRead, Sighting, TrackPlace
+from engine.types import Box, Evidence, PathPoint, Phase, PlateRead, Point, Sighting, TrackPlace
 from engine.voting import Ballot
 
 NS_PER_MS: Final = 1_000_000
@@ -125,11 +126,19 @@ class Track(msgspec.Struct, kw_only=True):
 
     def offset_widths(self, box: Box, at_ns: int) -> float:
         """Return how far a box is from where the plate should be at that time, in plate widths."""
-        ahead_s = min(max(0, at_ns - self.last_ns) / NS_PER_S, 1.0)
-        (x, y), (to_x, to_y) = self.box.center, box.center
-        across = to_x - x - self.speed[0] * ahead_s
-        down = to_y - y - self.speed[1] * ahead_s
-        return math.hypot(across, down) / max(self.box.width, box.width, 1.0)
+        (x, y), (to_x, to_y) = self._center_at(at_ns), box.center
+        return math.hypot(to_x - x, to_y - y) / max(self.box.width, box.width, 1.0)
+
+    def _center_at(self, at_ns: int) -> Point:
+        """Return where the plate should be at that time: ahead by its speed, else on its path."""
+        (x, y), ahead_s = self.box.center, (at_ns - self.last_ns) / NS_PER_S
+        if ahead_s < 0 and self.path:  # a read that comes late
+            at_ms = at_ns // NS_PER_MS
+            place = min(bisect_left(self.path, at_ms, key=_time_of), len(self.path) - 1)
+            known = self.path[place]
+            (x, y), ahead_s = known.box.center, (at_ms - known.unix_ms) / 1_000
+        ahead_s = min(max(ahead_s, -1.0), 1.0)
+        return x + self.speed[0] * ahead_s, y + self.speed[1] * ahead_s
 
     def add(
         self, read: PlateRead, box: Box, at_ns: int, now_ns: int, regions: tuple[str, ...] = ()
@@ -261,6 +270,10 @@ class Track(msgspec.Struct, kw_only=True):
         if math.hypot(across, down) < _MOVED_WIDTHS * max(start.width, 1.0):
             return None
         return round(math.degrees(math.atan2(down, across)) % 360.0, 1)
+
+
+def _time_of(point: PathPoint) -> int:
+    return point.unix_ms
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ from engine.config import TrackerSettings
 from engine.filters import Rules
 from engine.track import Track
 from engine.tracker import SightingIds, Tracker
-from engine.types import Evidence, Phase
+from engine.types import Evidence, Phase, Still
 
 MS = 1_000_000
 
@@ -32,6 +32,16 @@ class Bench:
         fed = self.tracker.feed(frame(at_ms, *reads, **options), EPOCH_NS + int(at_ms * MS))
         self.events += fed.events
         return fed
+
+    def still(self, at_ms, frames=1, most=16):
+        """Say that nothing changed at the places of the oldest tracks up to a time."""
+        for place in sorted(self.tracker.places(CAMERA, 16), key=self.age)[:most]:
+            still = Still(place.key, EPOCH_NS + int(at_ms * MS), frames)
+            clock_ns = EPOCH_NS + int(at_ms * MS)
+            self.events += self.tracker.unchanged(CAMERA, still, clock_ns)
+
+    def age(self, place):
+        return next(t.first_ns for t in self.tracker._lanes[CAMERA].open.values() if t.key == place.key)
 
     def wait(self, at_ms):
         self.events += self.tracker.tick(EPOCH_NS + int(at_ms * MS))

@@ -1,6 +1,8 @@
 """One vehicle, one sighting, the right text."""
 
+import itertools
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,9 @@ from publisher_rig import CAMERA, EPOCH_NS, frame, plate_read
 from tracker_bench import MS, Bench
 
 from engine import voting
+from engine.filters import Rules
 from engine.tracker import SightingIds
-from engine.types import Evidence, Phase
+from engine.types import Evidence, Phase, Still
 
 
 def test_a_passage_is_announced_once_and_ended_once():
@@ -247,6 +250,151 @@ def test_ids_sort_by_time_and_tell_nodes_apart():
     )
 
 
+# --- standing -----------------------------------------------------------------------------------
+
+
+def stand(bench, from_s, to_s, most=16):
+    """Let what is there stand, unread, and tick as the publisher does."""
+    for step in range(int((to_s - from_s) * 2)):
+        bench.still(1_000 * from_s + 500 * step, frames=7, most=most)
+        bench.wait(1_000 * from_s + 500 * step + 100)
+
+
+def test_what_stands_unread_keeps_its_track_and_is_one_sighting_however_long():
+    bench = Bench(parked_interval_s=600.0)
+    for step in range(5):
+        bench.see(100 * step, plate_read("AB12CDE"))
+    stand(bench, 1, 1_900)
+    assert {one.id for one in bench.sightings} == {bench.sightings[0].id}
+    told = [(one.phase.value, one.parked) for one in bench.sightings]
+    assert told == [("provisional", False), *[("revised", True)] * 4]
+    since_s = [(one.last_unix_ms - one.first_unix_ms) / 1_000 for one in bench.sightings]
+    assert since_s[1] == pytest.approx(60, abs=1)
+    gaps = [later - one for one, later in itertools.pairwise(since_s[1:])]
+    assert all(600 <= gap <= 601 for gap in gaps)
+    bench.wait(1_903_000)
+    (final,) = bench.finals
+    assert (final.reads, final.frames) == (5, 5 + 7 * 2 * 1_899)
+    assert final.parked
+    assert final.last_unix_ms - final.first_unix_ms == 1_899_500
+
+
+def test_what_stands_is_told_of_once_more_only_when_it_is_parked():
+    bench = Bench(parked_interval_s=0.0)
+    for step in range(5):
+        bench.see(100 * step, plate_read("AB12CDE"))
+    stand(bench, 1, 600)
+    assert bench.told() == [("provisional", "AB12CDE"), ("revised", "AB12CDE")]
+
+
+def test_what_leaves_and_returns_after_a_while_is_a_new_sighting():
+    bench = Bench(reappear_after_s=20.0)
+    for start_s in (0, 200):
+        for step in range(5):
+            bench.see(1_000 * start_s + 100 * step, plate_read("AB12CDE"))
+        stand(bench, start_s + 1, start_s + 100)
+        bench.wait(1_000 * start_s + 103_000)
+    assert len({one.id for one in bench.finals}) == len(bench.finals) == 2
+    assert all(one.parked for one in bench.finals)
+
+
+def test_what_arrives_and_then_stands_is_parked_and_what_creeps_is_not():
+    bench = Bench()
+    for step in range(10):
+        bench.see(100 * step, plate_read("AB12CDE", x=50 + 100 * step))
+    stand(bench, 1, 70)
+    assert bench.sightings[-1].parked
+    bench = Bench()
+    for step in range(70):
+        bench.see(1_000 * step, plate_read("AB12CDE", x=50 + 20 * step))
+    assert not any(one.parked for one in bench.sightings)
+
+
+def test_a_parked_vehicle_masks_none_that_passes():
+    bench = Bench()
+    for step in range(5):
+        bench.see(100 * step, plate_read("AB12CDE", y=100))
+    for passage in range(20):
+        start_s = 10 * passage + 1
+        stand(bench, start_s, start_s + 8, most=1)
+        for step in range(20):
+            at_ms = 1_000 * (start_s + 8) + 100 * step
+            bench.still(at_ms, most=1)
+            if step < 5:
+                bench.see(at_ms + 1, plate_read(f"KM{passage:02}XRT", x=50 + 100 * step, y=300))
+    bench.wait(1_000_000)
+    assert len(bench.finals) == 21
+
+
+@pytest.mark.parametrize("stop_after_s", [0, 5, 90])
+def test_a_restart_while_it_stands_changes_nothing(stop_after_s):
+    told = []
+    for restarts in (False, True):
+        bench = Bench()
+        for step in range(5):
+            bench.see(100 * step, plate_read("AB12CDE"))
+        stand(bench, 1, 1 + stop_after_s)
+        if restarts:
+            bench.restart(1_000 * stop_after_s + 1_000)
+        stand(bench, 1 + stop_after_s, 101)
+        bench.wait(104_000)
+        told.append(bench.sightings)
+    assert told[0] == told[1]
+
+
+def test_word_of_what_is_unknown_or_old_changes_nothing():
+    bench = Bench()
+    for step in range(5):
+        bench.see(100 * step, plate_read("AB12CDE"))
+    (place,) = bench.tracker.places(CAMERA, 16)
+    for still in (
+        Still(place.key + 2, EPOCH_NS + 10**9, 1),
+        Still(place.key, EPOCH_NS + 400 * MS, 1),
+    ):
+        assert bench.tracker.unchanged(CAMERA, still, EPOCH_NS + 10**9) == []
+    assert bench.tracker.unchanged("other", still, EPOCH_NS + 10**9) == []
+    bench.wait(2_500)
+    assert bench.finals[0].frames == 5
+
+
+def test_a_plate_is_settled_once_its_reads_agree_and_unsettled_when_they_do_not():
+    bench = Bench()
+    for step in range(4):
+        assert not any(place.settled for place in bench.tracker.places(CAMERA, 16))
+        bench.see(100 * step, plate_read("AB12CDE" if step else "A812CDE", confidence=95))
+    (place,) = bench.tracker.places(CAMERA, 16)
+    assert place.settled
+    assert not place.urgent
+    for step in range(4, 6):
+        bench.see(100 * step, plate_read("AB12CDF", confidence=97))
+    (place,) = bench.tracker.places(CAMERA, 16)
+    assert not place.settled
+
+
+def test_a_provisional_comes_within_a_second_of_the_first_confident_read():
+    for every_ms in (40, 100, 250, 450):
+        bench = Bench()
+        for step in range(5_000 // every_ms):
+            text = "AB12CDE" if step % 2 else "AB12COE"  # no two in turn agree
+            bench.see(every_ms * step, plate_read(text))
+            bench.wait(every_ms * step)
+            if bench.events:
+                break
+        assert every_ms * step <= 1_000, every_ms
+
+
+def test_a_text_that_no_region_of_the_camera_writes_counts_for_less():
+    for regions, plate in ((("gb",), "AB12SCD"), ((), "AB125CD")):
+        bench = Bench()
+        bench.tracker.use_rules(CAMERA, Rules(60.0, 2, regions=regions))
+        for step in range(12):
+            wrong = step % 2 == 0
+            text = "AB125CD" if wrong else "AB12SCD"  # as in France; as in Britain
+            bench.see(100 * step, plate_read(text, confidence=92 if wrong else 90))
+        bench.wait(10_000)
+        assert bench.finals[0].plate == plate
+
+
 # --- properties ---------------------------------------------------------------------------------
 
 PLATES = ("AB12CDE", "AB12CDF", "KM07XRT", "B999XX", "KM07XRI")
@@ -301,6 +449,57 @@ def test_what_is_told_was_read(drawn):
     for one in bench.finals:
         assert one.plate in PLATES or len(one.plate) in {6, 7}
         assert one.first_unix_ms <= one.best_unix_ms <= one.last_unix_ms
+
+
+PASSAGES = {"AB12CDE": 60, "KM07XRT": 360, "B999XX": 660}
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 9), min_size=45, max_size=45), st.randoms(use_true_random=False))
+def test_bounded_reordering_changes_no_passage(delays, rng):
+    """Frames come up to half a second late, as from workers of different speed."""
+    moments = []
+    for plate, x in PASSAGES.items():
+        start_ms = 50 * rng.randrange(60) + len(moments)  # no two in one frame
+        for step in range(15):
+            text = plate if rng.random() < 0.8 else plate[:-1] + rng.choice("8XZ1")
+            moments.append((start_ms + 50 * step, plate_read(text, x=x, y=100 + 20 * step)))
+    late = zip(moments, delays, strict=True)
+    shuffled = sorted(late, key=lambda pair: pair[0][0] + 50 * pair[1])
+    clocks = [50 * delay + at_ms for (at_ms, _read), delay in shuffled]
+    told = []
+    for order in (sorted(moments, key=lambda moment: moment[0]), [m for m, _ in shuffled]):
+        bench = Bench()
+        for (at_ms, read), clock_ms in zip(order, clocks, strict=True):
+            fed = bench.tracker.feed(frame(at_ms, read), EPOCH_NS + int(clock_ms * MS))
+            bench.events += fed.events
+        bench.wait(60_000)
+        told.append(sorted((s.plate, s.reads, s.first_unix_ms) for s in bench.finals))
+    assert told[0] == told[1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["AB12CDE", "XK99ZPL", "M7TTRGW"]), st.integers(0, 120)),
+        min_size=2,
+        max_size=30,
+    )
+)
+def test_plates_further_apart_than_the_limit_are_never_merged(drawn):
+    """However near their places and times are: two of three characters differ and more."""
+    bench = Bench(min_reads=1)
+    for step, (plate, x) in enumerate(drawn):
+        bench.see(60 * step, plate_read(plate, x=100 + x))
+    bench.wait(60_000)
+    seen = {}
+    for one in bench.sightings:
+        texts = {one.plate, *(candidate.plate for candidate in one.candidates)}
+        seen.setdefault(one.id, set()).update(texts)
+    for texts in seen.values():
+        assert len(texts) == 1
+    read = Counter(plate for plate, _x in drawn)
+    assert sum(one.reads for one in {s.id: s for s in bench.sightings}.values()) <= len(drawn)
+    assert {one.plate for one in bench.sightings} <= read.keys()
 
 
 @settings(max_examples=50)
