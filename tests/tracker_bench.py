@@ -41,7 +41,9 @@ class Bench:
             self.events += self.tracker.unchanged(CAMERA, still, clock_ns)
 
     def age(self, place):
-        return next(t.first_ns for t in self.tracker._lanes[CAMERA].open.values() if t.key == place.key)
+        return next(
+            t.first_ns for t in self.tracker._lanes[CAMERA].open.values() if t.key == place.key
+        )
 
     def wait(self, at_ms):
         self.events += self.tracker.tick(EPOCH_NS + int(at_ms * MS))
