@@ -10,7 +10,7 @@ key or channel                            type   what                           
 ``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG            evidence_days
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
-``platering:group:SITE:PLATE``            string id of a group: its first sighting       group_window_s
+``platering:group:SITE:PLATE``            string id of the group's first sighting     group_window_s
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
 ``platering:{log}:sequence``              int    events committed so far              for ever
 ``platering:{log}:epoch``                 string changes when the log began anew      for ever

@@ -196,7 +196,8 @@ class Track(msgspec.Struct, kw_only=True):
         """Note a track that was in the same frame elsewhere."""
         if other_id not in self.met:
             self.met.append(other_id)
-            del self.met[:-MAX_MET]
+            if len(self.met) > MAX_MET:
+                del self.met[0]
 
     def tell(self, phase: Phase, node: str) -> Sighting:
         """Return the next revision of its sighting and note that it was told."""
