@@ -103,8 +103,7 @@ class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):
     vehicles: int = 40
     """In each scenario."""
     seed: int = 11
-    only: tuple[str, ...] = ()
-    """Names of scenarios; empty: all."""
+    scenarios: tuple[str, ...] = tuple(scenario.name for scenario in SCENARIOS)
     recognizer: str = "auto"
     as_json: bool = False
 
@@ -192,7 +191,7 @@ def simulate(
     """
     people = Console(stderr=True)
     recognizer, why = open_recognizer(options.recognizer, openalpr)
-    wanted = [one for one in SCENARIOS if not options.only or one.name in options.only]
+    wanted = [one for one in SCENARIOS if one.name in options.scenarios]
     with contextlib.closing(recognizer):
         people.print(f"Reading with {why.rstrip('.')}.", style="dim", highlight=False)
         scenarios = [_traffic(one, recognizer, options, people) for one in wanted]
