@@ -15,7 +15,7 @@ import numpy as np
 from engine.attention import Attention, Glimpse, Savings, Verdict, known_plates
 from engine.board import Fate
 from engine.config import CameraSettings, TrackerSettings
-from engine.feedback import StillNews
+from engine.feedback import PLACES, StillNews
 from engine.filters import Rules
 from engine.motion import MotionGate
 from engine.places import hear_every_ns
@@ -28,7 +28,6 @@ from engine.types import FrameReads, FrameStamp, Luma, Phase, PlateRead, Sightin
 EPOCH_NS: Final = 1_700_000_000_000_000_000
 LATENCY_S: Final = 0.15
 """From a capture to the decoder's knowing what was read there."""
-PLACES: Final = 16
 NO_SAVINGS: Final = CameraSettings(name="every", url="-", skip_static=False)
 ALL_SAVINGS: Final = CameraSettings(name="saving", url="-")
 
