@@ -18,11 +18,11 @@ from engine.sources.traffic import RoadStyle
 from engine.types import Bgr, Luma
 
 
-class DemoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DemoSettings(RoadStyle, frozen=True, forbid_unknown_fields=True):
     """What ``demo://?...`` understands.
 
     ``seconds`` ends the scene (0: never); ``density`` 1 means a vehicle about every 3 s;
-    ``RoadStyle`` says what the last seven mean.
+    ``RoadStyle`` says what the others mean.
     """
 
     seed: int = 7
@@ -31,13 +31,6 @@ class DemoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fps: float = 15.0
     density: float = 1.0
     seconds: float = 0.0
-    speed: float = 1.0
-    lanes: int = 2
-    similar: float = 0.0
-    stop_s: float = 0.0
-    parked: bool = False
-    occlusion: float = 0.0
-    night: float = 0.0
 
     @property
     def style(self) -> RoadStyle:
