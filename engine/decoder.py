@@ -103,9 +103,7 @@ class Decoder:
         self._masks = Masks(within(camera.masks, camera.crop)) if camera.masks else None
         zones = within(camera.motion_zones, camera.crop)
         gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
-        # What is played faster than it was filmed is over before anybody could say what he read.
-        paced = camera.play == "realtime"
-        savings = Savings(camera.reread_s, camera.search_s, camera.focus) if paced else Savings()
+        savings = Savings(camera.reread_s, camera.search_s, camera.focus)
         self._attention = Attention(gate, savings) if camera.skip_static else None
         self._feedback = Feedback(child.board, self._index)
         self._feedback.tell_stills(())
