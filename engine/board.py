@@ -21,6 +21,8 @@ one. Layout, in words::
              80 counters        one word per ``Count``
              128 histograms     [Stage][BUCKETS + 1]: counts per bucket, then the sum in ns
     cells    [rows][cameras][CELL_WORDS]: one word per ``Fate``
+    feedback [cameras][FEEDBACK_WORDS]: see ``engine.feedback``; the only words that two processes
+             write, each its own half: the publisher, and the camera's decoder
 
 A camera's ledger is the sum of its cells over all rows. Cells are never set back while the run
 lives, not even when a row passes to another process: the sums stay monotonic over restarts.
@@ -39,10 +41,11 @@ from engine.shm import Segment
 from engine.types import CameraState
 
 MAGIC: Final = 0x504C_4154_4552_4E47  # "PLATERNG"
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 HEADER_WORDS: Final = 8
 ROW_WORDS: Final = 256
-CELL_WORDS: Final = 24
+CELL_WORDS: Final = 32
+FEEDBACK_WORDS: Final = 160
 MAX_BATCH: Final = 16
 LEASE_BASE: Final = 16
 LEASE_WORDS: Final = 4
@@ -94,7 +97,7 @@ class Fate(IntEnum):
     PLATE_READS = 11
     READS_TRACKED = 12
     READS_REJECTED = 13
-    """Below the camera's minimum confidence."""
+    """Too unsure or small for the camera's filters, cut off, or outside of its zones and hours."""
     SIGHTINGS = 14
     """Finals: one per passage."""
     REVISIONS = 15
@@ -105,6 +108,16 @@ class Fate(IntEnum):
     """Bytes of pixels written into slots."""
     DROPPED_NO_RING = 19
     """No ring was granted: too little shared memory, or the supervisor was busy."""
+    SKIPPED_KNOWN = 20
+    """All that moved were vehicles whose plates are known with certainty."""
+    SKIPPED_PACED = 21
+    """Something unknown moved, and a frame of it was recognized a moment ago."""
+    TRACKS_FILTERED = 22
+    """Vehicles that the camera's filters kept silent."""
+    FRAMES_FOCUSED = 23
+    """Recognized frames of which only what moved was searched."""
+    PLATES_SPARED = 24
+    """Plates in recognized frames that needed no reading: they are known with certainty."""
 
 
 class Count(IntEnum):
@@ -155,6 +168,10 @@ class Count(IntEnum):
     """Turns of cameras written to Redis."""
     CAMERA_EVENTS_LOST = 28
     """Turns of cameras given up while Redis was away."""
+    GROUPS_JOINED = 29
+    """Sightings that joined the group of one at another camera of the site."""
+    GROUPS_MISSED = 30
+    """Events of cameras with a site for which Redis told no group in time."""
 
 
 class Stage(IntEnum):
@@ -308,8 +325,12 @@ class Row:
         self._cells.release()
 
 
-def _board_bytes(rows: int, cameras: int) -> int:
+def _feedback_base(rows: int, cameras: int) -> int:
     return 8 * (HEADER_WORDS + rows * (ROW_WORDS + cameras * CELL_WORDS))
+
+
+def _board_bytes(rows: int, cameras: int) -> int:
+    return _feedback_base(rows, cameras) + 8 * cameras * FEEDBACK_WORDS
 
 
 class Board:
@@ -356,6 +377,11 @@ class Board:
         width = 8 * self.cameras * CELL_WORDS
         start = 8 * (HEADER_WORDS + self.rows * ROW_WORDS) + index * width
         return Row(words, self._segment.buffer[start : start + width].cast("Q"))
+
+    def feedback(self, camera: int) -> memoryview:
+        """Return one camera's words of feedback, of ``Q``; ``engine.feedback`` knows them."""
+        start = _feedback_base(self.rows, self.cameras) + 8 * camera * FEEDBACK_WORDS
+        return self._segment.buffer[start : start + 8 * FEEDBACK_WORDS].cast("Q")
 
     def processes(self) -> Words:
         """Return a copy of all rows: (rows, ROW_WORDS) uint64."""

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from engine import __version__
 from engine.delivery_commands import (
@@ -24,6 +24,9 @@ from engine.delivery_commands import (
 )
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
 from engine.order_commands import RECOGNIZERS_ABOUT, add_camera_orders, add_recognizers
+
+if TYPE_CHECKING:
+    from engine.config import OpenAlprSettings
 
 EXIT_INTERRUPTED: Final = 130
 
@@ -105,6 +108,12 @@ examples:
   platering eval labels.csv
   platering eval pictures.csv clips.csv --recognizer builtin --recognizer openalpr
   platering eval --regions gb labels.csv --html misses.html
+  platering eval --simulate --vehicles 100 clips.csv
+
+With --simulate two cameras watch the same frames: one reads every frame, one saves as cameras do by
+default. For each scenario, and for every video: vehicles told of exactly once with the right plate,
+wrong, again, or not there; the time from the first legible frame to the provisional event; and how
+many times less CPU time the savings take.
 
 openalpr-detected is OpenALPR that reads what the built-in detector finds; openalpr-moved and
 builtin-moved search only what moves in a video. With --json the output is one object: figures of
@@ -261,7 +270,21 @@ def _add_eval(commands: _Commands) -> None:
     evaluation = _add(commands, "eval", "measure recognizers on labelled files", _EVAL_ABOUT)
     evaluation.epilog = f"{_EVAL_EXAMPLES}\n{_EXIT_CODES}"
     evaluation.add_argument(
-        "labels", nargs="+", type=Path, metavar="LABELS.csv", help="which plates are in which file"
+        "labels", nargs="*", type=Path, metavar="LABELS.csv", help="which plates are in which file"
+    )
+    evaluation.add_argument(
+        "--simulate",
+        action="store_true",
+        help="simulated traffic, and the videos of LABELS.csv: every frame read beside all savings",
+    )
+    evaluation.add_argument(
+        "--vehicles", type=int, default=40, metavar="N", help="with --simulate: in each scenario"
+    )
+    evaluation.add_argument(
+        "--scenario", action="append", metavar="NAME", help="with --simulate: only this; repeatable"
+    )
+    evaluation.add_argument(
+        "--no-traffic", action="store_true", help="with --simulate: only the videos of LABELS.csv"
     )
     _add_json(evaluation)
     evaluation.add_argument(
@@ -349,6 +372,10 @@ def _eval(options: argparse.Namespace) -> int:
     from engine.evaluation import EvalOptions, evaluate  # noqa: PLC0415  # same
 
     settings = load_settings(options.config) if options.config else Settings()
+    if options.simulate:
+        return _simulate(options, settings.openalpr)
+    if not options.labels:
+        raise ConfigError("LABELS.csv", "is missing", "name a file of labels, or say --simulate")
     eval_options = EvalOptions(
         recognizers=tuple(options.recognizer or ("auto",)),
         regions=options.regions,
@@ -357,6 +384,23 @@ def _eval(options: argparse.Namespace) -> int:
         html=options.html,
     )
     return evaluate(options.labels, eval_options, settings.openalpr)
+
+
+def _simulate(options: argparse.Namespace, openalpr: "OpenAlprSettings") -> int:
+    from engine.evaluation.labels import load_labels  # noqa: PLC0415  # lazy, see above
+    from engine.evaluation.simulate import SCENARIOS, SimulateOptions, simulate  # noqa: PLC0415
+
+    names = [scenario.name for scenario in SCENARIOS]
+    unknown = [name for name in options.scenario or () if name not in names]
+    if unknown:
+        raise ConfigError("--scenario", f"there is no {unknown[0]}", f"one of {', '.join(names)}")
+    simulate_options = SimulateOptions(
+        vehicles=max(1, options.vehicles),
+        scenarios=() if options.no_traffic else tuple(options.scenario or names),
+        recognizer=(options.recognizer or ["auto"])[0],
+        as_json=bool(options.json),
+    )
+    return simulate([load_labels(path) for path in options.labels], simulate_options, openalpr)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -17,8 +17,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_core import ErrorDetails
 
 from engine.errors import ConfigError
+from engine.filter_settings import FilterSettings
 from engine.outlines import Crop, Polygons
-from engine.section import OURS, Name, Region, Secret, Section, matching, mistake
+from engine.section import OURS, Name, Secret, Section, matching, mistake
 from engine.sink_settings import PlatePattern, SinksSettings
 
 EMBEDDED: Final = "embedded"
@@ -26,6 +27,7 @@ EMBEDDED: Final = "embedded"
 
 
 Privacy = Literal["plain", "hash"]
+SITE_WORDS: Final = "at most 63 letters, digits, dots, dashes, underscores"
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 
 
@@ -45,13 +47,14 @@ class CameraOpenAlprSettings(Section):
 _LIKE_ALL: Final = CameraOpenAlprSettings()
 
 
-class CameraSettings(Section):
+class CameraSettings(FilterSettings):
     """One ``[[cameras]]`` entry: where the frames come from and how they are treated."""
 
     name: Name
     url: Annotated[Secret, Field(min_length=1)]
     enabled: bool = True
-    regions: Annotated[tuple[Region, ...], Field(strict=False)] = ()
+    site: Annotated[str, matching(r"[A-Za-z0-9_.-]{0,63}", SITE_WORDS)] = ""
+    """Cameras of one site share the group of a vehicle that passes several of them."""
     fps: Annotated[float, Field(ge=0, le=240)] = 0.0
     """Frames offered per second at most; 0 takes every frame."""
     play: Literal["realtime", "fast"] = "realtime"
@@ -95,9 +98,17 @@ class CameraSettings(Section):
     motion_afterglow_s: Annotated[float, Field(ge=0, le=60)] = 1.0
     motion_zones: Polygons = ()
     """Where motion counts: polygons like ``masks``; none: everywhere."""
+    reread_s: Annotated[float, Field(ge=0, le=30)] = 1.0
+    """A moving plate that is known with certainty is read again so often; 0: in every frame.
+
+    It is never read later than after half of ``tracker.max_gap_s``. This and the next two need
+    ``skip_static`` and a camera that plays in real time.
+    """
+    search_s: Annotated[float, Field(ge=0, le=10)] = 0.25
+    """While something moves whose plate is not known, a frame is recognized so often; 0: all."""
+    focus: bool = True
+    """Search only what moved."""
     topn: Annotated[int, Field(ge=1, le=50)] = 5
-    min_confidence: Annotated[float, Field(ge=0, le=100)] = 60.0
-    min_reads: Annotated[int, Field(ge=1, le=100)] = 2
     keep_days: Annotated[float, Field(ge=0, le=3_650)] = 0.0
     """Its sightings live this long; 0: as ``redis.keep_days`` says."""
     keep_gib: Annotated[float, Field(ge=0, le=65_536)] = 0.0
@@ -165,6 +176,10 @@ class TrackerSettings(Section):
     """A new plate is announced at the latest this long after its first confident read."""
     reappear_after_s: Annotated[float, Field(ge=0, le=86_400)] = 20.0
     """The same plate on the same camera within this time is the same sighting."""
+    parked_interval_s: Annotated[float, Field(ge=0, le=604_800)] = 3_600.0
+    """A standing vehicle is told of again so often at most; 0: never."""
+    group_window_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """A plate seen at another camera of the site within this time is the same vehicle's."""
 
 
 class RedisSettings(Section):

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from engine.attention import Attention, Glimpse, Savings, Verdict
 from engine.board import (
     CAMERA,
     LAST_FRAME_UNIX_NS,
@@ -26,6 +27,7 @@ from engine.board import (
 )
 from engine.clip_channel import ClipGiver
 from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
+from engine.feedback import Feedback
 from engine.health import Health
 from engine.messages import (
     AttachClips,
@@ -106,7 +108,10 @@ class Decoder:
         self._masks = Masks(within(camera.masks, camera.crop)) if camera.masks else None
         zones = within(camera.motion_zones, camera.crop)
         gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
-        self._gate = gate if camera.skip_static else None
+        savings = Savings(camera.reread_s, camera.search_s, camera.focus)
+        self._attention = Attention(gate, savings) if camera.skip_static else None
+        self._feedback = Feedback(child.board, self._index)
+        self._feedback.tell_stills(())
 
     def limit_memory(self) -> None:
         """Bound what a hostile stream can make this process take; no dump of its memory either.
@@ -223,10 +228,9 @@ class Decoder:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
         self._drain_old()
         self._clips.turn()
-        if self._gate is not None and not self._gate.changed(
-            self._preview(frame), frame.captured_monotonic_ns / 1e9
-        ):
-            self._pass_by(Fate.SKIPPED_STATIC)
+        verdict = self._judged(frame)
+        if verdict.skip is not None:
+            self._pass_by(verdict.skip)
             return
         found = self._slot_for(frame, lossless=lossless)
         if isinstance(found, Fate):
@@ -236,10 +240,27 @@ class Decoder:
         target = writer.memory.frame(slot)
         write_frame(frame, target, writer.handle.format, self._masks)
         with self._changed:
-            writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns)
+            writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns, verdict.areas)
         self._row.fate(self._index, Fate.BYTES, target.nbytes)
         self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
         self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
+
+    def _judged(self, frame: SourceFrame) -> Verdict:
+        """Return whether and where to look at a frame; tell the tracker what did not change."""
+        if self._attention is None:
+            return Verdict()
+        places = self._feedback.places()
+        glimpse = Glimpse(
+            self._preview(frame),
+            frame.captured_monotonic_ns / 1e9,
+            frame.captured_unix_ns,
+            frame.width_px,
+            frame.height_px,
+        )
+        verdict = self._attention.judge(glimpse, places)
+        if places:
+            self._feedback.tell_stills(verdict.stills)
+        return verdict
 
     def _preview(self, frame: SourceFrame) -> Luma:
         """Return a frame's small copy, without what its masks hide: motion there is no news."""

@@ -16,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine.config import CameraSettings, TrackerSettings
 from engine.errors import SourceError
+from engine.filters import Rules
 from engine.sources import SourceFrame, SourceOptions, count_frames, open_source
 from engine.sources.images import IMAGE_SUFFIXES
 from engine.track import Event
-from engine.tracker import Rules, SightingIds, Tracker
+from engine.tracker import SightingIds, Tracker
 from engine.types import FrameReads, FrameStamp, Luma, PlateRead, Sighting
 
 _FRAME_S: Final = 1 / 25
@@ -61,7 +62,7 @@ class VideoTracker:
     def __init__(self, file: str) -> None:
         """Begin at the start of the file, with the settings that a camera has by default."""
         camera = CameraSettings(name="video", url="-")
-        rules = Rules(min_confidence=camera.min_confidence, min_reads=camera.min_reads)
+        rules = Rules.of(camera)
         self._settings = TrackerSettings()
         ids = SightingIds("", random.Random(0))
         self._tracker = Tracker({file: rules}, self._settings, "", ids)

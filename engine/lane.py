@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from engine.filters import Rules
 from engine.plates import distance
 from engine.track import NS_PER_MS, NS_PER_S, Track
 from engine.types import Box, FrameReads, FrameStamp, PlateRead
@@ -36,14 +37,16 @@ class Spot(msgspec.Struct, frozen=True):
     box: Box
 
 
-def good_spots(frame: FrameReads, min_confidence: float) -> list[Spot]:
-    """Return the reads that are sure enough, whole, and each plate only once."""
+def good_spots(frame: FrameReads, rules: Rules) -> list[Spot]:
+    """Return the reads that the camera's rules take, whole, and each plate only once."""
+    if not rules.is_open(frame.stamp.captured_unix_ns):
+        return []
     spots = [
         Spot(index, read, box)
         for index, read in enumerate(frame.reads)
         if read.plate
-        and read.confidence >= min_confidence
-        and not _is_cut(box := read.box, frame.stamp)
+        and rules.takes(read.confidence, box := read.box, frame.stamp)
+        and not _is_cut(box, frame.stamp)
     ]
     return _distinct(spots) if len(spots) > 1 else spots
 
@@ -79,6 +82,10 @@ class Lane:
         self._frames.append(key)
         self._known.add(key)
         return False
+
+    def keyed(self, key: int) -> Track | None:
+        """Return the open track with this key."""
+        return next((track for track in self.open.values() if track.key == key), None)
 
     def take_in(self, track: Track) -> None:
         """Make a track one of the open ones."""
@@ -133,7 +140,12 @@ class Lane:
     def twin(self, track: Track, reappear_ns: int) -> Track | None:
         """Return the announced track that this one continues, None where it is a new vehicle."""
         best: tuple[float, str, Track] | None = None
+        left, width = track.box.x, track.box.width
         for known in (*self.open.values(), *self.closed.values()):
+            # Quickly: whatever its speed, a track that far aside was not at this place.
+            is_far = abs(known.box.x - left) > known.box.width + width + abs(known.speed[0])
+            if is_far and not _were_confused(known, track):
+                continue
             if known is track or not known.revision or known.id in track.met:
                 continue
             gap_ns = max(0, track.first_ns - known.last_ns, known.first_ns - track.last_ns)
@@ -154,16 +166,21 @@ class Lane:
     def _within_reach(self, box: Box, at_ns: int) -> Iterator[Track]:
         """Yield the open tracks whose plate can be near this box, roughly: this must be fast."""
         middle, width = box.x + box.width / 2, max(box.width, 1.0)
+        level = box.y + box.height / 2
         for track in self.open.values():
             gap_ns = at_ns - track.last_ns
             if gap_ns < 0:
                 gap_ns = max(0, track.first_ns - at_ns)
             if gap_ns > self._max_gap_ns:
                 continue
-            gap_s = gap_ns / NS_PER_S
-            there = track.box
-            reach = (_REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_s) * max(there.width, width)
-            if abs(there.x + there.width / 2 - middle) <= reach + abs(track.speed[0]) * gap_s:
+            there, apart_s = track.box, abs(at_ns - track.last_ns) / NS_PER_S
+            reach = _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S
+            reach *= max(there.width, width)
+            across, down = track.speed
+            if (
+                abs(there.x + there.width / 2 - middle) <= reach + abs(across) * apart_s
+                and abs(there.y + there.height / 2 - level) <= reach + abs(down) * apart_s
+            ):
                 yield track
 
     def _cost(self, track: Track, plate: str, box: Box, at_ns: int) -> float | None:
@@ -182,9 +199,13 @@ def introduce(tracks: Iterable[Track]) -> None:
     """Let neighbours that were in one frame know of each other: they are different vehicles."""
     row = sorted(tracks, key=attrgetter("box.x"))
     for place, track in enumerate(row):
+        box = track.box
+        reach = _NEIGHBOUR_WIDTHS * box.width
         for other in row[place + 1 :]:
-            if other.box.x - track.box.x > _NEIGHBOUR_WIDTHS * track.box.width:
+            if other.box.x - box.x > reach:
                 break
+            if abs(other.box.y - box.y) > reach:
+                continue
             track.meet(other.id)
             other.meet(track.id)
 
@@ -197,9 +218,10 @@ def _were_confused(known: Track, track: Track) -> bool:
     one, other = known.plate, track.plate
     if one == other:
         return True
-    if len(one) != len(other) or sum(map(ne, one, other)) > 1:
-        return False  # quickly: two look-alikes are beyond _SAME_TEXT
-    return other in known.ballots or one in track.ballots
+    if other not in known.ballots and one not in track.ballots:
+        return False
+    # Two look-alikes are beyond _SAME_TEXT.
+    return len(one) == len(other) and sum(map(ne, one, other)) <= 1
 
 
 def _is_cut(box: Box, stamp: FrameStamp) -> bool:
@@ -214,15 +236,30 @@ def _is_cut(box: Box, stamp: FrameStamp) -> bool:
 
 def _distinct(spots: list[Spot]) -> list[Spot]:
     """Drop reads that overlap a surer one of the same frame: one plate found twice."""
-    chosen: list[Spot] = []
+    same_place = _same_places(spots)
+    chosen: dict[int, Spot] = {}
     texts: set[str] = set()
     for spot in sorted(spots, key=lambda spot: -spot.read.confidence):
-        box = spot.box
-        if spot.read.plate not in texts and not any(
-            abs(box.x - other.box.x) < other.box.width + box.width
-            and box.iou(other.box) >= _SAME_PLACE_IOU
-            for other in chosen
-        ):
-            chosen.append(spot)
+        if spot.read.plate not in texts and same_place.get(spot.index, set()).isdisjoint(chosen):
+            chosen[spot.index] = spot
             texts.add(spot.read.plate)
-    return sorted(chosen, key=lambda spot: spot.index)
+    return [chosen[index] for index in sorted(chosen)]
+
+
+def _same_places(spots: list[Spot]) -> dict[int, set[int]]:
+    """Return which spots are at one place, by index; only neighbours are compared."""
+    found: dict[int, set[int]] = {}
+    row = sorted(spots, key=lambda spot: spot.box.x)
+    for place, spot in enumerate(row):
+        box = spot.box
+        right, bottom = box.x + box.width, box.y + box.height
+        for other in row[place + 1 :]:
+            there = other.box
+            if there.x >= right:
+                break
+            if there.y >= bottom or box.y >= there.y + there.height:
+                continue
+            if box.iou(there) >= _SAME_PLACE_IOU:
+                found.setdefault(spot.index, set()).add(other.index)
+                found.setdefault(other.index, set()).add(spot.index)
+    return found

@@ -74,6 +74,8 @@ class AttachRing(Message, frozen=True, kw_only=True):
     topn: int = 5
     openalpr: str = "{}"
     """The camera's ``[cameras.openalpr]`` table as JSON."""
+    reread_s: float = 0.0
+    """A plate known with certainty needs reading again after so long; 0: always."""
 
 
 class DetachRing(Message, frozen=True, kw_only=True):
@@ -129,14 +131,12 @@ class Pause(Message, frozen=True, kw_only=True):
 
 
 class UseCamera(Message, frozen=True, kw_only=True):
-    """To the publisher: a camera was added or changed while running; its cell and its rules."""
+    """To the publisher: a camera was added while running.
 
-    name: str
-    index: int
-    min_confidence: float
-    min_reads: int
-    keep_days: float = 0.0
-    keep_gib: float = 0.0
+    ``camera`` is the JSON of ``engine.sections.PublishedCamera``.
+    """
+
+    camera: bytes
 
 
 class TellCamera(Message, frozen=True, kw_only=True):

@@ -15,6 +15,10 @@ import numpy.typing as npt
 from engine.types import Luma, Point
 
 _BLOCK_PX = 4
+_SPARSE = 2
+"""Every so many pixels are enough to tell how the light changed."""
+_LIGHT_LEVELS = 10.0
+"""What changed by more than this beside the rest is no change of light."""
 _FLOOR_LEVELS = 0.5
 _NOISE_FACTOR = 1.75
 _NOISE_QUANTILE = 0.25
@@ -45,6 +49,19 @@ class MotionGate:
         self._reference: Luma | None = None
         self._noise = 0.0
         self._changed_at_s = 0.0
+        self._block_changed_at_s: npt.NDArray[np.float64] = np.zeros((1, 1))
+
+    @property
+    def afterglow_s(self) -> float:
+        """How long frames still pass after the last change."""
+        return self._afterglow_s
+
+    def changed_since(self, since_s: float) -> npt.NDArray[np.bool_]:
+        """Return which blocks changed at that time or later: (rows, columns) of a grid.
+
+        The grid covers the whole picture evenly; outside of the zones nothing changes.
+        """
+        return self._block_changed_at_s >= since_s
 
     @property
     def noise_levels(self) -> float:
@@ -59,11 +76,17 @@ class MotionGate:
         """
         reference = self._reference
         if reference is None or reference.shape != preview.shape:
+            height, width = preview.shape
+            self._block_changed_at_s = np.full(_grid(width, height)[::-1], now_s)
             return self._let_through(preview, now_s)
         blocks = _block_changes(preview, reference)
         threshold = self._floor + _NOISE_FACTOR * self._noise
-        moved = bool(self._within_zones(blocks, preview.shape).max() > threshold)
-        self._learn_noise(float(np.quantile(blocks, _NOISE_QUANTILE)))
+        changed = self._within_zones(blocks, preview.shape) > threshold
+        moved = bool(changed.any())
+        if moved:
+            self._block_changed_at_s[changed] = now_s
+        rank = int(blocks.size * _NOISE_QUANTILE)
+        self._learn_noise(float(np.partition(blocks, rank, axis=None)[rank]))
         if moved:
             return self._let_through(preview, now_s)
         return now_s - self._changed_at_s < self._afterglow_s
@@ -94,12 +117,28 @@ class MotionGate:
         self._noise += (still - self._noise) * pace
 
 
+def _grid(width: int, height: int) -> tuple[int, int]:
+    """Return how many blocks there are across and down."""
+    return max(1, width // _BLOCK_PX), max(1, height // _BLOCK_PX)
+
+
 def _block_changes(preview: Luma, reference: Luma) -> npt.NDArray[np.float32]:
-    """Return the mean absolute change per block, less what the whole picture changed by."""
+    """Return the mean absolute change per block, less what the whole picture changed by.
+
+    Light comes and goes, and cameras adapt to it: bright parts change more than dark ones.
+    """
     change = preview.astype(np.float32) - reference
-    change -= np.float32(np.median(change))
+    few, levels = change[::_SPARSE, ::_SPARSE], reference[::_SPARSE, ::_SPARSE]
+    still = np.abs(few - np.median(few)) < _LIGHT_LEVELS  # the rest moved
+    few, levels = few[still], levels[still].astype(np.float32)
+    mean, level = few.mean(), levels.mean()
+    levels -= level
+    spread = float(levels @ levels)
+    slope = np.float32(float(levels @ (few - mean)) / spread if spread else 0.0)
+    change -= slope * reference
+    change -= mean - slope * level
     height, width = preview.shape
-    blocks = (max(1, width // _BLOCK_PX), max(1, height // _BLOCK_PX))
+    blocks = _grid(width, height)
     return np.asarray(
         cv2.resize(np.abs(change), blocks, interpolation=cv2.INTER_AREA), dtype=np.float32
     )

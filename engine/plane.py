@@ -214,6 +214,7 @@ class FramePlane:
                 regions=camera.regions,
                 topn=camera.topn,
                 openalpr=camera.openalpr.model_dump_json(exclude_defaults=True),
+                reread_s=camera.reread_s,
             ),
             ring.taker_fds,
         )

@@ -10,6 +10,7 @@ Run as ``python -m engine.publisher FD``.
 import logging
 import socket
 import time
+from collections.abc import Mapping
 from random import SystemRandom
 from typing import Final
 
@@ -18,6 +19,8 @@ import msgspec
 from engine.board import Count, Fate, Kind, Stage
 from engine.camera_log import CameraLog
 from engine.clip_channel import Clip, ClipTaker
+from engine.filters import Rules
+from engine.groups import Groups, Question
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
 from engine.messages import (
@@ -32,15 +35,16 @@ from engine.messages import (
     TellCamera,
     UseCamera,
 )
+from engine.places import Places
 from engine.privacy import KEY_FILE, Seal, disguise, own_key
 from engine.process import Child, Link, LinkEndedError, run_child
 from engine.retention import Kept
-from engine.sections import PublisherSection
+from engine.sections import PublishedCamera, PublisherSection
 from engine.sinks.feeder import Feeder
 from engine.sinks.registry import open_sinks
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
-from engine.tracker import Rules, SightingIds, Tracker
+from engine.tracker import SightingIds, Tracker
 from engine.types import CameraEvent, Evidence, Phase
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
@@ -67,13 +71,18 @@ class Publisher:
         self._indexes = {camera.name: camera.index for camera in section.cameras}
         self._ids = SightingIds(section.node, SystemRandom())
         self._tracker = Tracker(
-            {c.name: Rules(c.min_confidence, c.min_reads) for c in section.cameras},
+            {c.name: Rules.of(c, c.crop) for c in section.cameras},
             section.tracker,
             section.node,
             self._ids,
         )
         wanted = section.privacy == "hash"
         self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
+        self._places = Places(child.board, self._tracker, section.tracker.max_gap_s)
+        for name, index in self._indexes.items():
+            self._places.use_camera(name, index)
+        self._sites = {camera.name: camera.site for camera in section.cameras if camera.site}
+        self._groups = Groups(section.redis.url, section.tracker.group_window_s)
         self._spool = Spool(
             section.directory / "spool.sqlite",
             section.spool.max_mib << 20,
@@ -113,10 +122,14 @@ class Publisher:
         """How many tracks were open when the last run ended."""
         return self._tracker.open_tracks
 
-    def use_camera(self, camera: UseCamera) -> None:
-        """Go by the rules of a camera that was added or changed while running."""
+    def use_camera(self, message: UseCamera) -> None:
+        """Go by the rules of a camera that was added while running."""
+        camera = PublishedCamera.model_validate_json(message.camera)
         self._indexes[camera.name] = camera.index
-        self._tracker.use_rules(camera.name, Rules(camera.min_confidence, camera.min_reads))
+        self._places.use_camera(camera.name, camera.index)
+        if camera.site:
+            self._sites[camera.name] = camera.site
+        self._tracker.use_rules(camera.name, Rules.of(camera, camera.crop))
         for keeper in self._keepers:
             keeper.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
 
@@ -140,6 +153,7 @@ class Publisher:
             messages = self._intake.take_messages()
             self._pending = self._track(records, messages)
         self._commit()
+        self._places.tell()
         self._report()
         self._show_cameras()
 
@@ -201,10 +215,11 @@ class Publisher:
                     nameless += new
             done = IngestDone(request=message.request, sighting_id=known)
             self._answers.append((connection, done))
+        events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
         events += [self._with_clip(clip) for clip in self._clips.take()]
         self._nameless = len(nameless)
-        events = [self._as_told(event) for event in (*events, *nameless)]
+        events = self._grouped([self._as_told(event) for event in (*events, *nameless)])
         for event in events:
             self._count_event(event)
             if event.sighting.hits or not self._privacy_key:
@@ -270,6 +285,30 @@ class Publisher:
             event = Event(sighting, event.evidence)
         return disguise(event, self._privacy_key) if self._privacy_key else event
 
+    def _grouped(self, events: list[Event]) -> list[Event]:
+        """Return the events with the groups of those whose cameras belong to a site."""
+        asked = [
+            Question(one.id, self._sites[one.camera], one.plate)
+            for one in (event.sighting for event in events)
+            if one.camera in self._sites and self._tracker.wants_group(one)
+        ]
+        if not asked:
+            return events
+        groups = self._groups.of(asked)
+        self._row.count(Count.GROUPS_MISSED, len({one.sighting_id for one in asked} - set(groups)))
+        return [self._joined(event, groups) for event in events]
+
+    def _joined(self, event: Event, groups: Mapping[str, str]) -> Event:
+        """Return an event with its group, where that was asked for."""
+        sighting = event.sighting
+        group = groups.get(sighting.id)
+        if group is None:
+            return event
+        if sighting.group != group != sighting.id:
+            self._row.count(Count.GROUPS_JOINED)
+        self._tracker.join_group(sighting, group)
+        return Event(msgspec.structs.replace(sighting, group=group), event.evidence)
+
     def _count_event(self, event: Event) -> None:
         index = self._indexes.get(event.sighting.camera)
         if index is not None:
@@ -330,6 +369,9 @@ class Publisher:
     def _report(self) -> None:
         """Put this turn's figures on the board."""
         row, redis = self._row, self._redis
+        for camera, count in self._tracker.take_silenced().items():
+            if camera in self._indexes:
+                row.fate(self._indexes[camera], Fate.TRACKS_FILTERED, count)
         for feeder in self._feeders:
             if feeder.broken is not None:
                 raise feeder.broken

@@ -46,6 +46,7 @@ import msgspec
 from engine.board import INTENT, LEASE_BASE, LEASE_WORDS, Count, Fate, Row
 from engine.messages import RingHandle
 from engine.ring_memory import (
+    AREAS,
     DESCRIPTOR_BYTES,
     GENERATION,
     MONOTONIC_NS,
@@ -67,7 +68,7 @@ from engine.ring_memory import (
     read_descriptors,
     write_descriptor,
 )
-from engine.types import FrameStamp, Luma
+from engine.types import Box, FrameStamp, Luma
 
 _FREE, _WRITING, _READY = int(SlotState.FREE), int(SlotState.WRITING), int(SlotState.READY)
 _CAPTURED = Fate.CAPTURED
@@ -162,8 +163,16 @@ class RingWriter:
         self.memory.put(slot, GENERATION, 0)
         self._release(slot)
 
-    def publish(self, slot: int, captured_unix_ns: int, captured_monotonic_ns: int) -> None:
+    def publish(
+        self,
+        slot: int,
+        captured_unix_ns: int,
+        captured_monotonic_ns: int,
+        areas: Sequence[Box] = (),
+    ) -> None:
         """Announce a written slot; from here on it belongs to whoever reads the descriptor.
+
+        ``areas``: where to look in the frame, at most four; none: everywhere.
 
         A live ring gives up its oldest unread frame now, when enough wait already: until then a
         worker may take it, and snapshots have a whole frame while the next one is written.
@@ -174,6 +183,8 @@ class RingWriter:
         words[base + UNIX_NS] = captured_unix_ns
         words[base + MONOTONIC_NS] = captured_monotonic_ns
         words[base + OFFERED_NS] = now_ns
+        if areas or words[base + AREAS]:
+            self.memory.put_areas(slot, areas)
         if self._is_live and header[TAKEN] < header[OFFERED]:
             unread = bytes_in(self._ready_read) // DESCRIPTOR_BYTES
             if unread >= self._max_unread:
@@ -254,6 +265,11 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
     def stamp(self) -> FrameStamp:
         """Which frame it is."""
         return self.ring.memory.stamp(self.slot)
+
+    @property
+    def areas(self) -> tuple[Box, ...]:
+        """Where to look in it; empty: everywhere."""
+        return self.ring.memory.areas(self.slot)
 
     @property
     def offered_ns(self) -> int:

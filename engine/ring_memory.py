@@ -12,6 +12,7 @@ Layout of a segment, in 64-bit words (headers) and bytes (frames)::
                                    0: none, or its writing was given up
               2 captured_unix_ns  3 captured_monotonic_ns
              4 offered_ns  5 settled (generation whose fate has been counted; its owner writes)
+             6 areas       [4]: where to look, (x, y, width, height) in 16 bits each; 0: nothing
     frames   [slots][frame_bytes rounded up to pages]
 """
 
@@ -21,7 +22,7 @@ import os
 import struct
 import sys
 import termios
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -29,13 +30,14 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import RingError
+from engine.feedback import packed_box, unpacked_box
 from engine.messages import RingHandle
 from engine.shm import Segment
 from engine.slot_formats import FORMATS, as_frame, frame_bytes, luma_of
-from engine.types import Bgr, FrameStamp, Luma
+from engine.types import Bgr, Box, FrameStamp, Luma
 
 MAGIC: Final = 0x5249_4E47_504C_4154  # "RINGPLAT"
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 HEADER_WORDS: Final = 64
 SLOT_WORDS: Final = 16
 PAGE: Final = 4096
@@ -47,7 +49,8 @@ _pack, _unpack = DESCRIPTOR.pack, DESCRIPTOR.unpack
 
 NEXT, OFFERED, SINCE_NS = 15, 16, 17
 TAKEN, TAKEN_NS = 24, 25
-STATE, GENERATION, UNIX_NS, MONOTONIC_NS, OFFERED_NS, SETTLED = 0, 1, 2, 3, 4, 5
+STATE, GENERATION, UNIX_NS, MONOTONIC_NS, OFFERED_NS, SETTLED, AREAS = 0, 1, 2, 3, 4, 5, 6
+MOST_AREAS: Final = 4
 
 
 class SlotState(IntEnum):
@@ -161,6 +164,20 @@ class RingMemory:
             width_px=self.handle.width_px,
             height_px=self.handle.height_px,
         )
+
+    def put_areas(self, slot: int, areas: Sequence[Box]) -> None:
+        """Note where in a slot's frame to look; none: everywhere. Only its present owner may."""
+        base = slot * SLOT_WORDS + AREAS
+        for index in range(MOST_AREAS):
+            self.slots[base + index] = packed_box(areas[index]) if index < len(areas) else 0
+
+    def areas(self, slot: int) -> tuple[Box, ...]:
+        """Return where in a slot's frame to look; empty: everywhere."""
+        base = slot * SLOT_WORDS + AREAS
+        if not self.slots[base]:
+            return ()
+        packed = self.slots[base : base + MOST_AREAS].tolist()
+        return tuple(unpacked_box(word) for word in packed if word)
 
     def ready_slots(self) -> list[tuple[int, int]]:
         """Return (slot, generation) of every READY slot."""

@@ -28,6 +28,17 @@ def automatic_workers(cores: int) -> int:
     return max(1, cores)
 
 
+def _with_savings(camera: CameraSettings, max_gap_s: float) -> CameraSettings:
+    """Return a camera's settings with the savings that can be had as it plays.
+
+    Known plates are read again before their tracks would end. What is played faster than it was
+    filmed is over before anybody could say what he read.
+    """
+    if not camera.skip_static or camera.play == "fast":
+        return camera.model_copy(update={"reread_s": 0.0, "search_s": 0.0, "focus": False})
+    return camera.model_copy(update={"reread_s": min(camera.reread_s, max_gap_s / 2)})
+
+
 class Roster:
     """The children of a run, in the order in which they start; they come and go."""
 
@@ -91,6 +102,7 @@ class Roster:
             del self._indexes[settings.name]
             raise ControlError("the stats board has no cell left — restart to make it larger")
         decoder = self._add(Kind.DECODER, f"decoder-{settings.name}")
+        settings = _with_savings(settings, self._settings.tracker.max_gap_s)
         place = CameraPlace(settings, index, decoder)
         self.places.append(place)
         return place
@@ -174,17 +186,7 @@ class Roster:
             run=resources.lock.run,
             node=settings.node_name,
             directory=resources.state_dir,
-            cameras=tuple(
-                PublishedCamera(
-                    name=place.settings.name,
-                    index=place.index,
-                    min_confidence=place.settings.min_confidence,
-                    min_reads=place.settings.min_reads,
-                    keep_days=place.settings.keep_days,
-                    keep_gib=place.settings.keep_gib,
-                )
-                for place in self.places
-            ),
+            cameras=tuple(PublishedCamera.of(place.settings, place.index) for place in self.places),
             tracker=settings.tracker,
             redis=settings.redis.model_copy(update={"url": resources.redis_url}),
             spool=settings.spool,

@@ -4,6 +4,7 @@ They live here because the supervisor encodes them and must not import what it s
 """
 
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -17,6 +18,8 @@ from engine.config import (
     SpoolSettings,
     TrackerSettings,
 )
+from engine.filter_settings import FilterSettings
+from engine.outlines import Crop
 from engine.section import Section
 from engine.sink_settings import SinksSettings
 
@@ -97,16 +100,26 @@ class WorkerSection(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
-class PublishedCamera(Section):
-    """What the publisher should know of a camera."""
+class PublishedCamera(FilterSettings):
+    """What the publisher should know of a camera: its filters among others."""
 
     name: str
     index: int
     """Of its cells on the board."""
-    min_confidence: float
-    min_reads: int
+    site: str = ""
+    crop: Crop = ()
     keep_days: float = 0.0
     keep_gib: float = 0.0
+
+    @classmethod
+    def of(cls, camera: CameraSettings, index: int) -> Self:
+        """Take from a camera's table what is the publisher's business."""
+        told = set(cls.model_fields) - {"index"}
+        return cls(index=index, **{key: getattr(camera, key) for key in told})
+
+    def encode(self) -> bytes:
+        """Return the bytes for ``UseCamera.camera``."""
+        return self.model_dump_json().encode()
 
 
 class PublisherSection(Section):

@@ -11,6 +11,7 @@ key or channel                            type   what                           
                                                  MP4 or Matroska
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
+``platering:group:SITE:PLATE``            string id of the group's first sighting     group_window_s
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
 ``platering:{log}:sequence``              int    events committed so far              for ever
 ``platering:{log}:epoch``                 string changes when the log began anew      for ever
@@ -118,6 +119,11 @@ def plate_key(plate: str) -> str:
 def camera_key(camera: str) -> str:
     """Return the key of the index of one camera."""
     return f"platering:camera:{camera}"
+
+
+def group_key(site: str, plate: str) -> str:
+    """Return the key of the first sighting of a plate at the cameras of a site."""
+    return f"platering:group:{site}:{plate}"
 
 
 def day_key(unix_ms: int) -> str:

@@ -48,6 +48,7 @@ from engine.quarantine import Quarantine
 from engine.reaper import frame_begun_ns
 from engine.resources import Resources
 from engine.roster import Roster, automatic_workers
+from engine.sections import PublishedCamera
 from engine.signals import NotedSignals, allow_open_files
 from engine.types import CameraState
 from engine.watch import Watch
@@ -430,16 +431,7 @@ class Supervisor:
         """Start to capture a camera, and to recognize where there was none before."""
         place = self._roster.add_camera(camera)
         (publisher,) = self._roster.of(Kind.PUBLISHER)
-        publisher.send(
-            UseCamera(
-                name=camera.name,
-                index=place.index,
-                min_confidence=camera.min_confidence,
-                min_reads=camera.min_reads,
-                keep_days=camera.keep_days,
-                keep_gib=camera.keep_gib,
-            )
-        )
+        publisher.send(UseCamera(camera=PublishedCamera.of(camera, place.index).encode()))
         if not self._roster.workers:
             count = self._settings.recognizers.count
             self.resize_pool(automatic_workers(os.cpu_count() or 1) if count == "auto" else count)

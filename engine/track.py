@@ -1,12 +1,15 @@
 """One track: the reads of one passage before one camera, and the sighting made of them."""
 
 import math
+from bisect import bisect_left
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
 from engine import voting
-from engine.types import Box, Evidence, PathPoint, Phase, PlateRead, Sighting
+from engine.types import Box, Evidence, PathPoint, Phase, PlateRead, Point, Sighting, TrackPlace
 from engine.voting import Ballot
 
 NS_PER_MS: Final = 1_000_000
@@ -17,6 +20,15 @@ CANDIDATES: Final = 5
 PARKED_AFTER_NS: Final = 60 * NS_PER_S
 _MOVED_WIDTHS: Final = 0.75
 """A plate that moved less than this many of its widths tells no direction."""
+_STOOD_WIDTHS: Final = 0.5
+"""A plate that moved less than this many of its widths stands."""
+_SURE_READS: Final = 3
+_SURE_SHARE: Final = 0.7
+_SURE_CONFIDENCE: Final = 85.0
+_URGENT_READS: Final = 6
+"""A track is read in every frame until it is settled, or was read so often."""
+_READS_ENOUGH: Final = 24
+"""After so many reads further ones hardly ever change the text."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -54,6 +66,17 @@ class Track(msgspec.Struct, kw_only=True):
     recognizer_version: str = ""
     reads: int = 0
     frames: int = 0
+    """In which it was read, or known to be there unchanged."""
+    stands_at: Box
+    stands_since_ns: int
+    parked: bool = False
+    crossed: bool = False
+    """It crossed a trip line of its camera in the direction that counts."""
+    told_parked: bool = False
+    group: str = ""
+    """Id of the first sighting of this vehicle at the site, maybe its own."""
+    group_plate: str = ""
+    """The text, as told, that the group was found with."""
     revision: int = 0
     announced: str = ""
     told_ns: int = 0
@@ -71,37 +94,82 @@ class Track(msgspec.Struct, kw_only=True):
     evidence_told: bool = True
     has_clip: bool = False
 
+    @property
+    def key(self) -> int:
+        """A number that stands for its id on the stats board, never 0."""
+        return _key_of(self.id)
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether its text is certain: reading it again would change nothing."""
+        if self.revision == 0:
+            return False
+        if self.reads >= _READS_ENOUGH:
+            return True
+        said = self.ballots.get(self.plate)
+        return (
+            said is not None
+            and said.reads >= max(self.needed, _SURE_READS)
+            and said.confidence >= _SURE_CONFIDENCE
+            and said.weight >= _SURE_SHARE * self.weight
+        )
+
+    @property
+    def place(self) -> TrackPlace:
+        """What decoders and workers are told of it."""
+        settled = self.is_settled
+        urgent = not settled and self.reads < _URGENT_READS
+        return TrackPlace(self.key, self.box, self.speed, self.last_ns, settled, urgent)
+
     def gap_ns(self, at_ns: int) -> int:
         """Return how far a time lies outside of the track, 0 when inside."""
         return max(0, at_ns - self.last_ns, self.first_ns - at_ns)
 
     def offset_widths(self, box: Box, at_ns: int) -> float:
         """Return how far a box is from where the plate should be at that time, in plate widths."""
-        ahead_s = min(max(0, at_ns - self.last_ns) / NS_PER_S, 1.0)
-        (x, y), (to_x, to_y) = self.box.center, box.center
-        across = to_x - x - self.speed[0] * ahead_s
-        down = to_y - y - self.speed[1] * ahead_s
-        return math.hypot(across, down) / max(self.box.width, box.width, 1.0)
+        (x, y), (to_x, to_y) = self._center_at(at_ns), box.center
+        return math.hypot(to_x - x, to_y - y) / max(self.box.width, box.width, 1.0)
 
-    def add(self, read: PlateRead, box: Box, at_ns: int, now_ns: int) -> None:
-        """Take a read of the same vehicle, captured at ``at_ns``."""
-        self.weight += voting.cast(self.ballots, read)
+    def _center_at(self, at_ns: int) -> Point:
+        """Return where the plate should be at that time: ahead by its speed, else on its path."""
+        (x, y), ahead_s = self.box.center, (at_ns - self.last_ns) / NS_PER_S
+        if ahead_s < 0 and self.path:  # a read that comes late
+            at_ms = at_ns // NS_PER_MS
+            place = min(bisect_left(self.path, at_ms, key=_time_of), len(self.path) - 1)
+            known = self.path[place]
+            (x, y), ahead_s = known.box.center, (at_ms - known.unix_ms) / 1_000
+        ahead_s = min(max(ahead_s, -1.0), 1.0)
+        return x + self.speed[0] * ahead_s, y + self.speed[1] * ahead_s
+
+    def add(
+        self, read: PlateRead, box: Box, at_ns: int, now_ns: int, regions: tuple[str, ...] = ()
+    ) -> None:
+        """Take a read of the same vehicle, captured at ``at_ns`` where plates of regions are."""
+        self.weight += voting.cast(self.ballots, read, regions)
         if read.plate != self.plate:
             said = self.ballots.get(self.plate)
             if said is None or 2 * said.weight <= self.weight:  # else more than half say the same
                 self.plate = voting.elect(self.ballots)
         if self.reads == 0 or at_ns > self.last_ns:
             self._move(box, at_ns)
+            self.last_ns = at_ns
+            self._stand(box)
         self.reads += 1
         self.frames += 1
         self.first_ns = min(self.first_ns, at_ns)
-        self.last_ns = max(self.last_ns, at_ns)
         self.seen_ns = max(self.seen_ns, now_ns)
         self.changed = True
         if read.confidence > self.best_confidence:
             self.best_confidence, self.best_ns = read.confidence, at_ns
         if read.region and (not self.region or read.plate == self.plate):
             self.region = read.region
+
+    def stay(self, until_ns: int, frames: int, now_ns: int) -> None:
+        """Take the word that nothing changed at its place until then, in so many more frames."""
+        self.frames += frames
+        self.last_ns = max(self.last_ns, until_ns)
+        self.seen_ns = max(self.seen_ns, now_ns)
+        self._stand(self.box)
 
     def absorb(self, other: "Track") -> None:
         """Take over all of another track that proved to be the same passage."""
@@ -112,6 +180,8 @@ class Track(msgspec.Struct, kw_only=True):
         self.frames += other.frames
         if other.last_ns >= self.last_ns:
             self.box, self.speed = other.box, other.speed
+            self.stands_at, self.stands_since_ns = other.stands_at, other.stands_since_ns
+        self.parked, self.crossed = self.parked or other.parked, self.crossed or other.crossed
         self.first_ns = min(self.first_ns, other.first_ns)
         self.last_ns = max(self.last_ns, other.last_ns)
         self.seen_ns = max(self.seen_ns, other.seen_ns)
@@ -127,13 +197,15 @@ class Track(msgspec.Struct, kw_only=True):
         """Note a track that was in the same frame elsewhere."""
         if other_id not in self.met:
             self.met.append(other_id)
-            del self.met[:-MAX_MET]
+            if len(self.met) > MAX_MET:
+                del self.met[0]
 
     def tell(self, phase: Phase, node: str) -> Sighting:
         """Return the next revision of its sighting and note that it was told."""
         self.revision += 1
         self.announced = self.plate
         self.told_ns = self.last_ns
+        self.told_parked = self.parked
         self.final = self.final or phase is Phase.FINAL
         self.changed = False
         moved = self._moved()
@@ -154,13 +226,14 @@ class Track(msgspec.Struct, kw_only=True):
             frames=self.frames,
             direction_deg=moved,
             path=tuple(self.path),
-            parked=moved is None and self.last_ns - self.first_ns >= PARKED_AFTER_NS,
+            parked=self.parked,
             has_crop=self.has_crop,
             has_frame=self.has_frame,
             has_clip=self.has_clip,
             recognizer=self.recognizer,
             recognizer_version=self.recognizer_version,
             origin=self.origin,
+            group=self.group,
         )
 
     def _move(self, box: Box, at_ns: int) -> None:
@@ -172,10 +245,18 @@ class Track(msgspec.Struct, kw_only=True):
             old = seen if self.reads == 1 else self.speed
             self.speed = ((old[0] + seen[0]) / 2, (old[1] + seen[1]) / 2)
         self.box = box
-        if self.frames % self.stride == 0:
+        if self.reads % self.stride == 0:
             self.path.append(PathPoint(at_ns // NS_PER_MS, box))
             if len(self.path) > MAX_PATH:
                 self._thin_path()
+
+    def _stand(self, box: Box) -> None:
+        """Note since when the plate stands there; parked once is parked for good."""
+        (x, y), (to_x, to_y) = self.stands_at.center, box.center
+        if math.hypot(to_x - x, to_y - y) > _STOOD_WIDTHS * max(box.width, 1.0):
+            self.stands_at, self.stands_since_ns = box, self.last_ns
+        elif self.last_ns - self.stands_since_ns >= PARKED_AFTER_NS:
+            self.parked = True
 
     def _thin_path(self) -> None:
         """Drop every second point; the first one stays."""
@@ -192,3 +273,13 @@ class Track(msgspec.Struct, kw_only=True):
         if math.hypot(across, down) < _MOVED_WIDTHS * max(start.width, 1.0):
             return None
         return round(math.degrees(math.atan2(down, across)) % 360.0, 1)
+
+
+def _time_of(point: PathPoint) -> int:
+    return point.unix_ms
+
+
+@lru_cache(maxsize=4096)
+def _key_of(track_id: str) -> int:
+    digest = blake2b(track_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) | 1

@@ -19,9 +19,18 @@ from typing import Final
 import msgspec
 
 from engine.config import TrackerSettings
+from engine.filters import Rules
 from engine.lane import Lane, Spot, good_spots, introduce
 from engine.track import NS_PER_MS, NS_PER_S, Event, Track
-from engine.types import Evidence, FrameReads, FrameStamp, Phase
+from engine.types import (
+    Evidence,
+    FrameReads,
+    FrameStamp,
+    Phase,
+    Sighting,
+    Still,
+    TrackPlace,
+)
 
 _REVISE_EVERY_NS: Final = 500 * NS_PER_MS
 _TIME_JUMP_NS: Final = 30 * NS_PER_S
@@ -29,11 +38,7 @@ _TIME_JUMP_NS: Final = 30 * NS_PER_S
 _REMEMBERED_TRACKS: Final = 1_000
 
 
-class Rules(msgspec.Struct, frozen=True):
-    """What one camera demands of its reads."""
-
-    min_confidence: float = 0.0
-    min_reads: int = 1
+_NO_RULES: Final = Rules()
 
 
 class Fed(msgspec.Struct, frozen=True):
@@ -42,6 +47,7 @@ class Fed(msgspec.Struct, frozen=True):
     events: list[Event] = []
     tracked: int = 0
     rejected: int = 0
+    """Taken by none: too unsure, too small, cut off, or outside of where and when they count."""
     repeated: bool = False
 
 
@@ -89,11 +95,13 @@ class Tracker:
         self._max_gap_ns = int(settings.max_gap_s * NS_PER_S)
         self._announce_ns = int(settings.announce_after_s * NS_PER_S)
         self._reappear_ns = int(settings.reappear_after_s * NS_PER_S)
+        self._parked_ns = int(settings.parked_interval_s * NS_PER_S)
         self._lanes: dict[str, Lane] = {}
         self._evidence: dict[str, Evidence] = {}
         self._dirty: dict[str, Track] = {}
         self._new_evidence: set[str] = set()
         self._gone: dict[str, None] = {}
+        self._silenced: dict[str, int] = {}
 
     def use_rules(self, camera: str, rules: Rules) -> None:
         """Go by other rules for a camera from now on."""
@@ -111,8 +119,8 @@ class Tracker:
         events = self._set_back(lane, stamp)
         lane.high_ns = max(lane.high_ns, stamp.captured_unix_ns)
         lane.heard_ns = clock_ns
-        rules = self._rules.get(stamp.camera, Rules())
-        spots = good_spots(frame, rules.min_confidence)
+        rules = self._rules.get(stamp.camera, _NO_RULES)
+        spots = good_spots(frame, rules)
         events += self._sweep(lane, clock_ns)
         touched = lane.associate(spots, stamp.captured_unix_ns)
         born = [
@@ -149,6 +157,54 @@ class Tracker:
                 track.has_clip = True
                 return self._tell(track, Phase.REVISED)
         return None
+
+    def unchanged(self, camera: str, still: Still, clock_ns: int) -> list[Event]:
+        """Hear that nothing changed where a track is, in so many more frames.
+
+        What stands there still stands there: its track goes on as if it had been read.
+        """
+        lane = self._lanes.get(camera)
+        track = lane.keyed(still.key) if lane is not None else None
+        if lane is None or track is None or still.until_unix_ns <= track.last_ns:
+            return []
+        track.stay(still.until_unix_ns, still.frames, clock_ns)
+        lane.high_ns = max(lane.high_ns, still.until_unix_ns)
+        lane.heard_ns = clock_ns
+        self._dirty[track.id] = track
+        return self._announce(lane, track, clock_ns)
+
+    def places(self, camera: str, most: int) -> list[TrackPlace]:
+        """Return where the open tracks of a camera are, those seen last first."""
+        lane = self._lanes.get(camera)
+        if lane is None:
+            return []
+        newest = sorted(lane.open.values(), key=lambda track: -track.last_ns)[:most]
+        return [track.place for track in newest]
+
+    def wants_group(self, sighting: Sighting) -> bool:
+        """Tell whether a sighting has no group yet, or one of its own under another text."""
+        track = self._track(sighting.camera, sighting.id)
+        if track is None or track.group not in {"", track.id}:
+            return False
+        return track.group_plate != sighting.plate
+
+    def join_group(self, sighting: Sighting, group: str) -> None:
+        """Note the group of a sighting, found with its present text."""
+        track = self._track(sighting.camera, sighting.id)
+        if track is not None:
+            track.group, track.group_plate = group, sighting.plate
+            self._dirty[track.id] = track
+
+    def _track(self, camera: str, track_id: str) -> Track | None:
+        lane = self._lanes.get(camera)
+        if lane is None:
+            return None
+        return lane.open.get(track_id) or lane.closed.get(track_id)
+
+    def take_silenced(self) -> dict[str, int]:
+        """Return how many tracks of each camera its filters kept silent since the last call."""
+        silenced, self._silenced = self._silenced, {}
+        return silenced
 
     @property
     def open_tracks(self) -> int:
@@ -218,6 +274,8 @@ class Tracker:
             last_ns=at_ns,
             best_ns=at_ns,
             seen_ns=0,
+            stands_at=spot.box,
+            stands_since_ns=at_ns,
             best_confidence=0.0,
             recognizer=read.recognizer,
             recognizer_version=frame.recognizer_version,
@@ -226,7 +284,10 @@ class Tracker:
     def _add(self, lane: Lane, track: Track, frame: FrameReads, spot: Spot, clock_ns: int) -> None:
         """Give a read to its track; keep its pictures if they are the best so far."""
         text, better = track.plate, spot.read.confidence > track.best_confidence
-        track.add(spot.read, spot.box, frame.stamp.captured_unix_ns, clock_ns)
+        rules, at_ns = self._rules_of(track), frame.stamp.captured_unix_ns
+        if at_ns > track.last_ns and rules.crosses(track.box, spot.box, frame.stamp):
+            track.crossed = True
+        track.add(spot.read, spot.box, at_ns, clock_ns, rules.regions)
         if text != track.plate:
             lane.renamed(track, text)
         self._dirty[track.id] = track
@@ -284,21 +345,40 @@ class Tracker:
     def _announce(self, lane: Lane, track: Track, clock_ns: int) -> list[Event]:
         """Say that a plate is there, or that its text changed, when it is time."""
         if track.revision:
-            if track.plate == track.announced or track.last_ns - track.told_ns < _REVISE_EVERY_NS:
-                return []
-            return [self._tell(track, Phase.REVISED)]
+            return [self._tell(track, Phase.REVISED)] if self._is_news(track) else []
         said = track.ballots.get(track.plate)
         agreed = said is not None and said.reads >= max(2, track.needed)
         waited = lane.now_ns(clock_ns) - track.first_ns >= self._announce_ns
-        if track.reads < track.needed or not (agreed or waited):
+        if track.reads < track.needed or not (agreed or waited) or not self._admits(track):
             return []
         return self._confirm(lane, track, Phase.PROVISIONAL)
+
+    def _is_news(self, track: Track) -> bool:
+        """Tell whether an announced track has another text now, or stands long enough."""
+        since_ns = track.last_ns - track.told_ns
+        if track.plate != track.announced:
+            return since_ns >= _REVISE_EVERY_NS
+        if not track.parked:
+            return False
+        return not track.told_parked or 0 < self._parked_ns <= since_ns
+
+    def _admits(self, track: Track) -> bool:
+        """Tell whether the camera's filters let a track be told of."""
+        return self._rules_of(track).admits(track.plate, crossed=track.crossed)
+
+    def _rules_of(self, track: Track) -> Rules:
+        return self._rules.get(track.camera, _NO_RULES)
 
     def _close(self, lane: Lane, track: Track) -> list[Event]:
         """End a track: its final, or nothing where it never had reads enough."""
         if track.id not in lane.open:
             return []
         if track.revision == 0 and track.reads < track.needed:
+            lane.drop(track)
+            self._forget(track)
+            return []
+        if track.revision == 0 and not self._admits(track):
+            self._silenced[track.camera] = self._silenced.get(track.camera, 0) + 1
             lane.drop(track)
             self._forget(track)
             return []

@@ -39,6 +39,15 @@ class Box(msgspec.Struct, frozen=True):
         xs, ys = [x for x, _ in corners], [y for _, y in corners]
         return cls(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
 
+    def grown(self, across: float, down: float) -> "Box":
+        """Return a box that is larger by so much on each side."""
+        return Box(self.x - across, self.y - down, self.width + 2 * across, self.height + 2 * down)
+
+    def holds(self, point: Point) -> bool:
+        """Tell whether a point lies in it."""
+        x, y = point
+        return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
+
     @property
     def center(self) -> Point:
         """The middle of the box."""
@@ -168,8 +177,43 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     recognizer_version: str = ""
     origin: str = "camera"
     """``camera``, ``ingest`` or ``upload``: how it reached us."""
+    group: str = ""
+    """Id of the first sighting of this vehicle at any camera of the same site, maybe its own."""
     hits: tuple[Hit, ...] = ()
     """Entries of watchlists that its plate matches, the closest first."""
+
+
+class TrackPlace(msgspec.Struct, frozen=True):
+    """Where an open track is, as decoders and workers are told of it; ``key`` stands for its id."""
+
+    key: int
+    box: Box
+    speed: Point
+    """Pixels a second, to the right and down."""
+    seen_unix_ns: int
+    """Capture time at which its plate was read last, or known to be there."""
+    settled: bool
+    """Its text is certain."""
+    urgent: bool = False
+    """It was read too few times to be certain: the next frames are wanted."""
+
+    def box_at(self, unix_ns: int) -> Box:
+        """Return where it should be at a time, at most a second ahead."""
+        ahead_s = min(max(0.0, (unix_ns - self.seen_unix_ns) / 1e9), 1.0)
+        box = self.box
+        x, y = box.x + self.speed[0] * ahead_s, box.y + self.speed[1] * ahead_s
+        return Box(x, y, box.width, box.height)
+
+
+class Still(msgspec.Struct, frozen=True):
+    """A decoder's word that nothing changed at a track's place up to a capture time.
+
+    ``frames`` of them were captured since it was first asked about this track.
+    """
+
+    key: int
+    until_unix_ns: int
+    frames: int
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """The text of a track: a vote of all its reads, character by character.
 
 Every read casts a ballot for its text, weighted by the logarithm of how unlikely it is to be
-wrong; its other candidates cast small ones. The most voted length wins, then each position is
+wrong; its other candidates cast small ones. A text that no country of the camera's regions writes
+counts for less, whoever reads it so. The most voted length wins, then each position is
 won by the character with the most weight; texts of another length take part where they align.
 """
 
@@ -11,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from engine.plates import matches_any_region
 from engine.types import Candidate, PlateRead
 
 MAX_TEXTS: Final = 24
@@ -19,6 +21,8 @@ MAX_TEXTS: Final = 24
 _OTHERS: Final = 2
 _OTHERS_SHARE: Final = 0.25
 _SUREST: Final = 0.99
+_FOREIGN_SHARE: Final = 0.6
+"""What the read of a text counts that is no plate of the camera's regions."""
 
 
 class Ballot(msgspec.Struct):
@@ -34,22 +38,31 @@ def weight_of(confidence: float) -> float:
     return -math.log1p(-min(max(confidence / 100.0, 0.01), _SUREST))
 
 
-def cast(ballots: dict[str, Ballot], read: PlateRead) -> float:
-    """Count a read's text and, for little, its next candidates; return the weight added."""
+def cast(ballots: dict[str, Ballot], read: PlateRead, regions: tuple[str, ...] = ()) -> float:
+    """Count a read's text and, for little, its next candidates; return the weight added.
+
+    ``regions``: codes of ``engine.plates`` where the camera's plates are from; none: anywhere.
+    """
     ballot = _ballot(ballots, read.plate)
-    added = weight_of(read.confidence)
+    added = weight_of(read.confidence) * _share_of(read.plate, regions)
     ballot.weight += added
     ballot.reads += 1
     ballot.confidence = max(ballot.confidence, read.confidence)
     for other in read.candidates[1 : 1 + _OTHERS]:
         if other.plate != read.plate:
-            little = _OTHERS_SHARE * weight_of(other.confidence)
+            little = _OTHERS_SHARE * weight_of(other.confidence) * _share_of(other.plate, regions)
             _ballot(ballots, other.plate).weight += little
             added += little
     if len(ballots) > MAX_TEXTS:
         for text in sorted(ballots, key=lambda text: ballots[text].weight)[:-MAX_TEXTS]:
             del ballots[text]
     return added
+
+
+@lru_cache(maxsize=65_536)
+def _share_of(text: str, regions: tuple[str, ...]) -> float:
+    """Return the weight of a text by the countries that write plates like it."""
+    return 1.0 if matches_any_region(text, regions) else _FOREIGN_SHARE
 
 
 def merge(ballots: dict[str, Ballot], others: dict[str, Ballot]) -> None:

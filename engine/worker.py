@@ -15,10 +15,12 @@ from typing import Final
 import cv2
 import msgspec
 
+from engine.attention import known_plates
 from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
 from engine.config import CameraOpenAlprSettings
 from engine.errors import PreflightError, RecognizerError, RingError
 from engine.evidence import crop_jpeg, frame_jpeg
+from engine.feedback import Feedback
 from engine.messages import AttachReads, AttachRing, DetachRing, Ready, Stop
 from engine.process import Child, run_child
 from engine.reads_channel import ReadsSender
@@ -27,7 +29,7 @@ from engine.recognizers.registry import Opened, open_recognizer
 from engine.ring import Lease, RingTaker
 from engine.ring_memory import OFFERED, TAKEN, RingMemory, Tokens
 from engine.sections import WorkerSection
-from engine.types import FrameReads, PlateRead
+from engine.types import Box, FrameReads, PlateRead
 
 IDLE_S: Final = 0.5
 """An idle worker completes a turn at least this often."""
@@ -40,6 +42,14 @@ FRAME_GAIN: Final = 3.0
 REMEMBERED_PLATES: Final = 256
 
 log = logging.getLogger(__name__)
+
+
+class _Guide(msgspec.Struct, frozen=True):
+    """What is known of a ring's camera."""
+
+    hints: RecognizeHints
+    feedback: Feedback
+    reread_ns: int
 
 
 class Worker:
@@ -58,7 +68,7 @@ class Worker:
         self._rings: dict[int, RingTaker] = {}
         self._takers: list[RingTaker] = []
         """Those of ``_rings``, to be looked through for every frame."""
-        self._hints: dict[int, RecognizeHints] = {}
+        self._guides: dict[int, _Guide] = {}
         self._pictured: dict[tuple[int, str], float] = {}
         self._attend_at_ns = 0
         self._stopping = False
@@ -146,7 +156,8 @@ class Worker:
         self._row.observe(Stage.SLOT_TO_LEASE, started_ns - lease.offered_ns)
         fate = Fate.RECOGNIZED
         try:
-            reads = self._read(lease, self._hints[ring.handle.ring])
+            hints = self._hints(lease, self._guides[ring.handle.ring])
+            reads = self._read(lease, hints)
         except RecognizerError as error:
             log.warning("%s", error, extra={"camera": ring.handle.camera_name})
             reads, fate = [], Fate.FAILED_ERROR
@@ -163,6 +174,21 @@ class Worker:
         if lease.ring.handle.format == "bgr24" and isinstance(self._recognizer, ColourReader):
             return self._recognizer.recognize_colour(lease.ring.memory.frame(lease.slot), hints)
         return self._recognizer.recognize(lease.luma, hints)
+
+    def _hints(self, lease: Lease, guide: "_Guide") -> RecognizeHints:
+        """Say where to look in this frame, and which plates are known with certainty."""
+        areas, camera = lease.areas, lease.ring.handle.camera
+        known: tuple[Box, ...] = ()
+        if guide.reread_ns:
+            unix_ns = lease.stamp.captured_unix_ns
+            known = known_plates(guide.feedback.places(), unix_ns, guide.reread_ns)
+        if areas:
+            self._row.fate(camera, Fate.FRAMES_FOCUSED)
+        if known:
+            self._row.fate(camera, Fate.PLATES_SPARED, len(known))
+        if not (areas or known):
+            return guide.hints
+        return msgspec.structs.replace(guide.hints, areas=areas, known=known)
 
     def _with_evidence(self, lease: Lease, reads: list[PlateRead]) -> FrameReads:
         """Put the reads together with their pictures, copied out of the slot."""
@@ -227,7 +253,7 @@ class Worker:
                 taker = self._rings.pop(ring)
                 self._takers.remove(taker)
                 taker.close()
-                del self._hints[ring]
+                del self._guides[ring]
             case AttachReads():
                 channel = socket.socket(fileno=fds[0])
                 self._sender.attach(channel)
@@ -250,11 +276,10 @@ class Worker:
         taker = RingTaker(memory, self._row, fds[0], fds[1], attach.weight)
         self._rings[handle.ring] = taker
         self._takers.append(taker)
-        self._hints[handle.ring] = RecognizeHints(
-            attach.regions,
-            attach.topn,
-            openalpr=CameraOpenAlprSettings.model_validate_json(attach.openalpr),
-        )
+        feedback = Feedback(self._child.board, handle.camera)
+        openalpr = CameraOpenAlprSettings.model_validate_json(attach.openalpr)
+        hints = RecognizeHints(attach.regions, attach.topn, openalpr=openalpr)
+        self._guides[handle.ring] = _Guide(hints, feedback, int(attach.reread_s * 1e9))
         self._tokens.put()
 
     def _settle(self) -> None:

@@ -13,14 +13,17 @@ class RecognizeHints(msgspec.Struct, frozen=True):
 
     ``regions`` are codes of ``engine.plates.region_codes()``, likeliest first; empty means any.
     ``topn`` bounds the candidates per read. ``areas`` are rectangles in frame pixels; where there
-    are any, a plate counts only when its centre lies in one of them. ``openalpr`` is for OpenALPR
-    only.
+    are any, a plate counts only when its centre lies in one of them, and nothing else needs to be
+    searched. ``known`` are places of plates whose text is certain already: a plate whose centre
+    lies in one needs no reading. A recognizer that reads it all the same does no harm.
+    ``openalpr`` is for OpenALPR only.
     """
 
     regions: tuple[str, ...] = ()
     topn: int = 5
     areas: tuple[Box, ...] = ()
     openalpr: CameraOpenAlprSettings = CameraOpenAlprSettings()
+    known: tuple[Box, ...] = ()
 
 
 NO_HINTS = RecognizeHints()

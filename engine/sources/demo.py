@@ -14,13 +14,15 @@ from engine.sources.base import SourceOptions
 from engine.sources.pace import Pacer, RateCap, Stamp
 from engine.sources.planes import shrink
 from engine.sources.scene import DemoScene
+from engine.sources.traffic import RoadStyle
 from engine.types import Bgr, Luma
 
 
-class DemoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DemoSettings(RoadStyle, frozen=True, forbid_unknown_fields=True):
     """What ``demo://?...`` understands.
 
-    ``seconds`` ends the scene (0: never); ``density`` 1 means a vehicle about every 3 s.
+    ``seconds`` ends the scene (0: never); ``density`` 1 means a vehicle about every 3 s;
+    ``RoadStyle`` says what the others mean.
     """
 
     seed: int = 7
@@ -30,6 +32,11 @@ class DemoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     density: float = 1.0
     seconds: float = 0.0
 
+    @property
+    def style(self) -> RoadStyle:
+        """What the traffic is like."""
+        return RoadStyle(**{key: getattr(self, key) for key in RoadStyle.__struct_fields__})
+
 
 _RANGES = {
     "width": (160, 7680),
@@ -37,6 +44,12 @@ _RANGES = {
     "fps": (0.1, 240),
     "density": (0.05, 3),
     "seconds": (0, math.inf),
+    "speed": (0.2, 5),
+    "lanes": (1, 2),
+    "similar": (0, 1),
+    "stop_s": (0, 600),
+    "occlusion": (0, 1),
+    "night": (0, 1),
 }
 
 
@@ -122,7 +135,9 @@ class DemoSource:
 
     def __init__(self, settings: DemoSettings, options: SourceOptions) -> None:
         self.settings = settings
-        self.scene = DemoScene(settings.seed, settings.width, settings.height, settings.density)
+        self.scene = DemoScene(
+            settings.seed, settings.width, settings.height, settings.density, settings.style
+        )
         self._cap = RateCap(options.fps)
         self._live = options.play == "realtime"
         self._closed = False

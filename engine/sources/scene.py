@@ -19,7 +19,15 @@ from engine.sources.canvas import LEVELS, SCALE, Sprite
 from engine.sources.ground import paint_ground
 from engine.sources.paint import Face, Panel, paint_vehicle, plate_rectangle_m
 from engine.sources.plate_art import plate_size_m
-from engine.sources.traffic import CAMERA_HEIGHT_M, FAR_Z_M, NEAR_Z_M, Traffic, Vehicle
+from engine.sources.traffic import (
+    CAMERA_HEIGHT_M,
+    FAR_Z_M,
+    NEAR_Z_M,
+    PARKED_LANE,
+    RoadStyle,
+    Traffic,
+    Vehicle,
+)
 from engine.types import Bgr, Corners, Luma, Point
 
 HORIZON: Final = 0.16
@@ -31,6 +39,8 @@ _LEGIBLE_PX = 90.0
 _KEPT_FACES = 24
 _NOISE_SIGMA = 3.0
 _NOISE_MIDDLE = 10
+_NIGHT_LOSS = 0.65
+_POST_LEVEL, _NEUTRAL_LEVEL = 70, 128
 
 
 class DemoVehicle(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,30 +87,47 @@ class Projection(msgspec.Struct, frozen=True):
 class DemoScene:
     """A seeded road scene; frame ``i`` shows time ``i / fps``.
 
-    seed, width_px, height_px, density: the same values give the same pixels. One thread uses it.
+    seed, width_px, height_px, density, style: the same values give the same pixels. One thread.
     """
 
     def __init__(
-        self, seed: int = 7, width_px: int = 1280, height_px: int = 720, density: float = 1.0
+        self,
+        seed: int = 7,
+        width_px: int = 1280,
+        height_px: int = 720,
+        density: float = 1.0,
+        style: RoadStyle = RoadStyle(),  # noqa: B008  # a frozen value
     ) -> None:
         self.projection = Projection(width_px, height_px)
         self._seed = seed
-        self._traffic = Traffic(seed, density)
+        self._style = style
+        self._traffic = Traffic(seed, density, style)
         self._ground = paint_ground(self.projection, seed)
         self._faces: OrderedDict[tuple[int, int], Face] = OrderedDict()
-        self._noise = _noise(seed, width_px, height_px)
+        self._noise = _noise(seed, width_px, height_px, _NOISE_SIGMA * (1 + 2 * style.night))
 
     def truth(self, until_s: float) -> list[DemoVehicle]:
         """Return the vehicles whose plates have been legible and gone by then, in that order."""
-        found = [self._passage(vehicle) for vehicle in self._traffic.between(0.0, until_s)]
+        until_road_s = self._style.road_s(until_s)
+        found = [self._passage(vehicle) for vehicle in self._traffic.between(0.0, until_road_s)]
         seen = [v for v in found if v.legible_from_s >= 0 and v.legible_to_s <= until_s]
         return sorted(seen, key=lambda v: v.legible_to_s)
+
+    def all_plates(self, until_s: float) -> set[str]:
+        """Return the plates of all vehicles that were on the road by then, legible or not."""
+        until_road_s = self._style.road_s(until_s)
+        return {vehicle.plate for vehicle in self._traffic.between(0.0, until_road_s)}
+
+    def is_anybody_there(self, t_s: float) -> bool:
+        """Tell whether a vehicle is in the picture at a time."""
+        return bool(self._on_road(self._style.road_s(t_s)))
 
     def corners(self, t_s: float) -> dict[str, Corners]:
         """Return plate text to corners of the plates wholly in the frame at a time."""
         shown = {}
-        for vehicle in self._on_road(t_s):
-            corners = self._plate_corners(vehicle, vehicle.z_m(t_s))
+        road_s = self._style.road_s(t_s)
+        for vehicle in self._on_road(road_s):
+            corners = self._plate_corners(vehicle, vehicle.z_m(road_s))
             if self.projection.shows(corners, 0.0):
                 shown[vehicle.plate] = corners
         return shown
@@ -110,6 +137,7 @@ class DemoScene:
         frame = self._compose(0, t_s)
         cv2.GaussianBlur(frame, (3, 3), 0.55, dst=frame)
         gain, lift = _exposure(t_s)
+        gain *= 1 - _NIGHT_LOSS * self._style.night
         cv2.convertScaleAbs(frame, dst=frame, alpha=gain, beta=lift)
         self._add_noise(frame, t_s)
         return frame
@@ -123,23 +151,33 @@ class DemoScene:
         ]
         return np.asarray(cv2.cvtColor(cv2.merge([luma, *chroma]), cv2.COLOR_YUV2BGR), np.uint8)
 
-    def _on_road(self, t_s: float) -> list[Vehicle]:
-        """Return the vehicles on the road, the farthest first."""
-        vehicles = [v for v in self._traffic.between(t_s, t_s) if v.z_m(t_s) > NEAR_Z_M]
-        return sorted(vehicles, key=lambda v: -v.z_m(t_s))
+    def _on_road(self, road_s: float) -> list[Vehicle]:
+        """Return the vehicles on the road at a time of the traffic's own, the farthest first."""
+        vehicles = [v for v in self._traffic.between(road_s, road_s) if v.z_m(road_s) > NEAR_Z_M]
+        return sorted(vehicles, key=lambda v: -v.z_m(road_s))
 
     def _compose(self, plane: int, t_s: float) -> Luma:
         """Return one plane (Y, or U and V at half size) with all vehicles in place."""
         picture = self._ground[plane].copy()
         zoom = 1.0 if plane == 0 else 0.5
-        for vehicle in self._on_road(t_s):
-            z_m = vehicle.z_m(t_s)
+        road_s = self._style.road_s(t_s)
+        for vehicle in self._on_road(road_s):
+            z_m = vehicle.z_m(road_s)
             face = self._face(vehicle)
             fade = min(1.0, (FAR_Z_M - z_m) / (FAR_Z_M - _FADE_FROM_Z_M))
             for panel in face.panels:
                 self._draw_panel(picture, plane, vehicle, panel, (z_m, fade))
             _draw_front(picture, plane, face.front, self._front_place(vehicle, z_m, zoom), fade)
+        self._draw_posts(picture, plane)
         return picture
+
+    def _draw_posts(self, picture: Luma, plane: int) -> None:
+        """Put a post before each lane where there is occlusion."""
+        width = picture.shape[1]
+        thick = round(self._style.occlusion * width / 8)
+        for middle in (0.2, 0.8) if thick else ():
+            left = round(middle * width) - thick // 2
+            picture[:, left : left + thick] = _POST_LEVEL if plane == 0 else _NEUTRAL_LEVEL
 
     def _front_place(self, vehicle: Vehicle, z_m: float, zoom: float) -> tuple[float, float, float]:
         """Return where the face's origin lies and pixels per metre, in a zoomed plane."""
@@ -185,6 +223,11 @@ class DemoScene:
 
     def _passage(self, vehicle: Vehicle) -> DemoVehicle:
         """Find the span in which the plate is legible: from far to near it only grows."""
+        scene_s = self._style.scene_s
+        if vehicle.lane == PARKED_LANE:
+            from_s = scene_s(vehicle.appears_s)
+            to_s = scene_s(vehicle.appears_s + vehicle.stays_s)
+            return _seen(vehicle, (from_s, to_s), (from_s, to_s))
         width_m = plate_size_m(vehicle.region)[0]
         legible_px = _LEGIBLE_PX * min(1.0, self.projection.width_px / 1280)
         far_m = self.projection.focal_px * width_m / legible_px
@@ -196,13 +239,11 @@ class DemoScene:
             else:
                 hidden_m = middle_m
         times = sorted((vehicle.time_at(far_m), vehicle.time_at(near_m)))
-        return DemoVehicle(
-            plate=vehicle.plate,
-            region=vehicle.region,
-            enters_s=vehicle.appears_s,
-            leaves_s=vehicle.time_at(NEAR_Z_M if vehicle.approaching else FAR_Z_M),
-            legible_from_s=times[0],
-            legible_to_s=times[1],
+        leaves_s = vehicle.time_at(NEAR_Z_M if vehicle.approaching else FAR_Z_M)
+        return _seen(
+            vehicle,
+            (scene_s(vehicle.appears_s), scene_s(leaves_s)),
+            (scene_s(times[0]), scene_s(times[1])),
         )
 
     def _add_noise(self, frame: Luma, t_s: float) -> None:
@@ -212,6 +253,20 @@ class DemoScene:
         x, y = (step * 7919) % 64, (step * 104729 + self._seed) % 61
         cv2.add(frame, self._noise[y : y + height, x : x + width], dst=frame)
         cv2.subtract(frame, np.full(1, _NOISE_MIDDLE, np.float64), dst=frame)
+
+
+def _seen(
+    vehicle: Vehicle, here_s: tuple[float, float], legible_s: tuple[float, float]
+) -> DemoVehicle:
+    """Return the ground truth of a passage."""
+    return DemoVehicle(
+        plate=vehicle.plate,
+        region=vehicle.region,
+        enters_s=here_s[0],
+        leaves_s=here_s[1],
+        legible_from_s=legible_s[0],
+        legible_to_s=legible_s[1],
+    )
 
 
 def _draw_front(
@@ -274,7 +329,7 @@ def _exposure(t_s: float) -> tuple[float, float]:
     return gain, 4.0 * math.sin(t_s * 0.19 + 1.0)
 
 
-def _noise(seed: int, width_px: int, height_px: int) -> Luma:
+def _noise(seed: int, width_px: int, height_px: int, sigma: float) -> Luma:
     rng = np.random.default_rng(seed)
-    noise = rng.normal(_NOISE_MIDDLE, _NOISE_SIGMA, (height_px + 64, width_px + 64))
+    noise = rng.normal(_NOISE_MIDDLE, sigma, (height_px + 64, width_px + 64))
     return np.clip(np.round(noise), 0, 2 * _NOISE_MIDDLE).astype(np.uint8)

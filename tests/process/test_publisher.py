@@ -12,10 +12,13 @@ from polling import wait_until
 from publisher_rig import EPOCH_NS, Worker, frame, plate_read, running, settle
 
 from engine.board import Count, Fate
+from engine.config import TrackerSettings
 from engine.errors import SinkError
+from engine.feedback import Feedback
 from engine.ingest_channel import IngestClient
+from engine.sections import PublishedCamera
 from engine.store import PLATES_CHANNEL, Store, connect
-from engine.types import Evidence, Phase, Sighting
+from engine.types import Box, Evidence, Phase, Sighting, Still
 
 QUICK = {"max_gap_s": 0.4, "announce_after_s": 0.1, "reappear_after_s": 20.0}
 ALPHABET = "ABCDEFGHJKLMNPRSTUVWXYZ"
@@ -98,6 +101,69 @@ def test_a_kill_in_mid_track_neither_loses_nor_doubles_the_final(tmp_path, redis
         wait_until(lambda: len(finals(store)) == 2, 5.0, "the second final")
         assert [(s.plate, s.reads) for s in finals(store)] == [("AB12CDE", 8), ("XY99ZZZ", 6)]
         assert max(Counter(all_events(store)).values()) == 1
+        worker.close()
+
+
+def test_what_stands_keeps_its_track_over_a_restart(tmp_path, redis_server, store):
+    """The decoder says over the board that nothing changed; nobody reads the plate meanwhile."""
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        decoder, worker = Feedback(rig.board, 0), Worker()
+        rig.attach(worker)
+        now_ns = time.time_ns()
+        for number in range(6):
+            worker.send(frame(40 * number, plate_read("AB12CDE"), base_ns=now_ns))
+        settle(worker)
+        wait_until(decoder.places, 5.0, "the track's place")
+        (place,) = decoder.places()
+        assert place.box == Box(100, 100, 100, 25)
+        assert place.settled
+
+        def stand(seconds):
+            ends = time.monotonic() + seconds
+            while time.monotonic() < ends:
+                decoder.tell_stills([Still(place.key, time.time_ns(), 1)])
+                time.sleep(0.02)
+
+        stand(1.5)  # more than three times the gap that ends a track
+        rig.kill()
+        rig.start()
+        rig.attach(worker)
+        stand(1.5)
+        assert finals(store) == []
+        wait_until(lambda: finals(store), 5.0, "the final")
+        (final,) = finals(store)
+        assert final.last_unix_ms - final.first_unix_ms > 2_900
+        assert (final.reads, final.plate) == (6, "AB12CDE")
+        assert max(Counter(all_events(store)).values()) == 1
+        worker.close()
+
+
+def test_cameras_of_a_site_share_the_group_of_a_vehicle(tmp_path, redis_server, store):
+    cameras = [
+        PublishedCamera(name=name, index=0, site=site)
+        for name, site in (("gate", "harbour"), ("quay", "harbour"), ("town", ""))
+    ]
+    with running(tmp_path, redis_server.url) as rig:
+        rig.stop()
+        tracker = TrackerSettings(**QUICK)
+        changes = {"cameras": tuple(cameras), "tracker": tracker}
+        rig.section = rig.section.model_copy(update=changes)
+        rig.start()
+        worker = Worker()
+        rig.attach(worker)
+        now_ns = time.time_ns()
+        for camera, start_ms in (("gate", 0), ("quay", 1_000), ("town", 1_000)):
+            for number in range(6):
+                read = plate_read("AB12CDE", x=100 + 20 * number)
+                worker.send(frame(start_ms + 40 * number, read, camera=camera, base_ns=now_ns))
+            settle(worker)
+            time.sleep(0.5)
+        wait_until(lambda: len(finals(store)) == 3, 5.0, "the finals")
+        by_camera = {one.camera: one for one in finals(store)}
+        assert by_camera["gate"].group == by_camera["gate"].id
+        assert by_camera["quay"].group == by_camera["gate"].id
+        assert by_camera["town"].group == ""
+        assert rig.total(Count.GROUPS_JOINED) == 1
         worker.close()
 
 

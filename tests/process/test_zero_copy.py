@@ -125,7 +125,7 @@ def test_openalpr_gets_the_address_in_the_ring_in_a_running_engine(tmp_path: Pat
     stand_in = StandIn("openalprpy", tmp_path)
     rest = '[cameras.openalpr]\ncountry = "us"\ndefault_region = "ca"\ntopn = 7\n'
     rest += f'[recognizers]\ncount = 1\n[openalpr]\nlibrary = "{stand_in.library}"\n'
-    config = 'recognizer = "openalpr"\n' + demo(rest=rest)
+    config = 'recognizer = "openalpr"\n' + demo(camera="focus = false", rest=rest)
     with running(tmp_path, config) as run:
         assert "OpenALPR 9.8.7, as configured" in run.said()
         wait_until(lambda: run.camera("demo").state is CameraState.LIVE, 20.0, "it is live")

@@ -19,6 +19,7 @@ from engine.config import (
     parse_settings,
 )
 from engine.errors import ConfigError
+from engine.filter_settings import TripLine
 from engine.sink_settings import WebhookSettings
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config.toml"
@@ -99,9 +100,11 @@ def test_shipped_file_shows_every_key():
 def test_shipped_file_shows_the_true_defaults():
     table = uncommented()
     (webhook,) = table["sinks"].pop("webhooks")
+    (line,) = table["cameras"][0].pop("trip_lines")
     assert parse_settings(table) == parse_settings(tomllib.loads(SHIPPED.read_text()))
     least = {key: webhook[key] for key in ("name", "url")}
     assert WebhookSettings.model_validate(webhook) == WebhookSettings.model_validate(least)
+    assert TripLine.model_validate(line) == TripLine.model_validate({"ends": line["ends"]})
 
 
 def test_shipped_file_explains_every_key_in_its_line():

@@ -9,12 +9,15 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from engine.errors import SourceError
 from engine.recognizers.builtin import BuiltinRecognizer
 from engine.sources import SourceOptions, open_source
 from engine.sources.plate_art import paint_plate
 from engine.sources.scene import DemoScene
-from engine.sources.traffic import PLATE_FORMATS, Traffic
+from engine.sources.traffic import PLATE_FORMATS, RoadStyle, Traffic
 
 FPS = 15.0
 
@@ -208,3 +211,65 @@ def test_seconds_end_the_scene_and_the_cap_is_counted():
     assert not source.endless
     assert [f.pts_s for f in source.frames(never)] == pytest.approx([i / 5 for i in range(10)])
     assert source.capped == 20
+
+
+# --- styles of traffic ---------------------------------------------------------------------------
+
+
+@given(st.floats(0.2, 5.0), st.floats(0.0, 60.0), st.floats(0.0, 500.0))
+def test_a_time_of_the_road_leads_back_to_it(speed, stop_s, t_s):
+    style = RoadStyle(speed=speed, stop_s=stop_s)
+    road_s = style.road_s(t_s)
+    assert style.road_s(style.scene_s(road_s)) == pytest.approx(road_s, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "style",
+    [RoadStyle(speed=2.0), RoadStyle(stop_s=6.0), RoadStyle(parked=True), RoadStyle(lanes=1)],
+)
+def test_the_truth_holds_in_every_style(style):
+    scene = DemoScene(seed=3, style=style)
+    seen = scene.truth(120.0)
+    assert len(seen) >= 8
+    for vehicle in seen:
+        middle_s = (vehicle.legible_from_s + vehicle.legible_to_s) / 2
+        for t_s in (vehicle.legible_from_s + 1e-3, middle_s, vehicle.legible_to_s - 1e-3):
+            assert vehicle.plate in scene.corners(t_s)
+            assert scene.is_anybody_there(t_s)
+        assert vehicle.plate in scene.all_plates(120.0)
+
+
+def test_stopped_traffic_stands_and_parked_vehicles_stay():
+    scene = DemoScene(seed=3, style=RoadStyle(stop_s=6.0))
+    assert scene.corners(8.5) == scene.corners(13.5)
+    assert scene.corners(14.5) != scene.corners(13.5)
+    scene = DemoScene(seed=3, style=RoadStyle(parked=True))
+    (parked,) = scene.corners(10.0).items() & scene.corners(70.0).items()
+    assert parked[0] in {vehicle.plate for vehicle in scene.truth(90.0)}
+
+
+def test_similar_plates_are_one_character_apart():
+    vehicles = Traffic(seed=3, density=1.0, style=RoadStyle(similar=1.0)).between(0.0, 300.0)
+    fronts = [vehicle.plate for vehicle in vehicles if vehicle.lane == 0]
+    assert len(fronts) > 20
+    for one, other in itertools.pairwise(fronts):
+        assert sum(mine != theirs for mine, theirs in zip(one, other, strict=True)) == 1
+
+
+def test_posts_hide_and_nights_are_dark_and_noisy(scene):
+    day = scene.luma(9.0)
+    night = DemoScene(seed=7, style=RoadStyle(night=1.0)).luma(9.0)
+    assert night.mean() < 0.5 * day.mean()
+    flat = (slice(0, 40), slice(600, 680))
+    grain = [np.diff(one[flat].astype(int), axis=1).std() for one in (night, day)]
+    assert grain[0] > 1.5 * grain[1]
+    behind = DemoScene(seed=7, style=RoadStyle(occlusion=0.5)).luma(9.0)
+    assert behind[200:700, 230:280].std() < 8 < day[200:700, 230:280].std()
+
+
+def test_the_url_says_the_style():
+    source = open_source("demo://?speed=2&lanes=1&parked=1&night=0.5", SourceOptions())
+    assert source.settings.style == RoadStyle(speed=2.0, lanes=1, parked=True, night=0.5)
+    for wrong in ("lanes=3", "speed=9", "night=2", "similar=-1", "parked=maybe", "stop_s=x"):
+        with pytest.raises(SourceError, match=wrong.partition("=")[0]):
+            open_source(f"demo://?{wrong}", SourceOptions())

@@ -16,13 +16,14 @@ FLOORS = """
     regions
     plates section outlines redis_client
     sink_settings redis_wire
+    filter_settings
     config shm voting store evidence motion health sources
-    embedded_redis board sections amendments recognizers track slot_formats source_settings
-    messages lane store_commands privacy spool_file spool_reader
+    embedded_redis board sections amendments recognizers track slot_formats source_settings filters
+    messages lane store_commands privacy spool_file spool_reader groups feedback attention
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
-    ring reaper children quarantine control sinks watchlists intake
+    ring reaper children quarantine control sinks watchlists intake places
     decoder worker publisher plane resources
     roster
     watch orders

@@ -1,65 +1,18 @@
 """One vehicle, one sighting, the right text."""
 
 import random
+from collections import Counter
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from publisher_rig import CAMERA, EPOCH_NS, frame, plate_read
+from tracker_bench import MS, Bench
 
 from engine import voting
-from engine.config import TrackerSettings
-from engine.track import Track
-from engine.tracker import Rules, SightingIds, Tracker
+from engine.filters import Rules
+from engine.tracker import SightingIds
 from engine.types import Evidence, Phase
-
-MS = 1_000_000
-
-
-class Bench:
-    """A tracker, its clock and all that it told."""
-
-    def __init__(self, min_reads=2, min_confidence=60.0, **table):
-        self.tracker = self.fresh(min_reads, min_confidence, table)
-        self.events = []
-        self._again = (min_reads, min_confidence, table)
-
-    @staticmethod
-    def fresh(min_reads, min_confidence, table):
-        rules = {CAMERA: Rules(min_confidence, min_reads)}
-        ids = SightingIds("node", random.Random(1))
-        return Tracker(rules, TrackerSettings(**table), "node", ids)
-
-    def see(self, at_ms, *reads, **options):
-        fed = self.tracker.feed(frame(at_ms, *reads, **options), EPOCH_NS + int(at_ms * MS))
-        self.events += fed.events
-        return fed
-
-    def wait(self, at_ms):
-        self.events += self.tracker.tick(EPOCH_NS + int(at_ms * MS))
-
-    def restart(self, at_ms):
-        """Go on in a new tracker from what the old one wrote down."""
-        changes = self.tracker.take_changes()
-        packed = [msgspec.msgpack.encode(track) for track in changes.tracks]
-        self.tracker = self.fresh(*self._again)
-        tracks = [msgspec.msgpack.decode(one, type=Track) for one in packed]
-        self.tracker.restore(
-            [(track, changes.evidence.get(track.id, Evidence())) for track in tracks],
-            EPOCH_NS + int(at_ms * MS),
-        )
-
-    @property
-    def sightings(self):
-        return [event.sighting for event in self.events]
-
-    @property
-    def finals(self):
-        return [one for one in self.sightings if one.phase is Phase.FINAL]
-
-    def told(self):
-        return [(one.phase.value, one.plate) for one in self.sightings]
 
 
 def test_a_passage_is_announced_once_and_ended_once():
@@ -296,6 +249,44 @@ def test_ids_sort_by_time_and_tell_nodes_apart():
     )
 
 
+def test_a_plate_is_settled_once_its_reads_agree_and_unsettled_when_they_do_not():
+    bench = Bench()
+    for step in range(4):
+        assert not any(place.settled for place in bench.tracker.places(CAMERA, 16))
+        bench.see(100 * step, plate_read("AB12CDE" if step else "A812CDE", confidence=95))
+    (place,) = bench.tracker.places(CAMERA, 16)
+    assert place.settled
+    assert not place.urgent
+    for step in range(4, 6):
+        bench.see(100 * step, plate_read("AB12CDF", confidence=97))
+    (place,) = bench.tracker.places(CAMERA, 16)
+    assert not place.settled
+
+
+def test_a_provisional_comes_within_a_second_of_the_first_confident_read():
+    for every_ms in (40, 100, 250, 450):
+        bench = Bench()
+        for step in range(5_000 // every_ms):
+            text = "AB12CDE" if step % 2 else "AB12COE"  # no two in turn agree
+            bench.see(every_ms * step, plate_read(text))
+            bench.wait(every_ms * step)
+            if bench.events:
+                break
+        assert every_ms * step <= 1_000, every_ms
+
+
+def test_a_text_that_no_region_of_the_camera_writes_counts_for_less():
+    for regions, plate in ((("gb",), "AB12SCD"), ((), "AB125CD")):
+        bench = Bench()
+        bench.tracker.use_rules(CAMERA, Rules(60.0, 2, regions=regions))
+        for step in range(12):
+            wrong = step % 2 == 0
+            text = "AB125CD" if wrong else "AB12SCD"  # as in France; as in Britain
+            bench.see(100 * step, plate_read(text, confidence=92 if wrong else 90))
+        bench.wait(10_000)
+        assert bench.finals[0].plate == plate
+
+
 # --- properties ---------------------------------------------------------------------------------
 
 PLATES = ("AB12CDE", "AB12CDF", "KM07XRT", "B999XX", "KM07XRI")
@@ -350,6 +341,60 @@ def test_what_is_told_was_read(drawn):
     for one in bench.finals:
         assert one.plate in PLATES or len(one.plate) in {6, 7}
         assert one.first_unix_ms <= one.best_unix_ms <= one.last_unix_ms
+
+
+PASSAGES = {"AB12CDE": 60, "KM07XRT": 360, "B999XX": 660}
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.integers(0, 9), min_size=45, max_size=45),
+    st.lists(st.integers(0, 60), min_size=3, max_size=3),
+)
+def test_bounded_reordering_changes_no_passage(delays, starts):
+    """Frames come up to half a second late, as from workers of different speed."""
+    moments = []
+    for (plate, x), start in zip(PASSAGES.items(), starts, strict=True):
+        start_ms = 50 * start + len(moments)  # no two in one frame
+        for step in range(15):
+            text = plate if step % 5 != 2 else plate[:-1] + "8XZ"[step // 5]
+            moments.append((start_ms + 50 * step, plate_read(text, x=x, y=100 + 20 * step)))
+    late = zip(moments, delays, strict=True)
+    shuffled = sorted(late, key=lambda pair: pair[0][0] + 50 * pair[1])
+    clocks = [50 * delay + at_ms for (at_ms, _read), delay in shuffled]
+    told = []
+    for order in (sorted(moments, key=lambda moment: moment[0]), [m for m, _ in shuffled]):
+        bench = Bench()
+        for (at_ms, read), clock_ms in zip(order, clocks, strict=True):
+            fed = bench.tracker.feed(frame(at_ms, read), EPOCH_NS + int(clock_ms * MS))
+            bench.events += fed.events
+        bench.wait(60_000)
+        told.append(sorted((s.plate, s.reads, s.first_unix_ms) for s in bench.finals))
+    assert told[0] == told[1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["AB12CDE", "XK99ZPL", "M7TTRGW"]), st.integers(0, 120)),
+        min_size=2,
+        max_size=30,
+    )
+)
+def test_plates_further_apart_than_the_limit_are_never_merged(drawn):
+    """However near their places and times are: two of three characters differ and more."""
+    bench = Bench(min_reads=1)
+    for step, (plate, x) in enumerate(drawn):
+        bench.see(60 * step, plate_read(plate, x=100 + x))
+    bench.wait(60_000)
+    seen = {}
+    for one in bench.sightings:
+        texts = {one.plate, *(candidate.plate for candidate in one.candidates)}
+        seen.setdefault(one.id, set()).update(texts)
+    for texts in seen.values():
+        assert len(texts) == 1
+    read = Counter(plate for plate, _x in drawn)
+    assert sum(one.reads for one in {s.id: s for s in bench.sightings}.values()) <= len(drawn)
+    assert {one.plate for one in bench.sightings} <= read.keys()
 
 
 @settings(max_examples=50)

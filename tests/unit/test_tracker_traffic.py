@@ -8,8 +8,9 @@ import pytest
 from publisher_rig import CAMERA, EPOCH_NS, frame, plate_read
 
 from engine.config import TrackerSettings
+from engine.filters import Rules
 from engine.plates import ALPHABET, distance
-from engine.tracker import Rules, SightingIds, Tracker
+from engine.tracker import SightingIds, Tracker
 from engine.types import Phase
 
 FPS = 10

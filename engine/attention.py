@@ -1,0 +1,249 @@
+"""Decides which frames of a camera are worth recognizing, and where in them to look.
+
+Pure: previews, times and the places of the open tracks go in, a verdict comes out. Frames are left
+out when nothing moves (the motion gate); when all that moves are vehicles whose plates are known
+with certainty, except for a look now and then; and when something unknown moves, but was looked at
+a moment ago. A plate that was just read for the first times is looked at in every frame. Rather one
+look too many than a plate lost: what is not explained by a known vehicle is looked at.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from engine.board import Fate
+from engine.motion import MotionGate
+from engine.types import Box, Luma, Still, TrackPlace
+
+MOST_AREAS: Final = 4
+_FRESH_S: Final = 0.5
+"""A new plate is looked at in every frame as long as it was read this recently."""
+_SAME_FRAME_S: Final = 0.002
+"""What changed this little after a plate was seen changed in the frame that it was seen in."""
+_VEHICLE_WIDTHS: Final = (2.2, 3.5, 1.5)
+"""How far a vehicle reaches beyond the middle of its plate: aside, up, down; in plate widths."""
+_NEAR_WIDTHS: Final = 0.25
+"""The middle of a known plate is this near to where it should be."""
+_RECENT_S: Final = 1.0
+"""Nobody needs to look at what changed longer ago than this and stands since."""
+_FAR_SHARE: Final = 0.1
+"""A vehicle narrower than this share of the frame shows no legible plate yet, as a rule."""
+_FAR_PACES: Final = 3
+"""What is far away is looked at so many times more rarely."""
+_MOST_OF_FRAME: Final = 0.7
+"""Where more of the frame than this is to be searched, all of it is."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Savings(msgspec.Struct, frozen=True):
+    """Which frames a camera may leave out; off, everything that moves is recognized."""
+
+    reread_s: float = 0.0
+    """A plate known with certainty is read again so often while it moves; 0: in every frame."""
+    search_s: float = 0.0
+    """Something unknown that moves is looked at so often; 0: in every frame."""
+    focus: bool = False
+    """Only what moved is searched."""
+
+
+class Glimpse(msgspec.Struct, frozen=True):
+    """What is known of a frame before it is decoded into a slot."""
+
+    preview: Luma
+    """(h, w) uint8, kept until the next change."""
+    at_s: float
+    """Monotonic time of its capture."""
+    unix_ns: int
+    width_px: int
+    height_px: int
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What to do with a frame."""
+
+    skip: Fate | None = None
+    """Why it is not worth recognizing; None: it is."""
+    areas: tuple[Box, ...] = ()
+    """Where to look, in frame pixels; empty: everywhere."""
+    stills: tuple[Still, ...] = ()
+    """Tracks whose places did not change since they were seen."""
+
+
+class Attention:
+    """Decides frame by frame; one per camera, one thread uses it."""
+
+    def __init__(self, gate: MotionGate, savings: Savings) -> None:
+        self._gate = gate
+        self._savings = savings
+        self._looked_at_s = float("-inf")
+        self._frames: dict[int, int] = {}
+        """Frames in which a track's place did not change, by its key."""
+
+    def judge(self, glimpse: Glimpse, places: Sequence[TrackPlace]) -> Verdict:
+        """Return what to do with the next frame; ``places`` are the camera's open tracks."""
+        passes = self._gate.changed(glimpse.preview, glimpse.at_s)
+        moved = [place for place in places if not self._is_still(place, glimpse)]
+        stills = self._stills(glimpse, [place for place in places if place not in moved])
+        skip = self._reason_to_skip(glimpse, moved, passes=passes)
+        if skip is not None:
+            return Verdict(skip, stills=stills)
+        areas = self._areas(glimpse, moved) if self._savings.focus else ()
+        self._looked_at_s = glimpse.at_s
+        return Verdict(None, areas, stills)
+
+    def _reason_to_skip(
+        self, glimpse: Glimpse, moved: Sequence[TrackPlace], *, passes: bool
+    ) -> Fate | None:
+        """Return why nobody needs to look at this frame, None where somebody should."""
+        savings, since_look_s = self._savings, glimpse.at_s - self._looked_at_s
+        ages = [(place, (glimpse.unix_ns - place.seen_unix_ns) / 1e9) for place in moved]
+        if any(age_s < _FRESH_S for place, age_s in ages if place.urgent):
+            return None
+        paced = since_look_s < savings.search_s
+        if savings.reread_s and any(
+            age_s >= savings.reread_s and _is_inside(place, glimpse) for place, age_s in ages
+        ):
+            return Fate.SKIPPED_PACED if paced else None
+        if not passes:
+            return Fate.SKIPPED_STATIC
+        known = [place for place in moved if place.settled]
+        if known and not savings.reread_s:
+            return None
+        unexplained = self._unexplained(glimpse, known)
+        if known and not unexplained.any():
+            return Fate.SKIPPED_KNOWN
+        if _is_small(unexplained):
+            paced = since_look_s < _FAR_PACES * savings.search_s
+        return Fate.SKIPPED_PACED if paced else None
+
+    def _recent(self, glimpse: Glimpse) -> Mask:
+        """Return the blocks that changed since the last look, or a moment ago."""
+        return self._gate.changed_since(self._recent_from_s(glimpse))
+
+    def _recent_from_s(self, glimpse: Glimpse) -> float:
+        afterglow_s = min(self._gate.afterglow_s, _RECENT_S)
+        return max(glimpse.at_s - _RECENT_S, min(self._looked_at_s, glimpse.at_s - afterglow_s))
+
+    def _unexplained(self, glimpse: Glimpse, known: Sequence[TrackPlace]) -> Mask:
+        """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
+        mask = self._recent(glimpse).copy()
+        back_s = glimpse.at_s - self._recent_from_s(glimpse)
+        for place in known:
+            vehicle = _vehicle_around(place.box_at(glimpse.unix_ns))
+            across, down = place.speed[0] * back_s, place.speed[1] * back_s
+            before = Box(vehicle.x - across, vehicle.y - down, vehicle.width, vehicle.height)
+            mask[_blocks(_union(before, vehicle), mask.shape, glimpse)] = False
+        return mask
+
+    def _is_still(self, place: TrackPlace, glimpse: Glimpse) -> bool:
+        """Tell whether nothing changed at a track's place since its plate was seen."""
+        ago_s = (glimpse.unix_ns - place.seen_unix_ns) / 1e9
+        mask = self._gate.changed_since(glimpse.at_s - ago_s + _SAME_FRAME_S)
+        return not mask[_blocks(place.box, mask.shape, glimpse)].any()
+
+    def _stills(self, glimpse: Glimpse, places: Sequence[TrackPlace]) -> tuple[Still, ...]:
+        """Count one more frame for each of the places that did not change."""
+        self._frames = {place.key: self._frames.get(place.key, 0) + 1 for place in places}
+        return tuple(Still(key, glimpse.unix_ns, frames) for key, frames in self._frames.items())
+
+    def _areas(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> tuple[Box, ...]:
+        """Return where to look: what changed of late, and where tracks should be."""
+        mask = self._recent(glimpse)
+        across, down = glimpse.width_px / mask.shape[1], glimpse.height_px / mask.shape[0]
+        joined = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+        _count, _labels, stats, _middles = cv2.connectedComponentsWithStats(joined)
+        found = [
+            Box(x * across, y * down, width * across, height * down)
+            for x, y, width, height, _blocks_in_it in stats[1:].tolist()
+        ]
+        for place in moved:
+            plate = place.box_at(glimpse.unix_ns)
+            found.append(plate.grown(plate.width, plate.width))
+        areas = _few([area for box in found if (area := _clipped(box, glimpse)) is not None])
+        whole = glimpse.width_px * glimpse.height_px
+        if sum(area.width * area.height for area in areas) > _MOST_OF_FRAME * whole:
+            return ()
+        return areas
+
+
+def known_plates(places: Sequence[TrackPlace], unix_ns: int, reread_ns: int) -> tuple[Box, ...]:
+    """Return where plates are at a time that are known with certainty and not due again."""
+    return tuple(
+        box.grown(_NEAR_WIDTHS * box.width, _NEAR_WIDTHS * box.width)
+        for place in places
+        if place.settled and abs(unix_ns - place.seen_unix_ns) < reread_ns
+        for box in [place.box_at(unix_ns)]
+    )
+
+
+def _vehicle_around(plate: Box) -> Box:
+    (x, y), width = plate.center, plate.width
+    aside, up, down = _VEHICLE_WIDTHS
+    return Box(x - aside * width, y - up * width, 2 * aside * width, (up + down) * width)
+
+
+def _is_small(mask: Mask) -> bool:
+    """Tell whether all that changed is one narrow place, as a vehicle is that is far away."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    return len(columns) > 0 and columns[-1] - columns[0] < _FAR_SHARE * mask.shape[1]
+
+
+def _is_inside(place: TrackPlace, glimpse: Glimpse) -> bool:
+    """Tell whether a track should still be in the picture."""
+    x, y = place.box_at(glimpse.unix_ns).center
+    return 0 <= x < glimpse.width_px and 0 <= y < glimpse.height_px
+
+
+def _blocks(box: Box, grid: tuple[int, ...], glimpse: Glimpse) -> tuple[slice, slice]:
+    """Return the rows and columns of the grid that a box touches."""
+    rows, columns = grid
+    down, across = rows / glimpse.height_px, columns / glimpse.width_px
+    top, bottom = box.y * down, (box.y + box.height) * down
+    left, right = box.x * across, (box.x + box.width) * across
+    return (
+        slice(max(0, int(top)), max(0, int(np.ceil(bottom)))),
+        slice(max(0, int(left)), max(0, int(np.ceil(right)))),
+    )
+
+
+def _clipped(box: Box, glimpse: Glimpse) -> Box | None:
+    """Return the part of a box that is in the frame."""
+    left, top = max(0.0, box.x), max(0.0, box.y)
+    width = min(box.x + box.width, glimpse.width_px) - left
+    height = min(box.y + box.height, glimpse.height_px) - top
+    return Box(left, top, width, height) if width > 0 and height > 0 else None
+
+
+def _few(boxes: Sequence[Box]) -> tuple[Box, ...]:
+    """Join boxes that overlap, then the nearest ones until few are left."""
+    left = list(boxes)
+    while True:
+        pairs = [
+            (_waste(one, other), first, second)
+            for first, one in enumerate(left)
+            for second, other in enumerate(left[first + 1 :], first + 1)
+        ]
+        if not pairs:
+            return tuple(left)
+        waste, first, second = min(pairs)
+        if waste > 0 and len(left) <= MOST_AREAS:
+            return tuple(left)
+        left[first] = _union(left[first], left.pop(second))
+
+
+def _union(one: Box, other: Box) -> Box:
+    x, y = min(one.x, other.x), min(one.y, other.y)
+    right = max(one.x + one.width, other.x + other.width)
+    bottom = max(one.y + one.height, other.y + other.height)
+    return Box(x, y, right - x, bottom - y)
+
+
+def _waste(one: Box, other: Box) -> float:
+    """Return how much more is searched when two boxes become one."""
+    both = _union(one, other)
+    return both.width * both.height - one.width * one.height - other.width * other.height
