@@ -190,7 +190,7 @@ def simulate(
         SourceError: a labelled clip cannot be read.
     """
     people = Console(stderr=True)
-    recognizer, why = open_recognizer(options.recognizer, openalpr)
+    recognizer, why, _ = open_recognizer(options.recognizer, openalpr)
     wanted = [one for one in SCENARIOS if one.name in options.scenarios]
     with contextlib.closing(recognizer):
         people.print(f"Reading with {why.rstrip('.')}.", style="dim", highlight=False)

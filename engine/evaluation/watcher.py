@@ -98,7 +98,7 @@ class Watcher:
         camera = self._camera
         known = known_plates(self._places, unix_ns, int(camera.reread_s * 1e9))
         known = known if camera.skip_static else ()
-        hints = RecognizeHints(camera.regions, camera.topn, verdict.areas, known)
+        hints = RecognizeHints(camera.regions, camera.topn, verdict.areas, known=known)
         reads = self._recognizer.recognize(luma, hints)
         stamp = FrameStamp(
             camera=camera.name,

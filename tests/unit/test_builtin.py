@@ -106,6 +106,14 @@ def test_only_plates_in_the_areas_count(recognizer):
     assert recognizer.recognize(scene, RecognizeHints(areas=(Box(0, 650, 50, 50),))) == []
 
 
+def test_plates_that_are_known_are_not_read(recognizer):
+    scene = street()
+    mount(scene, plate("LS15EBC"), (300, 300), width=140)
+    mount(scene, plate("XJ73PLM"), (900, 500), width=140)
+    known = RecognizeHints(known=(Box(230, 250, 140, 100),))
+    assert [read.plate for read in recognizer.recognize(scene, known)] == ["XJ73PLM"]
+
+
 def test_a_cut_out_of_a_read_only_frame_is_read_in_place(recognizer):
     scene = street()
     mount(scene, plate("XJ73PLM"), (600, 400), width=140)

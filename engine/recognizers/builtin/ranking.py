@@ -6,7 +6,7 @@ else, more weakly, those of all known regions. Texts of unknown form are still r
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 
@@ -25,7 +25,10 @@ _TWIN_SHARE = 0.3
 _UNLIKE_TWIN_SHARE = 0.1
 """Where the typeface of the regions tells both apart: only blurred ones are confused."""
 _MOST_TWINS = 3
-CALIBRATION = (0.0, 0.1, 0.3, 0.5, 0.65, 0.8, 1.0), (0.0, 8.0, 40.0, 60.0, 80.0, 94.0, 99.0)
+CALIBRATION: tuple[Sequence[float], Sequence[float]] = (
+    (0.0, 0.1, 0.3, 0.5, 0.65, 0.8, 1.0),
+    (0.0, 8.0, 40.0, 60.0, 80.0, 94.0, 99.0),
+)
 _PLATE_LIKE = (0.2, 0.4), (0.0, 1.0)
 _UNSEEN = 0.5
 """Weight of whatever the pixels allow beyond the texts that were looked at."""

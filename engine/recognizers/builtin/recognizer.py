@@ -72,7 +72,7 @@ class BuiltinRecognizer:
             for detection in self._detector.detect(
                 frame, _LEAST_PROBABILITY, _MOST_PLATES, _around(hints.areas)
             )
-            if _wanted(detection.quad, hints.areas)
+            if _wanted(detection.quad, hints)
         ]
         drafts: list[_Draft] = []
         for detection in found:
@@ -148,12 +148,16 @@ def _around(areas: tuple[Box, ...]) -> Box | None:
     return Box(x, y, right - x, low - y)
 
 
-def _wanted(quad: Quad, areas: tuple[Box, ...]) -> bool:
-    """Tell whether the middle of the quad lies in one of the areas, if there are any."""
+def _wanted(quad: Quad, hints: RecognizeHints) -> bool:
+    """Tell whether a plate lies where plates are asked for, and is none that is known already."""
     x, y = (float(part) for part in quad.mean(axis=0))
-    return not areas or any(
-        area.x <= x < area.x + area.width and area.y <= y < area.y + area.height for area in areas
-    )
+    if hints.areas and not any(_holds(area, x, y) for area in hints.areas):
+        return False
+    return not any(_holds(place, x, y) for place in hints.known)
+
+
+def _holds(box: Box, x: float, y: float) -> bool:
+    return box.x <= x < box.x + box.width and box.y <= y < box.y + box.height
 
 
 def _finished(draft: _Draft, hints: RecognizeHints, elapsed_ms: float) -> PlateRead:

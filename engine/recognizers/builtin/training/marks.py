@@ -5,6 +5,7 @@ Every function draws into ``picture``, (H, W) float32 grey values, around ``cent
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from engine.recognizers.builtin.training.inks import Grey
 
@@ -84,6 +85,8 @@ def draw_emblem(
             cv2.line(picture, *ends, grey, int(rng.integers(1, 5)), cv2.LINE_AA)
 
 
-def _fill(picture: Grey, outline: Grey, center: tuple[float, float], grey: float) -> None:
+def _fill(
+    picture: Grey, outline: npt.NDArray[np.floating], center: tuple[float, float], grey: float
+) -> None:
     """Fill a shape whose corners (n, 2) are given from its middle."""
     cv2.fillPoly(picture, [(outline + np.array(center)).astype(np.int32)], grey)

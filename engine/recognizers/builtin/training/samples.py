@@ -88,7 +88,7 @@ class SceneMaker:
     def _from_photograph(self) -> Scene:
         """Cut a scene; some of its plates give way to rendered ones, some places get one more."""
         rng = self._rng
-        chosen = self._photographs[rng.integers(len(self._photographs))]
+        chosen = self._photographs[int(rng.integers(len(self._photographs)))]
         picture, quads = cut(chosen, SCENE_PX, rng)
         if rng.random() < 0.4:
             quads = [self._replaced(picture, quad) for quad in quads]
