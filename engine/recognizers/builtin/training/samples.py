@@ -21,7 +21,7 @@ CELL_PX: Final = 8
 CROP_PX: Final = (128, 48)
 _TWO_LINES: Final = 0.12
 _TWO_LINES_TO_READ: Final = 0.18
-_FROM_PHOTOGRAPHS: Final = 0.6
+_FROM_PHOTOGRAPHS: Final = 0.7
 _ON_PHOTOGRAPHS: Final = 0.3
 _PHOTOGRAPHED: Final = 0.08
 """Shares of scenes cut from photographs; of crops put on, and cut out of, photographs."""
