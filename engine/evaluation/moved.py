@@ -25,9 +25,9 @@ class MovedAreas:
         """Frames since a pixel of the preview changed, 255 at most."""
 
     def next(self, frame: SourceFrame) -> tuple[Box, ...] | None:
-        """Return the rectangle around all that moved of late, or None where nothing did.
+        """Return rectangles around all that moved of late, or None where nothing did.
 
-        Frames come in the order of the video. The rectangle is in pixels of the frame.
+        Frames come in the order of the video. The rectangles are in pixels of the frame.
         """
         preview = frame.preview()
         before, self._before = self._before, preview
@@ -39,7 +39,11 @@ class MovedAreas:
         recent = cv2.erode((self._since < _REMEMBERED_FRAMES).astype(np.uint8), _JOINED)
         if not recent.any():
             return None
-        x, y, width, height = cv2.boundingRect(cv2.dilate(recent, _JOINED, iterations=2))
+        joined = cv2.dilate(recent, _JOINED, iterations=2)
+        _count, _labels, places, _middles = cv2.connectedComponentsWithStats(joined)
         across = frame.width_px / preview.shape[1]
         down = frame.height_px / preview.shape[0]
-        return (Box(x * across, y * down, width * across, height * down),)
+        return tuple(
+            Box(x * across, y * down, width * across, height * down)
+            for x, y, width, height, _pixels in places[1:].tolist()
+        )

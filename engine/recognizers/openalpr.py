@@ -103,6 +103,8 @@ class OpenAlprRecognizer:
         self._library = Library(found)
         self._known = self._library.countries()
         self._instances: dict[_Manner, Instance] = {}
+        self._refused: dict[_Manner, str] = {}
+        """What did not load, and why: it would not at the next frame, either."""
         self._thread = threading.get_ident()
         self.version = self._instance(settings, settings.country, portrait=False).version()
         self.compacted = 0
@@ -159,15 +161,19 @@ class OpenAlprRecognizer:
     def _search(
         self, instance: Instance, frame: Luma | Bgr, hints: RecognizeHints
     ) -> list[PlateRead]:
-        """Let OpenALPR find the plates, in the rows around the areas if there are any."""
+        """Let OpenALPR find the plates, around the areas if there are any.
+
+        ``libopenalprpy.so`` cannot be told an area: it gets all that is beside one, too.
+        """
         height, width = frame.shape[:2]
-        area = _around(hints.areas, width, height)
-        if area is None:
-            return []
-        rows = self._without_gaps(frame[area.top : area.bottom])
-        below_top = Area(area.left, 0, area.right, area.bottom - area.top)
-        payload = instance.recognize(rows, below_top)
-        return plate_reads(payload, rows.shape[:2], hints, country=instance.country, top=area.top)
+        whole_rows = self._library.found.flavour == "openalprpy"
+        reads: list[PlateRead] = []
+        for left, top, right, bottom in _around(hints.areas, width, height, whole_rows=whole_rows):
+            rows = self._without_gaps(frame[top:bottom])
+            payload = instance.recognize(rows, Area(left, 0, right, bottom - top))
+            shape = rows.shape[:2]
+            reads += plate_reads(payload, shape, hints, country=instance.country, top=top)
+        return reads
 
     def _read_detected(
         self, detector: PlateDetector, instance: Instance, frame: Luma, hints: RecognizeHints
@@ -214,9 +220,15 @@ class OpenAlprRecognizer:
         manner = _Manner(
             countries, settings.default_region, settings.detect_region, settings.prewarp, portrait
         )
+        if manner in self._refused:
+            raise RecognizerError(self._refused[manner])
         if manner not in self._instances:
             _log.debug("loading OpenALPR's country %s", countries)
-            self._instances[manner] = self._open(settings, countries, portrait=portrait)
+            try:
+                self._instances[manner] = self._open(settings, countries, portrait=portrait)
+            except RecognizerError as error:
+                self._refused[manner] = str(error)
+                raise
         return self._instances[manner]
 
     def _open(self, settings: OpenAlprSettings, countries: str, *, portrait: bool) -> Instance:
@@ -242,22 +254,37 @@ class OpenAlprRecognizer:
             return Instance(self._library, countries, settings, config=file.name)
 
 
-def _around(areas: tuple[Box, ...], width: int, height: int) -> Area | None:
-    """Return what to search for plates in the areas, or None when no area is in the frame.
+def _around(areas: tuple[Box, ...], width: int, height: int, *, whole_rows: bool) -> list[Area]:
+    """Return what to search for plates in the areas: they and their surroundings, none twice.
 
-    One rectangle around all areas and their surroundings: each call costs the library its set-up,
-    and its interface takes one area only.
+    Without areas that is the whole frame; with areas that are all outside of it, nothing.
     """
     if not areas:
-        return Area(0, 0, width, height)
+        return [Area(0, 0, width, height)]
     margin = width // _SEARCHED_BESIDE_AREAS
-    around = Area(
-        max(0, int(min(area.x for area in areas)) - margin),
-        max(0, int(min(area.y for area in areas)) - margin),
-        min(width, int(max(area.x + area.width for area in areas)) + 1 + margin),
-        min(height, int(max(area.y + area.height for area in areas)) + 1 + margin),
-    )
-    return around if around.left < around.right and around.top < around.bottom else None
+    apart: list[Area] = []
+    for area in areas:
+        around = Area(
+            max(0, int(area.x) - margin),
+            max(0, int(area.y) - margin),
+            min(width, int(area.x + area.width) + 1 + margin),
+            min(height, int(area.y + area.height) + 1 + margin),
+        )
+        if around.left < around.right and around.top < around.bottom:
+            _join(apart, around._replace(left=0, right=width) if whole_rows else around)
+    return apart
+
+
+def _join(apart: list[Area], area: Area) -> None:
+    """Add an area to those that do not overlap, as one with all that it overlaps."""
+    for index, other in enumerate(apart):
+        (left, top, right, bottom), (near, high, far, low) = area, other
+        if left < far and near < right and top < low and high < bottom:
+            del apart[index]
+            both = Area(min(left, near), min(top, high), max(right, far), max(bottom, low))
+            _join(apart, both)
+            return
+    apart.append(area)
 
 
 def _is_within(middle: Point, areas: tuple[Box, ...]) -> bool:

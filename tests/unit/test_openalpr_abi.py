@@ -209,6 +209,26 @@ def test_only_the_surroundings_of_an_area_are_searched_without_a_copy(stand_in, 
     assert recognizer.compacted == 0
 
 
+def test_areas_that_are_far_apart_are_searched_one_by_one(stand_in, recognizer):
+    frame = picture(1600, 900)
+    frame[820:840, 1500:1560] = frame[120:140, 100:160]
+    far = (Box(90, 110, 80, 40), Box(1490, 810, 80, 40), Box(150, 100, 60, 60))
+    reads = recognizer.recognize(frame, RecognizeHints(areas=far))
+    assert {read.corners[0] for read in reads} == {(100.0, 120.0), (1500.0, 820.0)}
+    assert stand_in.record.calls == 2
+    recognizer.recognize(frame, RecognizeHints(areas=(*far, Box(300, 200, 1200, 600))))
+    assert stand_in.record.calls == 3
+
+
+def test_a_country_of_a_camera_that_does_not_load_is_tried_once(recognizer):
+    hints = RecognizeHints(openalpr=CameraOpenAlprSettings(country="zz"))
+    for _ in range(2):
+        with pytest.raises(RecognizerError, match="cannot load the country 'zz'"):
+            recognizer.recognize(picture(), hints)
+    assert len(recognizer._refused) == 1
+    assert len(recognizer.recognize(picture())) == 1
+
+
 def test_a_plate_whose_middle_is_in_no_area_does_not_count(recognizer):
     assert recognizer.recognize(picture(), RecognizeHints(areas=(Box(0, 0, 110, 200),))) == []
 
