@@ -155,7 +155,7 @@ class VideoSource:
             self._is_timed = not (self._stream and untimed)
             segmented = self._stream and container.format.name in _SEGMENTED
             self._playout = Pacer(_PLAYOUT_SPEED, _LONGEST_GAP_S) if segmented else None
-            if self.preroll is not None:
+            if self.preroll is not None and not clock.frames:  # a loop's next round goes on
                 self.preroll.begin(stream)
             thrift = Thrift(self._cap, clock, stream.codec_context)
             for frame in self._decoded(container, stream, thrift, stop):

@@ -1,6 +1,7 @@
 """Pre-roll: what is kept of a stream is bounded, and a clip of it is the same video, remuxed."""
 
 import io
+import itertools
 
 import av
 import numpy as np
@@ -113,6 +114,18 @@ def test_pictures_without_compression_give_no_clip_but_the_reason(tmp_path):
     path = make_clip(tmp_path / "clip.nut", "rawvideo", "yuyv422", (160, 96), frames=3)
     with pytest.raises(SourceError, match="fits into no file without encoding"):
         played(path).clip()
+
+
+def test_a_loop_goes_on_in_the_clip(groups):
+    options = SourceOptions(play="fast", loop=True, clip_s=60.0, clip_bytes=64 * MIB)
+    source = open_source(str(groups), options)
+    playing = source.frames(never)
+    assert sum(1 for _ in itertools.islice(playing, 250)) == 250
+    _, frames = decoded(source.preroll.clip())
+    playing.close()
+    assert len(frames) >= 250
+    assert np.diff([frame.time for frame in frames]).min() > 0
+    source.close()
 
 
 def test_another_connection_forgets_the_last_one(groups, tmp_path):
