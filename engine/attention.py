@@ -8,6 +8,7 @@ look too many than a plate lost: what is not explained by a known vehicle is loo
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import cv2
@@ -87,8 +88,9 @@ class Attention:
     def judge(self, glimpse: Glimpse, places: Sequence[TrackPlace]) -> Verdict:
         """Return what to do with the next frame; ``places`` are the camera's open tracks."""
         passes = self._gate.changed(glimpse.preview, glimpse.at_s)
-        moved = [place for place in places if not self._is_still(place, glimpse)]
-        stills = self._stills(glimpse, [place for place in places if place not in moved])
+        standing = {place.key for place in places if self._is_still(place, glimpse)}
+        moved = [place for place in places if place.key not in standing]
+        stills = self._stills(glimpse, standing)
         skip = self._reason_to_skip(glimpse, moved, passes=passes)
         if skip is not None:
             return Verdict(skip, stills=stills)
@@ -146,9 +148,9 @@ class Attention:
         mask = self._gate.changed_since(glimpse.at_s - ago_s + _SAME_FRAME_S)
         return not mask[_blocks(place.box, mask.shape, glimpse)].any()
 
-    def _stills(self, glimpse: Glimpse, places: Sequence[TrackPlace]) -> tuple[Still, ...]:
-        """Count one more frame for each of the places that did not change."""
-        self._frames = {place.key: self._frames.get(place.key, 0) + 1 for place in places}
+    def _stills(self, glimpse: Glimpse, standing: AbstractSet[int]) -> tuple[Still, ...]:
+        """Count one more frame for each of the tracks whose places did not change."""
+        self._frames = {key: self._frames.get(key, 0) + 1 for key in standing}
         return tuple(Still(key, glimpse.unix_ns, frames) for key, frames in self._frames.items())
 
     def _areas(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> tuple[Box, ...]:

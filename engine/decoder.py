@@ -110,6 +110,8 @@ class Decoder:
         gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
         savings = Savings(camera.reread_s, camera.search_s, camera.focus)
         self._attention = Attention(gate, savings) if camera.skip_static else None
+        # Single pictures follow each other without showing the same vehicles.
+        self._attention_to_pictures = Attention(gate, Savings()) if camera.skip_static else None
         self._feedback = Feedback(child.board, self._index)
         self._feedback.tell_stills(())
 
@@ -228,7 +230,10 @@ class Decoder:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
         self._drain_old()
         self._clips.turn()
-        verdict = self._judged(frame)
+        is_picture = lossless and frame.pts_s is None
+        verdict = self._judged(
+            frame, self._attention_to_pictures if is_picture else self._attention
+        )
         if verdict.skip is not None:
             self._pass_by(verdict.skip)
             return
@@ -245,9 +250,9 @@ class Decoder:
         self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
         self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
 
-    def _judged(self, frame: SourceFrame) -> Verdict:
+    def _judged(self, frame: SourceFrame, attention: Attention | None) -> Verdict:
         """Return whether and where to look at a frame; tell the tracker what did not change."""
-        if self._attention is None:
+        if attention is None:
             return Verdict()
         places = self._feedback.places()
         glimpse = Glimpse(
@@ -257,7 +262,7 @@ class Decoder:
             frame.width_px,
             frame.height_px,
         )
-        verdict = self._attention.judge(glimpse, places)
+        verdict = attention.judge(glimpse, places)
         if places:
             self._feedback.tell_stills(verdict.stills)
         return verdict

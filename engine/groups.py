@@ -9,6 +9,7 @@ away. What gets no answer in time has no group in this event and is asked about 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -32,14 +33,22 @@ class Question(msgspec.Struct, frozen=True):
     plate: str
 
 
+class _Batch(msgspec.Struct, frozen=True):
+    """Questions that are asked together."""
+
+    number: int
+    questions: list[Question]
+
+
 class Groups:
     """Asks Redis for groups; one thread calls its methods, another one asks."""
 
     def __init__(self, url: str, window_s: float) -> None:
         self._url = url
         self._window_ms = max(1, int(window_s * 1_000))
-        self._questions: queue.Queue[list[Question]] = queue.Queue(_MOST_WAITING)
-        self._answers: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+        self._questions: queue.Queue[_Batch] = queue.Queue(_MOST_WAITING)
+        self._answers: queue.SimpleQueue[tuple[int, dict[str, str]]] = queue.SimpleQueue()
+        self._number = 0
         self._is_away = False
         self._client: Any = None
         self._is_working = False
@@ -49,23 +58,25 @@ class Groups:
         if not self._is_working:
             self._is_working = True
             threading.Thread(target=self._work, name="groups", daemon=True).start()
-        while not self._answers.empty():  # too late for the events that they were asked for
-            self._answers.get()
+        self._number += 1
+        ends = time.monotonic() + (0.0 if self._is_away else _WAIT_S)
         try:
-            self._questions.put_nowait(list(questions))
-        except queue.Full:
-            return {}
-        try:
-            return self._answers.get(timeout=0.0 if self._is_away else _WAIT_S)
-        except queue.Empty:
+            self._questions.put_nowait(_Batch(self._number, list(questions)))
+            while True:
+                number, groups = self._answers.get(timeout=max(0.0, ends - time.monotonic()))
+                if number == self._number:  # others are too late for the events they were for
+                    return groups
+        except (queue.Full, queue.Empty):
             return {}
 
     def _work(self) -> None:
         """Answer questions for ever; the thread ends with its process."""
         while True:
-            questions = self._questions.get()
+            batch = self._questions.get()
+            while not self._questions.empty():  # nobody waits for older ones any more
+                batch = self._questions.get()
             try:
-                answers = self._asked(questions)
+                answers = self._asked(batch.questions)
             except REDIS_ERRORS as error:
                 if not self._is_away:
                     log.warning("sightings get no groups for now: Redis: %s", error)
@@ -73,7 +84,7 @@ class Groups:
                 self._client = None
                 continue
             self._is_away = False
-            self._answers.put(answers)
+            self._answers.put((batch.number, answers))
 
     def _asked(self, questions: Sequence[Question]) -> dict[str, str]:
         """Note every sighting as the first of its group, where there is no other; return who is."""

@@ -272,6 +272,21 @@ def test_a_watched_folder_shows_what_comes(rig: DecoderRig, tmp_path: Path) -> N
     camera.wait_state(CameraState.LIVE, 8.0)
 
 
+def test_pictures_that_come_together_are_all_recognized(rig: DecoderRig, tmp_path: Path) -> None:
+    """However soon after each other: none shows what another one does."""
+    folder = tmp_path / "upload"
+    folder.mkdir()
+    camera = rig.add(str(folder), watch=True, slots=16)
+    wait_until(lambda: camera.state and camera.turns, 30.0, "the decoder says that it connects")
+    wait_s(1.5)
+    rng = np.random.default_rng(3)
+    for number in range(6):
+        picture = np.kron(rng.integers(0, 255, (6, 10), np.uint8), np.ones((20, 20), np.uint8))
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+    camera.wait_frames(10.0, more=6)
+    assert camera.count(Fate.SKIPPED_PACED) == camera.count(Fate.SKIPPED_STATIC) == 0
+
+
 def ready_slot(camera: Camera) -> int:
     """Return a slot that holds a frame nobody has read."""
     memory = camera.memory()
