@@ -1,4 +1,4 @@
-"""Reads the text of one detected plate, of one line or two: a small network looks at it twice.
+"""Reads the text of one detected plate, of one line or two, in one or two looks at it.
 
 Each look flattens the plate a little differently, because how a crop is cut decides more than
 anything else whether a network reads it right. The looks are averaged as probabilities of whole
@@ -22,6 +22,8 @@ _BEAM: Final = 12
 _SHORTEST: Final = 2
 _ILLEGIBLE: Final = 0.0005
 """Where even the likeliest path through a look is less likely, there is no text."""
+_CLEAR: Final = 0.95
+"""Where the likeliest path is likelier, a second look changes nothing."""
 _LEAST_CONTRAST: Final = 4.0
 
 
@@ -35,13 +37,16 @@ class PlateReader:
     def read(self, frame: Luma, quad: Quad) -> dict[str, float]:
         """Return the texts that the pixels of a plate allow, with their likelihood, best first.
 
-        Gives up after the first look where that shows no text at all, and returns nothing.
+        One look is enough where it shows no text at all, and nothing is returned, and where it
+        leaves hardly a doubt.
         """
         looks = [grow(quad, *margins) for margins in _LOOKS]
         first = self._look(frame, looks[:1])
         likeliest_path = float(np.prod(first[0].max(axis=1)))
         if likeliest_path < _ILLEGIBLE or len(ctc.greedy(first[0])) < _SHORTEST:
             return {}
+        if likeliest_path > _CLEAR:
+            return _evidence(first)
         return _evidence(np.concatenate((first, self._look(frame, looks[1:]))))
 
     def _look(self, frame: Luma, looks: list[Quad]) -> ctc.Probabilities:
