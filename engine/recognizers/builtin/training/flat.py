@@ -278,7 +278,7 @@ class _Press:
     def _typeset(self, groups: list[str]) -> tuple[Mask, list[float]]:
         """Return the line's mask and where gaps wide enough for an emblem are, 0 to 1 across."""
         rng = self._rng
-        gap = rng.uniform(0.06, 0.25)
+        gap = rng.uniform(0.04, 0.25)
         wide = len(groups) > 1 and self._often(0.35)
         separator = "   " if wide else str(rng.choice(_SEPARATORS))
         monospaced = self._often(0.45)
