@@ -40,7 +40,7 @@ _WINDOW_WIDTHS: Final = (1.9, 2.4)
 _LEAST_ASPECT: Final = 1.5
 _OFF_CENTER: Final = 0.35
 """In widths of the plate: what lies further from the middle is another plate."""
-_LEAST_FOCUSED: Final = 0.25
+_LEAST_FOCUSED: Final = 0.2
 """From near, legible plates are likelier than this; overlays, signs and grilles are not."""
 _NO_WEIGHT: Final = np.float32(0.1)
 _CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
