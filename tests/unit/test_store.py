@@ -257,7 +257,7 @@ def long_event(number):
     ))  # fmt: skip
 
 
-@pytest.mark.parametrize(("listpack", "documented_kb"), [(4_096, 2.9), (64, 3.6)])
+@pytest.mark.parametrize(("listpack", "documented_kb"), [(4_096, 3.5), (64, 4.9)])
 def test_a_sighting_takes_the_memory_that_is_documented(
     redis_server, client, listpack, documented_kb
 ):
