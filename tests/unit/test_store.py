@@ -1,6 +1,7 @@
 """The Redis schema against a real server: each event once, whatever is repeated."""
 
 import threading
+import time
 
 import msgspec
 import pytest
@@ -257,7 +258,16 @@ def long_event(number):
     ))  # fmt: skip
 
 
-@pytest.mark.parametrize(("listpack", "documented_kb"), [(4_096, 3.5), (64, 4.9)])
+def settled_memory(client):
+    """The memory in use without the buffers of clients, which Redis takes back once a second."""
+    used = []
+    for _ in range(13):
+        used.append(client.info("memory")["used_memory"])
+        time.sleep(0.1)
+    return min(used)
+
+
+@pytest.mark.parametrize(("listpack", "documented_kb"), [(4_096, 3.5), (64, 3.7)])
 def test_a_sighting_takes_the_memory_that_is_documented(
     redis_server, client, listpack, documented_kb
 ):
@@ -265,13 +275,13 @@ def test_a_sighting_takes_the_memory_that_is_documented(
     client.config_set("hash-max-ziplist-value", listpack)
     writer = StoreWriter(redis_server.url, RedisSettings(stream_length=100, latest_length=5))
     writer.commit([event(1)])
-    before = client.info("memory")["used_memory"]
+    before = settled_memory(client)
     writer.commit([long_event(number) for number in range(6_000)])
-    each_kb = (client.info("memory")["used_memory"] - before) / 6_000 / 1_000
+    writer.close()
+    each_kb = (settled_memory(client) - before) / 6_000 / 1_000
     size = len(client.hget(sighting_key(long_event(1).sighting.id), "json"))
     assert 1_700 < size < 2_000
     assert each_kb == pytest.approx(documented_kb, rel=0.1)
-    writer.close()
 
 
 def test_a_client_of_the_old_protocol_reads_the_same(redis_server):
