@@ -26,9 +26,10 @@ _UNLIKE_TWIN_SHARE = 0.1
 """Where the typeface of the regions tells both apart: only blurred ones are confused."""
 _MOST_TWINS = 3
 CALIBRATION: tuple[Sequence[float], Sequence[float]] = (
-    (0.0, 0.1, 0.3, 0.5, 0.65, 0.8, 1.0),
-    (0.0, 8.0, 40.0, 60.0, 80.0, 94.0, 99.0),
+    (0.0, 0.1, 0.2, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0),
+    (0.0, 10.0, 30.0, 62.0, 78.0, 88.0, 94.5, 98.0, 99.5),
 )
+"""Probability of a text, and how many of 100 such reads are right; ``training/calibrate.py``."""
 _PLATE_LIKE = (0.2, 0.4), (0.0, 1.0)
 _UNSEEN = 0.5
 """Weight of whatever the pixels allow beyond the texts that were looked at."""
