@@ -237,9 +237,10 @@ def test_regions_are_guessed_only_where_that_is_certain():
     assert guess_region("7K7K7K7", ("gb",)) == ""
 
 
-def test_confidence_rises_with_both_and_stays_in_range():
-    posteriors = np.linspace(0, 1, 21)
-    assert all(np.diff([confidence(p, 0.9) for p in posteriors]) > 0)
-    assert all(np.diff([confidence(0.9, p) for p in posteriors]) >= 0)
-    assert confidence(1.0, 0.1) == 0.0
-    assert 0 <= confidence(0.0, 1.0) <= confidence(1.0, 1.0) < 100
+def test_confidence_rises_with_all_and_stays_in_range():
+    shares = np.linspace(0, 1, 21)
+    assert all(np.diff([confidence(p, 0.9, 30) for p in shares]) > 0)
+    assert all(np.diff([confidence(0.9, p, 30) for p in shares]) >= 0)
+    assert confidence(0.9, 0.9, 9) < confidence(0.9, 0.9, 12) < confidence(0.9, 0.9, 30)
+    assert confidence(1.0, 0.1, 30) == 0.0
+    assert 0 <= confidence(0.0, 1.0, 30) <= confidence(1.0, 1.0, 30) < 100

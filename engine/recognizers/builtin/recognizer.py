@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from engine.config import Provider
 from engine.recognizers.base import NO_HINTS, RecognizeHints
 from engine.recognizers.builtin.detector import Detection, PlateDetector
-from engine.recognizers.builtin.geometry import Quad, box_around, corners_of
+from engine.recognizers.builtin.geometry import Quad, box_around, corners_of, height_px
 from engine.recognizers.builtin.network import Network
 from engine.recognizers.builtin.ranking import confidence, guess_region, rank
 from engine.recognizers.builtin.reader import PlateReader
@@ -115,7 +115,7 @@ class BuiltinRecognizer:
         if not ranked:
             return None
         best = ranked[0][1]
-        sure = confidence(best, focused.probability)
+        sure = confidence(best, focused.probability, height_px(quad))
         if sure < _LEAST_CONFIDENCE:
             return None
         candidates = tuple(
