@@ -246,7 +246,9 @@ def _add_cameras(commands: _Commands) -> None:
     probe = _add(verbs, "probe", "open a camera and say what is there", _PROBE_ABOUT)
     probe.add_argument("url", metavar="URL", help="rtsp://…, http://…, a file, /dev/video0, …")
     probe.add_argument("--picture", type=Path, metavar="FILE", help="write its newest frame there")
-    probe.add_argument("--transport", choices=("auto", "tcp", "udp"), default="auto")
+    probe.add_argument(
+        "--transport", choices=("auto", "tcp", "udp"), default="auto", help="of rtsp; default: auto"
+    )
     _add_json(probe)
     probe.set_defaults(command=_probe)
 
