@@ -78,16 +78,14 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
     engine = EngineLink(section.control_path)
     settings = section.settings
     hub = Hub(Feed(tail), row)
-    room = CameraRoom(engine, board, section.cameras, section.node)
-    collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
-    own_node = section.node if section.has_cameras else ""
     nodes = Nodes(
         connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S),
         f"{section.node}:{process}",
-        own_node,
+        section.node if section.has_cameras else "",
         lambda: hub.clients,
     )
-    room.elsewhere, room.has_cameras = nodes, section.has_cameras
+    room = CameraRoom(engine, board, section, nodes)
+    collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
     herald = None
     if section.heralds:
         herald = Herald(connect(section.redis_url), section.node, room, collector.text)

@@ -40,12 +40,11 @@ class CameraEvents:
         while not self._hub.closing:
             try:
                 position = position or self._store.camera_events_end()
-                found = self._store.camera_events_after(position, BLOCK_MS, BATCH)
+                position, turns = self._store.camera_events_after(position, BLOCK_MS, BATCH)
             except SinkError:  # the hub's own reader says so
                 gevent.sleep(RETRY_S)
                 continue
-            for entry_id, event in found:
-                position = entry_id
+            for event in turns:
                 payload = b"event: camera\ndata: %b\n\n" % msgspec.json.encode(event)
                 self._hub.tell_camera(event.camera, payload)
 

@@ -16,6 +16,7 @@ from engine.board import Board, Fate, Words
 from engine.errors import RingError
 from engine.messages import CameraStatus, RingHandle
 from engine.ring import RingReader
+from engine.sections import ApiSection
 from engine.types import CameraState, Luma
 
 WINDOW_S: Final = 5.0
@@ -64,6 +65,9 @@ class CameraList(msgspec.Struct, frozen=True):
 
 class Elsewhere(Protocol):
     """The other machines on the same Redis."""
+
+    def engine(self) -> bool:
+        """Tell whether the engine of one of them answers there."""
 
     def cameras(self) -> list[CameraView]:
         """Return their cameras."""
@@ -161,14 +165,15 @@ def _encode(luma: Luma) -> bytes:
 class CameraRoom:
     """What the routes of this room answer with."""
 
-    def __init__(self, engine: EngineLink, board: Board, names: tuple[str, ...], node: str) -> None:
+    def __init__(
+        self, engine: EngineLink, board: Board, section: ApiSection, elsewhere: Elsewhere
+    ) -> None:
         """Take the configured names for the time in which the supervisor does not answer."""
         self._engine = engine
-        self._names = names
-        self._node = node
-        self.has_cameras = True
-        """False where the supervisor beside this front runs no engine."""
-        self.elsewhere: Elsewhere | None = None
+        self._names = section.cameras
+        self._node = section.node
+        self._has_cameras = section.has_cameras
+        self._elsewhere = elsewhere
         self._rates = Rates(board)
         self._snapshots = Snapshots()
 
@@ -184,13 +189,13 @@ class CameraRoom:
         status = self._engine.status()
         cameras = status.cameras if status is not None else self._unknown()
         views = [self._view(camera) for camera in cameras]
-        return CameraList(status is not None and self.has_cameras, views, self._node)
+        return CameraList(status is not None and self._has_cameras, views, self._node)
 
     def all(self) -> CameraList:
         """Return every camera."""
         own = self.own()
-        others = self.elsewhere.cameras() if self.elsewhere is not None else []
-        return CameraList(own.engine or bool(others), own.cameras + others, self._node)
+        engine = own.engine or self._elsewhere.engine()
+        return CameraList(engine, own.cameras + self._elsewhere.cameras(), self._node)
 
     def _unknown(self) -> tuple[CameraStatus, ...]:
         reason = "the engine does not answer"
@@ -227,12 +232,12 @@ class CameraRoom:
         Raises:
             ProblemError: there is no such camera.
         """
-        others = self.elsewhere.cameras() if self.elsewhere is not None else []
-        named = [camera for camera in others if camera.name == name and node in ("", camera.node)]
-        own = {camera.name for camera in self.own().cameras} if node in ("", self._node) else set()
-        if name in own or not named or self.elsewhere is None:
+        if node in ("", self._node) and any(own.name == name for own in self.own().cameras):
             return self.own_snapshot(name)
-        return self.elsewhere.snapshot(named[0].node, name)
+        for camera in self._elsewhere.cameras():  # maybe of an engine of its own on this machine
+            if camera.name == name and node in ("", camera.node):
+                return self._elsewhere.snapshot(camera.node, name)
+        raise ProblemError(404, "there is no camera of this name")
 
     def own_snapshot(self, name: str) -> bytes:
         """Return what a camera of this machine sees as JPEG, empty while it shows nothing.

@@ -87,9 +87,9 @@ TOTALS: Final = {
     Count.GROUPS_MISSED: ("groups_missed", "Events whose group Redis did not tell in time."),
     Count.WATCHLIST_HITS: ("watchlist_hits", "Sightings that met a watchlist."),
     Count.CLIPS: ("clips", "Clips of video that sightings got."),
+    Count.CLIPS_FAILED: ("clips_failed", "Clips that sightings should have got and did not."),
     Count.CAMERA_EVENTS: ("camera_events", "Turns of cameras from one state to another."),
     Count.CAMERA_EVENTS_LOST: ("camera_events_lost", "Turns of cameras that Redis never heard."),
-    Count.CLIPS_FAILED: ("clips_failed", "Clips that sightings should have got and did not."),
 }
 
 GAUGES: Final = {

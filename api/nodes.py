@@ -88,7 +88,7 @@ class Nodes:
             if not self._failed:
                 log.warning("other machines cannot be seen: Redis: %s", error)
             self._failed = True
-            self.others = ()
+            self.others, self.clients = (), {}
         else:
             self._failed = False
 
@@ -98,6 +98,10 @@ class Nodes:
             self._client.hdel(CLIENTS, self._process)
         except REDIS_ERRORS as error:
             log.info("it is not told that nobody listens here: %s", error)
+
+    def engine(self) -> bool:
+        """Tell whether the engine of one of the other machines answers there."""
+        return any(report.engine for report in self.others)
 
     def cameras(self) -> list[CameraView]:
         """Return the cameras of the other machines."""
@@ -135,7 +139,7 @@ class Nodes:
     def _read(self) -> None:
         now_ms = time.time_ns() // 1_000_000
         self._client.zremrangebyscore(NODES, "-inf", now_ms - FORGOTTEN_AFTER_MS)
-        names = [name.decode() for name in self._client.zrange(NODES, 0, -1)]
+        names = [name.decode("utf-8", "replace") for name in self._client.zrange(NODES, 0, -1)]
         found = [
             self._client.get(node_report_key(name)) for name in names if name != self._own_node
         ]

@@ -246,7 +246,9 @@ def _add_cameras(commands: _Commands) -> None:
     probe = _add(verbs, "probe", "open a camera and say what is there", _PROBE_ABOUT)
     probe.add_argument("url", metavar="URL", help="rtsp://…, http://…, a file, /dev/video0, …")
     probe.add_argument("--picture", type=Path, metavar="FILE", help="write its newest frame there")
-    probe.add_argument("--transport", choices=("auto", "tcp", "udp"), default="auto")
+    probe.add_argument(
+        "--transport", choices=("auto", "tcp", "udp"), default="auto", help="of rtsp; default: auto"
+    )
     _add_json(probe)
     probe.set_defaults(command=_probe)
 
@@ -278,7 +280,7 @@ def _add_eval(commands: _Commands) -> None:
         help="simulated traffic, and the videos of LABELS.csv: every frame read beside all savings",
     )
     evaluation.add_argument(
-        "--vehicles", type=int, default=40, metavar="N", help="with --simulate: in each scenario"
+        "--vehicles", type=int, metavar="N", help="with --simulate: in each scenario; default: 40"
     )
     evaluation.add_argument(
         "--scenario", action="append", metavar="NAME", help="with --simulate: only this; repeatable"
@@ -374,6 +376,10 @@ def _eval(options: argparse.Namespace) -> int:
     settings = load_settings(options.config) if options.config else Settings()
     if options.simulate:
         return _simulate(options, settings.openalpr)
+    if options.vehicles is not None or options.scenario or options.no_traffic:
+        raise ConfigError(
+            "eval", "--vehicles, --scenario, --no-traffic go with --simulate only", "add it"
+        )
     if not options.labels:
         raise ConfigError("LABELS.csv", "is missing", "name a file of labels, or say --simulate")
     eval_options = EvalOptions(
@@ -390,17 +396,31 @@ def _simulate(options: argparse.Namespace, openalpr: "OpenAlprSettings") -> int:
     from engine.evaluation.labels import load_labels  # noqa: PLC0415  # lazy, see above
     from engine.evaluation.simulate import SCENARIOS, SimulateOptions, simulate  # noqa: PLC0415
 
+    _must_fit_simulation(options)
     names = [scenario.name for scenario in SCENARIOS]
     unknown = [name for name in options.scenario or () if name not in names]
     if unknown:
         raise ConfigError("--scenario", f"there is no {unknown[0]}", f"one of {', '.join(names)}")
     simulate_options = SimulateOptions(
-        vehicles=max(1, options.vehicles),
+        vehicles=40 if options.vehicles is None else options.vehicles,
         scenarios=() if options.no_traffic else tuple(options.scenario or names),
         recognizer=(options.recognizer or ["auto"])[0],
         as_json=bool(options.json),
     )
     return simulate([load_labels(path) for path in options.labels], simulate_options, openalpr)
+
+
+def _must_fit_simulation(options: argparse.Namespace) -> None:
+    """Refuse what a simulation cannot do instead of leaving it out."""
+    if options.vehicles is not None and options.vehicles < 1:
+        raise ConfigError("--vehicles", "must be at least 1", f"it is {options.vehicles}")
+    if options.no_traffic and not options.labels:
+        raise ConfigError("--no-traffic", "leaves nothing to watch", "name a file of labels")
+    if len(options.recognizer or ()) > 1:
+        raise ConfigError("--recognizer", "is given twice", "simulate with one at a time")
+    for name in ("regions", "html"):
+        if getattr(options, name):
+            raise ConfigError(f"--{name}", "does not go with --simulate", "leave it out")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -375,8 +375,11 @@ def _problem(mistake: ErrorDetails) -> str:
 def _shown(mistake: ErrorDetails) -> str:
     """Show the wrong value, unless it may hold a secret."""
     value = mistake["input"]
-    if isinstance(value, dict | list | tuple):
-        return "it is a table" if isinstance(value, dict) else "it is an array"
+    if isinstance(value, dict):
+        of_tables = mistake["type"] == "tuple_type"
+        return f"it is a table{f': write [[{_key_path(mistake)}]]' if of_tables else ''}"
+    if isinstance(value, list | tuple):
+        return "it is an array"
     secret = _SECRETS & {str(part) for part in mistake["loc"]}
     if secret or (isinstance(value, str) and ("://" in value or len(value) > 80)):
         return "its value is not shown, it may hold a secret"

@@ -7,8 +7,8 @@ import msgspec
 from pydantic import AfterValidator, Field
 
 from engine.outlines import Polygons, Share
-from engine.plates import normalise
-from engine.section import Region, Section
+from engine.plates import normalise, region_codes, regions_of
+from engine.section import Region, Section, mistake
 from engine.sink_settings import PlatePattern
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -75,7 +75,21 @@ def _is_plate(text: str) -> str:
     return plate
 
 
+def _is_known(code: str) -> str:
+    if not regions_of(code):
+        known = ", ".join(region_codes())
+        raise mistake(f"no plates of a region {code!r} are known", f"use of these: {known}")
+    return code
+
+
+def _has_a_length(ends: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if ends[0] == ends[1]:
+        raise ValueError("must be two different places, nothing crosses a point")
+    return ends
+
+
 Span = Annotated[str, AfterValidator(_is_span)]
+KnownRegion = Annotated[Region, AfterValidator(_is_known)]
 IgnoredPlate = Annotated[str, AfterValidator(_is_plate)]
 End: TypeAlias = Annotated[tuple[Share, Share], Field(strict=False)]
 
@@ -83,7 +97,7 @@ End: TypeAlias = Annotated[tuple[Share, Share], Field(strict=False)]
 class TripLine(Section):
     """A line that a plate must cross; left and right as one walks from its first end."""
 
-    ends: Annotated[tuple[End, End], Field(strict=False)]
+    ends: Annotated[tuple[End, End], Field(strict=False), AfterValidator(_has_a_length)]
     """[x, y] of both, in shares of the whole picture."""
     direction: Literal["any", "left_to_right", "right_to_left"] = "any"
 
@@ -91,7 +105,7 @@ class TripLine(Section):
 class FilterSettings(Section):
     """Keys that a camera's table and the publisher's view of it have in common."""
 
-    regions: Annotated[tuple[Region, ...], Field(strict=False)] = ()
+    regions: Annotated[tuple[KnownRegion, ...], Field(strict=False)] = ()
     min_confidence: Annotated[float, Field(ge=0, le=100)] = 60.0
     min_reads: Annotated[int, Field(ge=1, le=100)] = 2
     min_plate_height_px: Annotated[float, Field(ge=0, le=4_320)] = 0.0

@@ -16,12 +16,13 @@ RECOGNIZERS_ABOUT: Final = """\
 Starts or ends recognizer processes of the running engine until there are COUNT. Frames under way
 are finished. The number is kept in data_dir, also for later starts."""
 
-_ADD_ABOUT = "start to capture a camera, or put it in the place of the one with its name"
+_ADD_ABOUT: Final = "start to capture a camera, or put it in the place of the one with its name"
+_ADD_LONG: Final = f"{_ADD_ABOUT}; kept in data_dir, also for later starts.".capitalize()
 
 
 def add_camera_orders(verbs: _Commands, config: Callable[..., None]) -> None:
     """Fill in the verbs of ``platering cameras`` that change the running engine."""
-    add = verbs.add_parser("add", help=_ADD_ABOUT, description=f"{_ADD_ABOUT}; kept in data_dir.")
+    add = verbs.add_parser("add", help=_ADD_ABOUT, description=_ADD_LONG)
     add.add_argument("name", metavar="NAME", help="unique among the cameras")
     add.add_argument("url", metavar="URL", help="as in config.toml")
     add.add_argument(

@@ -9,8 +9,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 Corner = Annotated[tuple[Share, Share], Field(strict=False)]
 
+
+def _check_polygon(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if len(corners) < 3:
+        raise ValueError("must have three corners or more, each [x, y] in shares of the picture")
+    return corners
+
+
 Polygons = Annotated[
-    tuple[Annotated[tuple[Corner, ...], Field(strict=False, min_length=3)], ...],
+    tuple[Annotated[tuple[Corner, ...], Field(strict=False), AfterValidator(_check_polygon)], ...],
     Field(strict=False),
 ]
 """Any number of polygons of three corners or more."""

@@ -23,6 +23,7 @@ _COLOURS = {
     CameraState.LOST: "red",
     CameraState.CONNECTING: "yellow",
 }
+_FATES = ("skipped", "dropped", "recognized", "failed")
 
 
 def print_status(settings: Settings, *, as_json: bool) -> int:
@@ -48,7 +49,7 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
 def _cameras(status: EngineStatus) -> Table:
     """Make a row per camera; frames and vehicles are counted since the start."""
     table = Table("Camera", "State", "Picture", box=box.SIMPLE_HEAD)
-    for column in ("Captured", "Skipped", "Dropped", "Read", "Failed", "In flight", "Vehicles"):
+    for column in ("Captured", *map(str.capitalize, _FATES), "In flight", "Vehicles"):
         table.add_column(column, justify="right")
     for camera in status.cameras:
         ring, ledger = camera.ring, camera.ledger
@@ -58,7 +59,7 @@ def _cameras(status: EngineStatus) -> Table:
             state + Text(f"\n{camera.reason}", "dim") if camera.reason else state,
             f"{ring.width_px}×{ring.height_px}" if ring else "–",
             str(ledger.get("captured", 0)),
-            *(str(_sum(ledger, fate)) for fate in ("skipped", "dropped", "recognized", "failed")),
+            *(str(_sum(ledger, fate)) for fate in _FATES),
             str(camera.in_flight),
             str(ledger.get("sightings", 0)),
         )

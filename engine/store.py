@@ -266,8 +266,7 @@ class Store:
 
     def camera_events(self, count: int) -> list[CameraEvent]:
         """Return how cameras turned, the newest first."""
-        answer = self._ask(lambda: self._client.xrevrange(CAMERA_EVENTS, count=count))
-        return [event for _, event in _turns(answer)]
+        return _turns(self._ask(lambda: self._client.xrevrange(CAMERA_EVENTS, count=count)))
 
     def camera_events_end(self) -> str:
         """Return the id of the newest turn of a camera, ``0-0`` where there is none."""
@@ -276,12 +275,16 @@ class Store:
 
     def camera_events_after(
         self, after_id: str, block_ms: int, count: int
-    ) -> list[tuple[str, CameraEvent]]:
-        """Return turns of cameras after one id with theirs, oldest first; waits for the first."""
+    ) -> tuple[str, list[CameraEvent]]:
+        """Wait for turns of cameras after an id; return up to which they are, and the oldest first.
+
+        The id moves on over turns that cannot be read, too.
+        """
         answer = self._ask(
             lambda: self._client.xread({CAMERA_EVENTS: after_id}, count=count, block=block_ms)
         )
-        return _turns(_entries(answer))
+        entries = _entries(answer)
+        return entries[-1][0].decode("ascii") if entries else after_id, _turns(entries)
 
     def _many(self, ids: Sequence[bytes]) -> list[Sighting]:
         """Return sightings in the order of their ids; expired ones are left out."""
@@ -311,13 +314,13 @@ def _decoded(raw: bytes | None) -> Sighting | None:
         return None
 
 
-def _turns(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[str, CameraEvent]]:
-    """Return ids and turns; one that a later version wrote in another form is left out."""
+def _turns(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[CameraEvent]:
+    """Return the turns; one that a later version wrote in another form is left out."""
     turns = []
-    for entry_id, fields in entries:
+    for _, fields in entries:
         try:
-            turns.append((entry_id.decode("ascii"), _camera_decoder.decode(fields[b"json"])))
-        except (msgspec.DecodeError, KeyError) as error:
+            turns.append(_camera_decoder.decode(fields[b"json"]))
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
             log.warning("a stored turn of a camera cannot be read: %s", error)
     return turns
 

@@ -6,6 +6,9 @@ import { TEXTS } from "/ui/texts.js";
 const STATUS_MS = 2000;
 const SNAPSHOT_MS = 1000;
 
+// Machines may use the same names of cameras.
+const keyOf = (node, name) => `${node}/${name}`;
+
 class Tile {
   // node: empty for a camera of the machine that answers
   constructor(name, node) {
@@ -74,7 +77,7 @@ export class Cameras {
   }
 
   turned(turn) {
-    this.#tiles.get(turn.camera)?.turned(turn);
+    this.#tiles.get(keyOf(turn.node, turn.camera))?.turned(turn);
   }
 
   // One round after the other, never two at once; a page in the background rests.
@@ -91,7 +94,7 @@ export class Cameras {
     const found = await answer.json();
     const seen = new Set();
     for (const camera of found.cameras) {
-      const key = `${camera.node}/${camera.name}`; // machines may use the same names
+      const key = keyOf(camera.node, camera.name);
       seen.add(key);
       if (!this.#tiles.has(key)) {
         const tile = new Tile(camera.name, camera.node === found.node ? "" : camera.node);

@@ -4,6 +4,7 @@ import { element, setText, shortTime } from "/ui/dom.js";
 import { TEXTS } from "/ui/texts.js";
 
 const MOST_CARDS = 200;
+const READING_MS = 60_000; // a vehicle that was last read longer ago is not in view any longer
 
 export function evidenceUrl(sighting, what) {
   return `/api/v1/sightings/${encodeURIComponent(sighting.id)}/${what}.jpg?r=${sighting.revision}`;
@@ -30,6 +31,7 @@ class Card {
     this.camera = element("span", { class: "where" });
     this.time = element("time");
     this.tag = element("span", { class: "tag" });
+    this.settled = false;
     this.fill = element("span", { class: "fill" });
     this.percent = element("span", { class: "percent" });
     this.meter = element("span", { class: "meter", role: "img" }, element("span", { class: "track" }, this.fill), this.percent);
@@ -48,13 +50,16 @@ class Card {
   show(sighting) {
     const changed = this.sighting && this.sighting.plate !== sighting.plate;
     this.sighting = sighting;
+    // A clip may come after the final event, with one more revision: that reads nothing new.
+    this.settled ||= sighting.phase === "final" || Date.now() - sighting.last_unix_ms > READING_MS;
     this.item.dataset.id = sighting.id;
     this.item.dataset.phase = sighting.phase;
     paintPlate(this.plate, sighting);
     setText(this.camera, sighting.camera);
     setText(this.time, shortTime(sighting.first_unix_ms));
     this.time.dateTime = new Date(sighting.first_unix_ms).toISOString();
-    setText(this.tag, TEXTS.phases[sighting.phase] || (sighting.parked ? TEXTS.parked : TEXTS.origins[sighting.origin]));
+    const reading = this.settled ? "" : TEXTS.phases[sighting.phase];
+    setText(this.tag, reading || (sighting.parked ? TEXTS.parked : TEXTS.origins[sighting.origin]));
     setText(this.percent, TEXTS.confidence(sighting.confidence));
     this.meter.setAttribute("aria-label", TEXTS.confidenceLabel(sighting.confidence));
     this.fill.style.width = `${sighting.confidence}%`;

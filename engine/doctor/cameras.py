@@ -96,7 +96,7 @@ def _camera_remedy(reason: str) -> str:
     lowered = reason.lower()
     for sign, remedy in {
         "refuses the name": "correct the name and the password in its URL",
-        "no such file": "correct the path; relative ones start in the working directory",
+        "no such file": "correct the path; relative ones start beside the configuration file",
         "refused": "is it switched on, and the port in its URL right?",
         "in time": "is it switched on and reachable from here?",
         "timed out": "is it switched on and reachable from here?",

@@ -242,7 +242,7 @@ class Feeder:
             self._wait_out(error)
             raise _AwayError from error
         if self._attempts:
-            log.info("%s is back after %d attempts", self.sink.name, self._attempts)
+            log.info("%s is back; failed attempts: %d", self.sink.name, self._attempts)
         self._attempts = 0
         now_ns = time.time_ns()
         for spooled in batch:

@@ -1,6 +1,7 @@
 """The live page in a real browser, before a real API process and a real Redis."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import cv2
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from engine.config import RedisSettings
 from engine.store_writer import StoreWriter
 from engine.track import Event
-from engine.types import Evidence, Sighting
+from engine.types import Evidence, Phase, Sighting
 
 pytestmark = pytest.mark.browser
 
@@ -82,6 +83,22 @@ def test_plates_appear_live_and_revisions_rewrite_their_card(watched, front, wri
     expect(cards).to_have_count(2)
     expect(newest.locator(".plate")).to_have_text("NEW2Z")
     expect(newest.locator(".tag")).to_have_text("")
+    no_complaints(watched, front)
+
+
+def test_what_has_passed_is_not_being_read(watched, front, writer) -> None:
+    ago_ms = int(time.time() * 1_000) - 90_000
+    commit(writer, sighting(1, 2, first_unix_ms=ago_ms, last_unix_ms=ago_ms))
+    open_page(watched.page, front)
+    tags = watched.page.locator("#sightings .tag")
+    expect(tags).to_have_text([""])
+    commit(writer, sighting(2))
+    expect(tags).to_have_text(["reading", ""])
+    commit(writer, sighting(2, 3))
+    expect(tags).to_have_text(["", ""])
+    commit(writer, sighting(2, 4, phase=Phase.REVISED, plate="CLIP4"))  # a clip came late
+    expect(watched.page.locator("#sightings .plate").first).to_have_text("CLIP4")
+    expect(tags).to_have_text(["", ""])
     no_complaints(watched, front)
 
 

@@ -117,7 +117,9 @@ def test_cameras_show_state_rates_and_the_newest_frame(front, supervisor, ring) 
     assert yard["fps"] == pytest.approx(10 * yard["dropped_fps"], rel=0.2)
     assert get(front, "/api/v1/cameras/gate/snapshot.jpg") == (204, b"")
     assert get(front, "/api/v1/cameras/yard/snapshot.jpg") == (204, b"")
-    assert get(front, "/api/v1/cameras/none/snapshot.jpg")[0] == 404
+    assert get(front, "/api/v1/cameras/gate/snapshot.jpg?node=test") == (204, b"")
+    for strange in ("none/snapshot.jpg", "gate/snapshot.jpg?node=other"):
+        assert get(front, f"/api/v1/cameras/{strange}")[0] == 404
     for generation, brightness in ((1, 40), (2, 200)):
         put_frame(ring, generation % 3, generation, brightness)
         wait_until(lambda wanted=brightness: shows(front, wanted), 5.0, "the snapshot is new")

@@ -165,7 +165,10 @@ def test_what_another_version_wrote_is_left_out(redis_server: RedisServer) -> No
         store = Store(client)
         assert store.camera_events_end() == "0-0"
         client.xadd(CAMERA_EVENTS, {"json": b'{"camera": 5}'})
-        client.xadd(CAMERA_EVENTS, {"other": b"x"})
+        strange = client.xadd(CAMERA_EVENTS, {"other": b"x"}).decode()
+        assert store.camera_events_after("0-0", 10, 10) == (strange, [])  # not read over and over
+        assert store.camera_events_after(strange, 10, 10) == (strange, [])
+        client.xadd(CAMERA_EVENTS, {"json": b'{"camera": "\xff"}'})
         client.xadd(CAMERA_EVENTS, {"json": msgspec.json.encode(turn(7))})
         assert store.camera_events(10) == [turn(7)]
-        assert [event for _, event in store.camera_events_after("0-0", 10, 10)] == [turn(7)]
+        assert store.camera_events_after("0-0", 10, 10) == (store.camera_events_end(), [turn(7)])

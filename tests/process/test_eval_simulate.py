@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from engine.cli import main
+
 EVAL = [sys.executable, "-m", "engine.cli", "eval"]
 
 
@@ -38,6 +40,22 @@ def test_an_unknown_scenario_is_refused_by_name() -> None:
     assert done.returncode == 2
     assert "--scenario: there is no flying" in done.stderr
     assert evaluate().returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--simulate", "--vehicles", 0), "--vehicles: must be at least 1 — it is 0"),
+        (("--simulate", "--no-traffic"), "--no-traffic: leaves nothing to watch"),
+        (("--simulate", "--html", "x.html"), "--html: does not go with --simulate"),
+        (("--simulate", "--regions", "gb"), "--regions: does not go with --simulate"),
+        (("--simulate", *2 * ("--recognizer", "auto")), "--recognizer: is given twice"),
+        (("--vehicles", 5, "labels.csv"), "go with --simulate only"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(capsys, arguments, said) -> None:
+    assert main(["eval", *map(str, arguments)]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -142,7 +142,11 @@ def test_shipped_file_explains_every_key_in_its_line():
         ({"cameras": [camera | {"name": "a\n"}]}, "cameras[0].name: must be 1 to 63 letters"),
         ({"cameras": [camera | {"url": ""}]}, "cameras[0].url: must not be empty"),
         ({"cameras": [camera, camera]}, "cameras[1].name: the name 'gate' is already taken by"),
-        ({"cameras": camera}, "cameras: must be an array — it is a table"),
+        ({"cameras": camera}, "cameras: must be an array — it is a table: write [[cameras]]"),
+        (
+            {"sinks": {"webhooks": {"url": "x"}}},
+            "sinks.webhooks: must be an array — it is a table: write [[sinks.webhooks]]",
+        ),
         ({"redis": {"url": "http://x"}}, 'redis.url: must be the word "embedded" or a URL'),
         ({"api": {"port": True}}, "api.port: must be a whole number — it is True"),
         ({"api": {"port": 80800}}, "api.port: must be at most 65535 — it is 80800"),

@@ -119,7 +119,12 @@ def test_reads_count_in_the_hours_of_the_schedule(schedule, moment, is_open):
             {"trip_lines": [{"ends": [[0.0, 0.0], [1.0, 0.0]], "direction": "up"}]},
             r"trip_lines\[0\].direction: must be 'any'",
         ),
-        ({"include_zones": [[[0.0, 0.0], [1.0, 1.0]]]}, r"include_zones\[0\]"),
+        (
+            {"trip_lines": [{"ends": [[0.5, 0.5], [0.5, 0.5]]}]},
+            r"ends: must be two different places",
+        ),
+        ({"include_zones": [[[0.0, 0.0], [1.0, 1.0]]]}, r"include_zones\[0\]: must have three"),
+        ({"regions": ["gb", "xx"]}, r"regions\[1\]: no plates of a region 'xx' .* use .*, gb, "),
         ({"min_plate_height_px": -1.0}, "min_plate_height_px: must be at least 0"),
         ({"site": "a b"}, "site: must be at most 63 letters"),
     ],

@@ -43,10 +43,10 @@ def herald(redis_server):
 
 def test_a_machine_that_reports_is_seen_with_its_cameras_and_metrics(nodes, herald, client):
     nodes.look()
-    assert nodes.cameras() == []
+    assert (nodes.engine(), nodes.cameras()) == (False, [])
     herald.turn()
     nodes.look()
-    assert nodes.cameras() == [VIEW]
+    assert (nodes.engine(), nodes.cameras()) == (True, [VIEW])
     assert nodes.metrics("north") == b"metrics of north"
     assert nodes.metrics("south") is None
     assert 0 < client.ttl(node_report_key("north")) <= 10
@@ -98,6 +98,6 @@ def test_without_redis_there_is_nobody_and_no_mishap(nodes, herald, redis_server
     nodes.look()
     redis_server.stop()
     nodes.look()
-    assert nodes.cameras() == []
+    assert (nodes.engine(), nodes.cameras(), nodes.clients) == (False, [], {})
     assert (nodes.snapshot("north", "gate"), nodes.metrics("north")) == (b"", None)
     nodes.forget_clients()
