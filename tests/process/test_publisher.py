@@ -152,18 +152,27 @@ def test_cameras_of_a_site_share_the_group_of_a_vehicle(tmp_path, redis_server, 
         worker = Worker()
         rig.attach(worker)
         now_ns = time.time_ns()
-        for camera, start_ms in (("gate", 0), ("quay", 1_000), ("town", 1_000)):
+
+        def passes(camera, start_ms, plate="AB12CDE"):
             for number in range(6):
-                read = plate_read("AB12CDE", x=100 + 20 * number)
+                read = plate_read(plate, x=100 + 20 * number)
                 worker.send(frame(start_ms + 40 * number, read, camera=camera, base_ns=now_ns))
             settle(worker)
             time.sleep(0.5)
+
+        for camera, start_ms in (("gate", 0), ("quay", 1_000), ("town", 1_000)):
+            passes(camera, start_ms)
         wait_until(lambda: len(finals(store)) == 3, 5.0, "the finals")
         by_camera = {one.camera: one for one in finals(store)}
         assert by_camera["gate"].group == by_camera["gate"].id
         assert by_camera["quay"].group == by_camera["gate"].id
         assert by_camera["town"].group == ""
         assert rig.total(Count.GROUPS_JOINED) == 1
+        rig.use_camera(PublishedCamera(name="quay", index=0))  # it belongs to no site any more
+        time.sleep(0.3)  # links and reads channels are heard in any order
+        passes("quay", 3_000, "XY99ZZZ")
+        wait_until(lambda: len(finals(store)) == 4, 5.0, "the final")
+        assert finals(store)[-1].group == ""
         worker.close()
 
 
