@@ -51,7 +51,7 @@ class CameraPlace:
         self.turned: CameraEvent | None = None
         """Its newest turn; None before the first one."""
 
-    def turn(self, state: CameraState, reason: str, node: str) -> CameraEvent:
+    def turn(self, state: CameraState, reason: str, node: str) -> None:
         """Note what it is doing now."""
         self.turned = CameraEvent(
             camera=self.settings.name,
@@ -62,7 +62,6 @@ class CameraPlace:
             unix_ms=time.time_ns() // 1_000_000,
         )
         self.state, self.reason = state, reason
-        return self.turned
 
     def status(self, ledger: dict[str, int], in_flight: int) -> CameraStatus:
         """Return what outsiders may know."""
