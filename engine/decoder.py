@@ -16,7 +16,6 @@ from typing import Final
 
 import msgspec
 
-from engine.attention import Attention, Glimpse, Savings, Verdict
 from engine.board import (
     CAMERA,
     LAST_FRAME_UNIX_NS,
@@ -27,8 +26,8 @@ from engine.board import (
 )
 from engine.clip_channel import ClipGiver
 from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
-from engine.feedback import Feedback
 from engine.health import Health
+from engine.judge import Judge
 from engine.messages import (
     AttachClips,
     CameraTurned,
@@ -45,7 +44,6 @@ from engine.messages import (
     ToChild,
     WantRing,
 )
-from engine.motion import MotionGate
 from engine.process import Child, LinkEndedError, run_child
 from engine.ring import RingWriter
 from engine.ring_memory import RingMemory
@@ -54,8 +52,7 @@ from engine.slot_formats import fitting_size, write_frame
 from engine.source_settings import source_options
 from engine.sources import open_source
 from engine.sources.base import Source, SourceFrame, SourceOptions
-from engine.sources.masks import Masks, within
-from engine.types import CameraState, Luma
+from engine.types import CameraState
 
 BEAT_S: Final = 0.25
 GRANT_S: Final = 15.0
@@ -105,15 +102,7 @@ class Decoder:
         self._shown: tuple[CameraState, str] | None = None
         camera = self._camera
         self._clips = ClipGiver(self._row, camera.clip_after_s, camera.name)
-        self._masks = Masks(within(camera.masks, camera.crop)) if camera.masks else None
-        zones = within(camera.motion_zones, camera.crop)
-        gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
-        savings = Savings(camera.reread_s, camera.search_s, camera.focus)
-        self._attention = Attention(gate, savings) if camera.skip_static else None
-        # Single pictures follow each other without showing the same vehicles.
-        self._attention_to_pictures = Attention(gate, Savings()) if camera.skip_static else None
-        self._feedback = Feedback(child.board, self._index)
-        self._feedback.tell_stills(())
+        self._judge = Judge(camera, child.board, self._index)
 
     def limit_memory(self) -> None:
         """Bound what a hostile stream can make this process take; no dump of its memory either.
@@ -212,7 +201,7 @@ class Decoder:
     def _examine(self, health: Health, spoilt: int, frame: SourceFrame) -> None:
         """Tell the health of a frame and of what was spoilt since the last one."""
         now_s = time.monotonic()
-        preview = self._preview(frame) if health.wants_look(now_s) else None
+        preview = self._judge.preview(frame) if health.wants_look(now_s) else None
         with self._changed:
             health.frame(now_s)
             if spoilt:
@@ -230,10 +219,7 @@ class Decoder:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
         self._drain_old()
         self._clips.turn()
-        is_picture = lossless and frame.pts_s is None
-        verdict = self._judged(
-            frame, self._attention_to_pictures if is_picture else self._attention
-        )
+        verdict = self._judge.judge(frame, lossless=lossless)
         if verdict.skip is not None:
             self._pass_by(verdict.skip)
             return
@@ -243,36 +229,12 @@ class Decoder:
             return
         writer, slot = found
         target = writer.memory.frame(slot)
-        write_frame(frame, target, writer.handle.format, self._masks)
+        write_frame(frame, target, writer.handle.format, self._judge.masks)
         with self._changed:
             writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns, verdict.areas)
         self._row.fate(self._index, Fate.BYTES, target.nbytes)
         self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
         self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
-
-    def _judged(self, frame: SourceFrame, attention: Attention | None) -> Verdict:
-        """Return whether and where to look at a frame; tell the tracker what did not change."""
-        if attention is None:
-            return Verdict()
-        places = self._feedback.places()
-        glimpse = Glimpse(
-            self._preview(frame),
-            frame.captured_monotonic_ns / 1e9,
-            frame.captured_unix_ns,
-            frame.width_px,
-            frame.height_px,
-        )
-        verdict = attention.judge(glimpse, places)
-        if places:
-            self._feedback.tell_stills(verdict.stills)
-        return verdict
-
-    def _preview(self, frame: SourceFrame) -> Luma:
-        """Return a frame's small copy, without what its masks hide: motion there is no news."""
-        preview = frame.preview()
-        if self._masks is not None:
-            self._masks.luma(preview)
-        return preview
 
     def _pass_by(self, fate: Fate) -> None:
         """Count a frame that gets no slot; under the lock, for the journal has one writer."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from engine.attention import Savings
 from engine.board import Count, Fate, Row
 from engine.children import ChildProcess
 from engine.config import CameraSettings
@@ -206,6 +207,7 @@ class FramePlane:
 
     def _attach(self, worker: ChildProcess, ring: OwnedRing) -> None:
         camera = self._places[ring.handle.ring].settings
+        savings = Savings.of(camera, lossless=ring.handle.lossless)
         worker.send(
             AttachRing(
                 handle=ring.handle,
@@ -213,7 +215,7 @@ class FramePlane:
                 regions=camera.regions,
                 topn=camera.topn,
                 openalpr=camera.openalpr.model_dump_json(exclude_defaults=True),
-                reread_s=camera.reread_s,
+                reread_s=savings.reread_s,
             ),
             ring.taker_fds,
         )
