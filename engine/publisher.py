@@ -282,7 +282,12 @@ class Publisher:
         sighting = self._matcher.marked(event.sighting)
         if sighting is not event.sighting:
             event = Event(sighting, event.evidence)
-        return disguise(event, self._privacy_key) if self._privacy_key else event
+        if not self._privacy_key:
+            return event
+        told = disguise(event, self._privacy_key)
+        if told.evidence is not event.evidence:
+            self._tracker.withheld(sighting)
+        return told
 
     def _grouped(self, events: list[Event]) -> list[Event]:
         """Return the events with the groups of those whose cameras belong to a site."""

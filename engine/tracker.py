@@ -157,6 +157,13 @@ class Tracker:
         track.has_clip = True
         return self._tell(track, Phase.REVISED)
 
+    def withheld(self, sighting: Sighting) -> None:
+        """Note that nobody saw the pictures of a sighting: they belong to its next event again."""
+        track = self._track(sighting.camera, sighting.id)
+        if track is not None:
+            track.evidence_told = False
+            self._dirty[track.id] = track
+
     def unchanged(self, camera: str, still: Still, clock_ns: int) -> list[Event]:
         """Hear that nothing changed where a track is, in so many more frames.
 

@@ -25,7 +25,7 @@ from engine.store import SIGHTINGS_CHANNEL, Store, connect, count_key, group_key
 from engine.track import Event
 from engine.types import Candidate, Evidence, Phase, Sighting
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
-from engine.watchlists.entries import Entry, Watchlists
+from engine.watchlists.entries import Entry, Match, Watchlists
 
 VIDEO = b"video" * 100
 
@@ -179,6 +179,31 @@ def test_clips_show_only_what_is_on_a_list(tmp_path, redis_server, client):
             decoder.setblocking(False)
             with pytest.raises(BlockingIOError):  # nobody asked for the other one's
                 decoder.recv(4_096)
+    finally:
+        worker.close()
+        rig.close()
+
+
+def test_what_turns_out_to_be_on_a_list_has_its_pictures(tmp_path, redis_server, client):
+    (tmp_path / "engine").mkdir()
+    lists = Watchlists(tmp_path / "engine" / WATCHLISTS)
+    lists.put([Entry(list="stolen", plate="AB12CDE", match=Match.EXACT)])
+    lists.close()
+    rig = PublisherRig(tmp_path, redis_server.url, max_gap_s=1.0, announce_after_s=0.1)
+    rig.section = rig.section.model_copy(update={"privacy": "hash"})
+    store, worker = Store(client), Worker()
+    try:
+        rig.start()
+        rig.attach(worker)
+        began_ns = time.time_ns()
+        texts = ["AB12CDF"] * 2 + ["AB12CDE"] * 8  # the surest picture is that of the misreading
+        for number, text in enumerate(texts):
+            read = plate_read(text, confidence=92 if number < 2 else 90)
+            worker.send(frame(100 * number, read, base_ns=began_ns))
+            settle(worker)
+        (final,) = wait_until(lambda: finals(store), 5.0, "the final")
+        assert final.hits
+        assert store.evidence(final.id) == Evidence(b"crop of AB12CDF", b"frame")
     finally:
         worker.close()
         rig.close()
