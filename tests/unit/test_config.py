@@ -142,6 +142,10 @@ def test_shipped_file_explains_every_key_in_its_line():
         ({"cameras": [camera | {"name": "a\n"}]}, "cameras[0].name: must be 1 to 63 letters"),
         ({"cameras": [camera | {"url": ""}]}, "cameras[0].url: must not be empty"),
         ({"cameras": [camera, camera]}, "cameras[1].name: the name 'gate' is already taken by"),
+        (
+            {"cameras": [camera | {"clip": "all", "clip_mib": 4}], "spool": {"max_mib": 15}},
+            "cameras[0].clip_mib: clips of 4 MiB would push all else out of a spool of 15 MiB",
+        ),
         ({"cameras": camera}, "cameras: must be an array — it is a table"),
         ({"redis": {"url": "http://x"}}, 'redis.url: must be the word "embedded" or a URL'),
         ({"api": {"port": True}}, "api.port: must be a whole number — it is True"),
