@@ -24,6 +24,7 @@ FLOORS = """
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
     ring reaper children quarantine control sinks watchlists intake places judge
+    held_rings
     decoder worker publisher plane resources
     roster
     watch orders
