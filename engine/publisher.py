@@ -194,7 +194,8 @@ class Publisher:
         messages: list[tuple[IngestConnection, IngestReads | IngestSighting]],
     ) -> Turn:
         """Feed the tracker; return all that is to be committed."""
-        events: list[Event] = []
+        # first, while what the clips were asked for is what was told last
+        events = [self._with_clip(clip) for clip in self._clips.take()]
         nameless: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
@@ -217,7 +218,6 @@ class Publisher:
             self._answers.append((connection, done))
         events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
-        events += [self._with_clip(clip) for clip in self._clips.take()]
         self._nameless = len(nameless)
         events = self._grouped([self._as_told(event) for event in (*events, *nameless)])
         for event in events:

@@ -1,6 +1,9 @@
 """The publisher as a process: reads in, sightings out, each once, whatever is killed."""
 
 import contextlib
+import os
+import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -16,6 +19,7 @@ from engine.config import TrackerSettings
 from engine.errors import SinkError
 from engine.feedback import Feedback
 from engine.ingest_channel import IngestClient
+from engine.messages import DECODE, ClipCut, encode
 from engine.sections import PublishedCamera
 from engine.store import PLATES_CHANNEL, Store, connect
 from engine.types import Box, Evidence, Phase, Sighting, Still
@@ -173,6 +177,32 @@ def test_cameras_of_a_site_share_the_group_of_a_vehicle(tmp_path, redis_server, 
         passes("quay", 3_000, "XY99ZZZ")
         wait_until(lambda: len(finals(store)) == 4, 5.0, "the final")
         assert finals(store)[-1].group == ""
+        worker.close()
+
+
+def test_a_clip_that_comes_with_the_final_does_not_undo_it(tmp_path, redis_server, store):
+    settings = QUICK | {"reappear_after_s": 0.0}  # what has ended is forgotten at once
+    with running(tmp_path, redis_server.url, **settings) as rig:
+        worker = Worker()
+        rig.attach(worker)
+        with (
+            rig.attach_clips() as decoder,
+            os.fdopen(os.memfd_create("clip"), "wb", buffering=0) as video,
+        ):
+            decoder.settimeout(5.0)
+            video.write(b"video")
+            passage(worker, "AB12CDE", 0)
+            asked = DECODE.to_clip_giver.decode(decoder.recv(4_096)).sighting
+            rig.process.send_signal(signal.SIGSTOP)
+            socket.send_fds(decoder, [encode(ClipCut(sighting=asked))], [video.fileno()])
+            time.sleep(1.0)  # the final is due, too
+            rig.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: finals(store), 5.0, "the final")
+            wait_until(lambda: store.clip(asked), 5.0, "the clip")
+        told = all_events(store)
+        assert told == [(asked, revision) for revision in range(1, len(told) + 1)]
+        assert store.get(asked) == finals(store)[0]
+        assert store.get(asked).has_clip
         worker.close()
 
 
