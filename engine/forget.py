@@ -72,7 +72,7 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     Raises:
         SinkError: Redis does not answer; nothing was removed, or not all of it: say it again.
         PreflightError: the key cannot be read.
-        ConfigError: what was added while running cannot be read.
+        ConfigError: what was added while running cannot be read, or a library is missing.
     """
     text = normalise(plate)
     state = state_path(settings.data_dir, "engine", "")

@@ -136,7 +136,7 @@ class Publisher:
         self._intake.attach(channel, fd)
 
     def attach_clips(self, terms: AttachClips, fd: int) -> None:
-        """Take clips of one more camera; under a disguise, only of what bears none."""
+        """Take clips of one more camera; where plates are disguised, only of those that are not."""
         if self._privacy_key:
             terms = msgspec.structs.replace(terms, wanted="hits")
         self._clips.attach(terms, fd)
