@@ -9,7 +9,7 @@ look too many than a plate lost: what is not explained by a known vehicle is loo
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, Self
 
 import cv2
 import msgspec
@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.board import Fate
+from engine.config import CameraSettings
 from engine.motion import MotionGate
 from engine.types import Box, Luma, Still, TrackPlace
 
 MOST_AREAS: Final = 4
+"""Places of one frame to look at; a slot has room for so many."""
 _FRESH_S: Final = 0.5
 """A new plate is looked at in every frame as long as it was read this recently."""
 _SAME_FRAME_S: Final = 0.002
@@ -50,6 +52,17 @@ class Savings(msgspec.Struct, frozen=True):
     """Something unknown that moves is looked at so often; 0: in every frame."""
     focus: bool = False
     """Only what moved is searched."""
+
+    @classmethod
+    def of(cls, camera: CameraSettings, *, lossless: bool) -> Self:
+        """Return what a camera may leave out as it plays.
+
+        What waits for us is shown faster than it was filmed, so it is over before anybody could say
+        what he read; or it is single pictures, none of which shows what another one does.
+        """
+        if lossless or not camera.skip_static:
+            return cls()
+        return cls(camera.reread_s, camera.search_s, camera.focus)
 
 
 class Glimpse(msgspec.Struct, frozen=True):

@@ -146,7 +146,9 @@ class ClipTaker:
             return
         if sighting.id in giver.open:
             giver.open[sighting.id] = sighting, giver.open[sighting.id][1]
-        if sighting.id in self._asked or (giver.terms.wanted == "hits" and not sighting.hits):
+        if sighting.has_clip or sighting.id in self._asked:
+            return
+        if giver.terms.wanted == "hits" and not sighting.hits:
             return
         self._asked[sighting.id] = None
         while len(self._asked) > _REMEMBERED:

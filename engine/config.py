@@ -102,7 +102,7 @@ class CameraSettings(FilterSettings):
     """A moving plate that is known with certainty is read again so often; 0: in every frame.
 
     It is never read later than after half of ``tracker.max_gap_s``. This and the next two need
-    ``skip_static`` and a camera that plays in real time.
+    ``skip_static`` and video that plays in real time.
     """
     search_s: Annotated[float, Field(ge=0, le=10)] = 0.25
     """While something moves whose plate is not known, a frame is recognized so often; 0: all."""
@@ -261,6 +261,18 @@ class Settings(Section):
                     key=f"cameras[{index}].name",
                 )
             seen[camera.name] = index
+        return self
+
+    @model_validator(mode="after")
+    def _clips_leave_room(self) -> Self:
+        for index, camera in enumerate(self.cameras):
+            if camera.clip != "none" and 4 * camera.clip_mib > self.spool.max_mib:
+                raise mistake(
+                    f"clips of {camera.clip_mib} MiB would push all else out of a spool of "
+                    f"{self.spool.max_mib} MiB",
+                    f"make spool.max_mib {4 * camera.clip_mib} or more",
+                    key=f"cameras[{index}].clip_mib",
+                )
         return self
 
     @property

@@ -22,9 +22,10 @@ MAX_BYTES: Final = 256 << 20
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, unix_ms INTEGER NOT NULL,
-    reason TEXT NOT NULL, sighting BLOB NOT NULL, crop BLOB NOT NULL, frame BLOB NOT NULL);
+    reason TEXT NOT NULL, sighting BLOB NOT NULL, crop BLOB NOT NULL, frame BLOB NOT NULL,
+    clip BLOB NOT NULL DEFAULT x'');
 """
-_SIZE: Final = "LENGTH(sighting) + LENGTH(crop) + LENGTH(frame)"
+_SIZE: Final = "LENGTH(sighting) + LENGTH(crop) + LENGTH(frame) + LENGTH(clip)"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Sighting).decode
@@ -53,6 +54,9 @@ class DeadLetters:
         self._db.execute("PRAGMA journal_mode = WAL").fetchall()
         with self._db:
             self._db.executescript(_SCHEMA)
+            columns = {column[1] for column in self._db.execute("PRAGMA table_info(letters)")}
+            if "clip" not in columns:  # a file of an older version
+                self._db.execute("ALTER TABLE letters ADD COLUMN clip BLOB NOT NULL DEFAULT x''")
 
     def add(self, target: str, event: Event, reason: str) -> int:
         """Keep an event; return how many older ones had to go for it.
@@ -63,13 +67,13 @@ class DeadLetters:
         shown = event.evidence or Evidence()
         row = (
             target, time.time_ns() // 1_000_000, reason,
-            _encode(event.sighting), shown.crop_jpeg, shown.frame_jpeg,
+            _encode(event.sighting), shown.crop_jpeg, shown.frame_jpeg, shown.clip,
         )  # fmt: skip
         try:
             with self._db:
                 self._db.execute(
-                    "INSERT INTO letters (target, unix_ms, reason, sighting, crop, frame)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO letters (target, unix_ms, reason, sighting, crop, frame, clip)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
                     row,
                 )
                 return self._trim()
@@ -81,16 +85,16 @@ class DeadLetters:
     def letters(self, target: str | None = None, after: int = 0, count: int = 100) -> list[Letter]:
         """Return at most ``count`` letters after one, oldest first, of one target or all."""
         rows = self._db.execute(
-            "SELECT id, target, unix_ms, reason, sighting, crop, frame FROM letters"
+            "SELECT id, target, unix_ms, reason, sighting, crop, frame, clip FROM letters"
             " WHERE id > ? AND (? IS NULL OR target = ?) ORDER BY id LIMIT ?",
             (after, target, target, count),
         ).fetchall()
         return [
             Letter(
                 number, to, unix_ms, reason,
-                Event(_decode(sighting), Evidence(crop, frame) if crop or frame else None),
+                Event(_decode(sighting), Evidence(*shown) if any(shown) else None),
             )
-            for number, to, unix_ms, reason, sighting, crop, frame in rows
+            for number, to, unix_ms, reason, sighting, *shown in rows
         ]  # fmt: skip
 
     def drop(self, letter: int) -> bool:

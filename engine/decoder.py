@@ -1,7 +1,7 @@
 """A decoder process: one camera's frames from its source into its ring, and nothing else.
 
 Run as ``python -m engine.decoder FD``. The main thread reads the source; a second thread hears the
-supervisor, so that a source that blocks for seconds delays no order. Both use the ring under one
+supervisor, so that a source that blocks for seconds delays no order. Both use the rings under one
 lock. A source that fails is opened again, forever, with growing pauses.
 """
 
@@ -16,7 +16,6 @@ from typing import Final
 
 import msgspec
 
-from engine.attention import Attention, Glimpse, Savings, Verdict
 from engine.board import (
     CAMERA,
     LAST_FRAME_UNIX_NS,
@@ -27,41 +26,31 @@ from engine.board import (
 )
 from engine.clip_channel import ClipGiver
 from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
-from engine.feedback import Feedback
 from engine.health import Health
+from engine.held_rings import BEAT_S, HeldRings
+from engine.judge import Judge
 from engine.messages import (
     AttachClips,
     CameraTurned,
     GrantRing,
-    Outstanding,
     Pause,
     Ready,
     Reclaim,
     RefuseRing,
     RenewRing,
-    RingDrained,
     Stop,
     TakeStock,
     ToChild,
-    WantRing,
 )
-from engine.motion import MotionGate
 from engine.process import Child, LinkEndedError, run_child
 from engine.ring import RingWriter
-from engine.ring_memory import RingMemory
 from engine.sections import DecoderSection
-from engine.slot_formats import fitting_size, write_frame
+from engine.slot_formats import write_frame
 from engine.source_settings import source_options
 from engine.sources import open_source
 from engine.sources.base import Source, SourceFrame, SourceOptions
-from engine.sources.masks import Masks, within
-from engine.types import CameraState, Luma
+from engine.types import CameraState
 
-BEAT_S: Final = 0.25
-GRANT_S: Final = 15.0
-"""How long a decoder waits for its ring before it tries again."""
-ASK_AGAIN_S: Final = 1.0
-"""How long a decoder waits after it was refused a ring."""
 DRAIN_S: Final = 1.0
 """How long a stopping decoder waits for leased frames to come back."""
 LAST_WORDS_S: Final = 1.5
@@ -91,12 +80,7 @@ class Decoder:
         self._row.words[CAMERA] = self._index
         self._changed = threading.Condition()
         """Guards all below; notified when the supervisor said something."""
-        self._ring: RingWriter | None = None
-        self._draining: list[RingWriter] = []
-        self._is_asking = False
-        """A ring is wanted, and no answer has come yet."""
-        self._refusal = ""
-        self._ask_at_s = 0.0
+        self._rings = HeldRings(child, self._section, self._changed, self._is_stopping)
         self._paused = False
         self._stopped = False
         self._capped = self._spoilt = 0
@@ -105,15 +89,7 @@ class Decoder:
         self._shown: tuple[CameraState, str] | None = None
         camera = self._camera
         self._clips = ClipGiver(self._row, camera.clip_after_s, camera.name)
-        self._masks = Masks(within(camera.masks, camera.crop)) if camera.masks else None
-        zones = within(camera.motion_zones, camera.crop)
-        gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s, zones)
-        savings = Savings(camera.reread_s, camera.search_s, camera.focus)
-        self._attention = Attention(gate, savings) if camera.skip_static else None
-        # Single pictures follow each other without showing the same vehicles.
-        self._attention_to_pictures = Attention(gate, Savings()) if camera.skip_static else None
-        self._feedback = Feedback(child.board, self._index)
-        self._feedback.tell_stills(())
+        self._judge = Judge(camera, child.board, self._index)
 
     def limit_memory(self) -> None:
         """Bound what a hostile stream can make this process take; no dump of its memory either.
@@ -212,7 +188,7 @@ class Decoder:
     def _examine(self, health: Health, spoilt: int, frame: SourceFrame) -> None:
         """Tell the health of a frame and of what was spoilt since the last one."""
         now_s = time.monotonic()
-        preview = self._preview(frame) if health.wants_look(now_s) else None
+        preview = self._judge.preview(frame) if health.wants_look(now_s) else None
         with self._changed:
             health.frame(now_s)
             if spoilt:
@@ -228,12 +204,9 @@ class Decoder:
 
     def _handle(self, frame: SourceFrame, *, lossless: bool) -> None:
         """Decide a frame's fate: skipped, dropped, or written into a slot and announced."""
-        self._drain_old()
+        self._rings.drain()
         self._clips.turn()
-        is_picture = lossless and frame.pts_s is None
-        verdict = self._judged(
-            frame, self._attention_to_pictures if is_picture else self._attention
-        )
+        verdict = self._judge.judge(frame, lossless=lossless)
         if verdict.skip is not None:
             self._pass_by(verdict.skip)
             return
@@ -243,36 +216,12 @@ class Decoder:
             return
         writer, slot = found
         target = writer.memory.frame(slot)
-        write_frame(frame, target, writer.handle.format, self._masks)
+        write_frame(frame, target, writer.handle.format, self._judge.masks)
         with self._changed:
             writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns, verdict.areas)
         self._row.fate(self._index, Fate.BYTES, target.nbytes)
         self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
         self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
-
-    def _judged(self, frame: SourceFrame, attention: Attention | None) -> Verdict:
-        """Return whether and where to look at a frame; tell the tracker what did not change."""
-        if attention is None:
-            return Verdict()
-        places = self._feedback.places()
-        glimpse = Glimpse(
-            self._preview(frame),
-            frame.captured_monotonic_ns / 1e9,
-            frame.captured_unix_ns,
-            frame.width_px,
-            frame.height_px,
-        )
-        verdict = attention.judge(glimpse, places)
-        if places:
-            self._feedback.tell_stills(verdict.stills)
-        return verdict
-
-    def _preview(self, frame: SourceFrame) -> Luma:
-        """Return a frame's small copy, without what its masks hide: motion there is no news."""
-        preview = frame.preview()
-        if self._masks is not None:
-            self._masks.luma(preview)
-        return preview
 
     def _pass_by(self, fate: Fate) -> None:
         """Count a frame that gets no slot; under the lock, for the journal has one writer."""
@@ -295,14 +244,14 @@ class Decoder:
     def _slot_for(self, frame: SourceFrame, *, lossless: bool) -> tuple[RingWriter, int] | Fate:
         """Return a free slot in the frame's ring, or why it gets none; a lossless camera waits."""
         while True:
-            writer = self._ring_for(frame, lossless=lossless)
+            writer = self._rings.ring_for(frame, lossless=lossless)
             if writer is None:
                 if not lossless or self._is_interrupted():
                     return Fate.DROPPED_NO_RING
                 self._wait(BEAT_S)
                 continue
             with self._changed:  # the ring may have been left since, for a larger one
-                is_left = writer is not self._ring
+                is_left = writer is not self._rings.present
                 slot = None if is_left else writer.acquire()
             if slot is not None:
                 return writer, slot
@@ -311,35 +260,11 @@ class Decoder:
                     return Fate.DROPPED_LEASED
                 writer.wait_for_return(BEAT_S)
 
-    def _ring_for(self, frame: SourceFrame, *, lossless: bool) -> RingWriter | None:
-        """Return the ring for frames of this size; a change of size gets a new ring."""
-        form = self._camera.format
-        width_px, height_px = fitting_size(frame.width_px, frame.height_px, form)
-        wanted = (width_px, height_px, lossless)
-        writer = self._ring
-        if writer is not None and _shape(writer) == wanted:
-            return writer
-        if time.monotonic() < self._ask_at_s:
-            return None
-        with self._changed:
-            if writer is not None:
-                self._draining.append(writer)
-                self._ring = None
-            self._is_asking = True
-        self._drain_old()
-        self._link.send(WantRing(width_px=width_px, height_px=height_px, lossless=lossless))
-        deadline = time.monotonic() + GRANT_S
-        with self._changed:
-            while self._is_asking and not self._is_stopping() and time.monotonic() < deadline:
-                self._changed.wait(BEAT_S)
-            granted = self._ring
-        return granted if granted is not None and _shape(granted) == wanted else None
-
     def _turn(self, state: CameraState, reason: str = "") -> None:
         """Change the camera's state or its reason, once, for everybody to see."""
         with self._changed:
-            if self._refusal and state is CameraState.LIVE:
-                state, reason = CameraState.DEGRADED, self._refusal
+            if self._rings.refusal and state is CameraState.LIVE:
+                state, reason = CameraState.DEGRADED, self._rings.refusal
             before = self._shown
             if before == (state, reason):
                 return
@@ -359,7 +284,7 @@ class Decoder:
 
     def _wait(self, seconds: float) -> None:
         """Sleep until the time is over or the supervisor said something; empty left rings."""
-        self._drain_old()
+        self._rings.drain()
         self._clips.turn()
         with self._changed:
             self._changed.wait(seconds)
@@ -376,28 +301,10 @@ class Decoder:
 
     def _drain(self) -> None:
         """Take back unread frames, wait for leased ones as long as ``DRAIN_S``."""
-        with self._changed:
-            if self._ring is not None:
-                self._draining.append(self._ring)
-                self._ring = None
+        self._rings.leave()
         deadline = time.monotonic() + DRAIN_S
-        while self._drain_old() and time.monotonic() < deadline:
+        while self._rings.drain() and time.monotonic() < deadline:
             self._wait(0.02)
-
-    def _drain_old(self) -> bool:
-        """Empty the rings that are left behind; return True while one is not empty.
-
-        Only the main thread does this, so that no ring is closed while it writes there.
-        """
-        if not self._draining:
-            return False
-        with self._changed:
-            for writer in list(self._draining):
-                if writer.drain(take_back=not writer.handle.lossless or self._is_stopping()):
-                    self._draining.remove(writer)
-                    writer.close()
-                    self._link.send(RingDrained(ring=writer.handle.ring))
-            return bool(self._draining)
 
     # --- second thread: the supervisor ---------------------------------------------------------
 
@@ -430,14 +337,8 @@ class Decoder:
     def _obey(self, message: ToChild, fds: list[int]) -> None:
         """Do what one message says; called with the lock held."""
         match message:
-            case GrantRing():
-                self._adopt(message, fds)
-            case RefuseRing(reason=reason):
-                self._is_asking, self._refusal = False, reason
-                self._ask_at_s = time.monotonic() + ASK_AGAIN_S
-            case TakeStock(ring=ring) | Reclaim(ring=ring) | RenewRing(ring=ring):
-                for writer in self._writers(ring):
-                    self._mend(writer, message)
+            case GrantRing() | RefuseRing() | TakeStock() | Reclaim() | RenewRing():
+                self._rings.obey(message, fds)
             case AttachClips():
                 self._clips.attach(fds[0])
             case Pause(paused=paused):
@@ -446,41 +347,6 @@ class Decoder:
                 self._stopped = True
             case _:
                 log.warning("ignored %s", type(message).__name__)
-
-    def _adopt(self, grant: GrantRing, fds: list[int]) -> None:
-        """Take a ring, new or of a dead predecessor."""
-        memory = RingMemory.attach(grant.handle)
-        writer = RingWriter(memory, self._row, fds, self._section.max_unread)
-        writer.adopt()
-        if grant.draining:
-            self._draining.append(writer)
-            return
-        if self._ring is not None:  # asked for twice: the answer was late
-            self._draining.append(self._ring)
-        self._ring, self._is_asking, self._refusal = writer, False, ""
-
-    def _mend(self, writer: RingWriter, message: TakeStock | Reclaim | RenewRing) -> None:
-        """Account for, free, or leave a ring."""
-        match message:
-            case TakeStock(ring=ring):
-                self._link.send(Outstanding(ring=ring, slots=tuple(writer.outstanding())))
-            case Reclaim(slots=slots):
-                writer.reclaim(slots)
-            case RenewRing() if writer is self._ring:
-                self._draining.append(writer)
-                self._ring = None
-            case _:
-                log.debug("ring %d is being left already", writer.handle.ring)
-
-    def _writers(self, ring: int) -> list[RingWriter]:
-        """Return the writer of a ring, if this decoder holds it."""
-        held = [*self._draining, *([self._ring] if self._ring is not None else [])]
-        return [writer for writer in held if writer.handle.ring == ring]
-
-
-def _shape(writer: RingWriter) -> tuple[int, int, bool]:
-    handle = writer.handle
-    return handle.width_px, handle.height_px, handle.lossless
 
 
 def main(child: Child) -> None:

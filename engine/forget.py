@@ -1,11 +1,12 @@
 """``platering forget PLATE``: removes a plate from Redis, the spool and the dead letters.
 
-What goes: its sightings in every revision, their pictures, their places in all indexes, the latest
-list and the stream. What stays: counters, which name nobody, and markers of ids, which keep repeats
-out. Redis frees the bytes of a removed event together with its neighbours in the stream; the log on
-disk of the embedded server is written anew at once, that of another server when it does so. A
-vehicle that stands before a camera right now is seen anew. Where several machines share the Redis,
-it is said on each: what waits in their spools is theirs alone.
+What goes: its sightings in every revision, their pictures and clips, their places in all indexes,
+the latest list and the stream, its groups at the sites of this machine's cameras, and its tracks on
+disk. What stays: counters, which name nobody, and markers of ids, which keep repeats out. Redis
+frees the bytes of a removed event together with its neighbours in the stream; the log on disk of
+the embedded server is written anew at once, that of another server when it does so. A vehicle that
+stands before a camera right now, or did a moment ago, is told of anew by an engine that runs. Where
+several machines share the Redis, it is said on each: what waits in their spools is theirs alone.
 
 Each time one line is added to ``audit.jsonl`` in ``data_dir``: when, by whom, how many, and which
 plate, as its keyed hash. Sinks besides Redis have theirs already; that is beyond our reach.
@@ -21,16 +22,27 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.amendments import Amendments
 from engine.config import EMBEDDED, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.embedded_redis import redis_url
 from engine.errors import SinkError
 from engine.plates import normalise
-from engine.privacy import KEY_FILE, disguised, own_key
+from engine.privacy import KEY_FILE, Seal, disguised, own_key
 from engine.redis_client import REDIS_ERRORS
 from engine.resources import state_path
-from engine.store import LATEST, STREAM, camera_key, connect, day_key, evidence_key, plate_key
+from engine.store import (
+    LATEST,
+    STREAM,
+    camera_key,
+    connect,
+    day_key,
+    evidence_key,
+    group_key,
+    plate_key,
+)
 from engine.store import sighting_key as key_of
+from engine.track import Track
 from engine.types import Sighting
 
 AUDIT_FILE: Final = "audit.jsonl"
@@ -38,6 +50,7 @@ _PORTION: Final = 500
 
 _json = msgspec.json.Decoder(Sighting)
 _packed = msgspec.msgpack.Decoder(Sighting)
+_track = msgspec.msgpack.Decoder(Track)
 
 
 class Forgotten(msgspec.Struct):
@@ -59,17 +72,20 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     Raises:
         SinkError: Redis does not answer; nothing was removed, or not all of it: say it again.
         PreflightError: the key cannot be read.
+        ConfigError: what was added while running cannot be read, or a library is missing.
     """
     text = normalise(plate)
     state = state_path(settings.data_dir, "engine", "")
-    hashed = disguised(text, own_key(state / KEY_FILE))
+    key = own_key(state / KEY_FILE)
+    hashed = disguised(text, key)
     done = Forgotten(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         by=getpass.getuser(),
         plate_hash=hashed,
     )
     plates = {text, hashed}
-    done.spooled = _from_spool(state / "spool.sqlite", plates)
+    seal = Seal(key) if settings.privacy == "hash" else None
+    done.spooled = _from_spool(state / "spool.sqlite", plates, seal)
     done.dead_letters = _from_letters(state / FILE_NAME, plates)
     try:
         with connect(redis_url(settings)) as client:
@@ -79,6 +95,8 @@ def forget(settings: Settings, plate: str) -> Forgotten:
                 done.sightings += _sighting(client, sighting_id.decode())
             for name in plates:
                 client.delete(plate_key(name))
+                for site in _sites(settings):
+                    client.delete(group_key(site, name))
             if settings.redis.url == EMBEDDED:
                 client.bgrewriteaof()
     except REDIS_ERRORS as error:
@@ -131,8 +149,15 @@ def _entries(client: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
         after = f"({portion[-1][0].decode()}"
 
 
-def _from_spool(path: Path, plates: set[str]) -> int:
-    """Remove events that wait; a running publisher goes on undisturbed."""
+def _sites(settings: Settings) -> set[str]:
+    """Return the sites of all cameras, those that were added while running among them."""
+    amendments = Amendments(state_path(settings.data_dir, "engine", "amendments.json"))
+    cameras = (*settings.cameras, *amendments.changes.cameras.values())
+    return {camera.site for camera in cameras if camera.site}
+
+
+def _from_spool(path: Path, plates: set[str], seal: Seal | None) -> int:
+    """Remove events that wait, and tracks; a running publisher goes on undisturbed."""
     if not path.exists():
         return 0
     db = sqlite3.connect(path, timeout=10.0)
@@ -142,6 +167,10 @@ def _from_spool(path: Path, plates: set[str]) -> int:
             rows = db.execute("SELECT seq, sighting FROM events").fetchall()
             wanted = [(seq,) for seq, packed in rows if _packed.decode(packed).plate in plates]
             db.executemany("DELETE FROM events WHERE seq = ?", wanted)
+            tracks = db.execute("SELECT id, track FROM tracks").fetchall()
+            seen = [(one,) for one, packed in tracks if _plate_of(packed, seal) in plates]
+            db.executemany("DELETE FROM tracks WHERE id = ?", seen)
+            db.executemany("DELETE FROM track_evidence WHERE id = ?", seen)
         db.execute("PRAGMA incremental_vacuum").fetchall()  # pages of events long delivered, too
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.OperationalError as error:
@@ -151,6 +180,14 @@ def _from_spool(path: Path, plates: set[str]) -> int:
     finally:
         db.close()
     return len(wanted)
+
+
+def _plate_of(packed: bytes, seal: Seal | None) -> str:
+    """Return the text of a track, nothing of one that cannot be read: no run goes on with it."""
+    try:
+        return _track.decode(packed if seal is None else seal.open(packed)).plate
+    except (msgspec.DecodeError, ValueError):
+        return ""
 
 
 def _from_letters(path: Path, plates: set[str]) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from engine.attention import Savings
 from engine.board import Count, Fate, Row
 from engine.children import ChildProcess
 from engine.config import CameraSettings
@@ -51,7 +52,7 @@ class CameraPlace:
         self.turned: CameraEvent | None = None
         """Its newest turn; None before the first one."""
 
-    def turn(self, state: CameraState, reason: str, node: str) -> CameraEvent:
+    def turn(self, state: CameraState, reason: str, node: str) -> None:
         """Note what it is doing now."""
         self.turned = CameraEvent(
             camera=self.settings.name,
@@ -62,7 +63,6 @@ class CameraPlace:
             unix_ms=time.time_ns() // 1_000_000,
         )
         self.state, self.reason = state, reason
-        return self.turned
 
     def status(self, ledger: dict[str, int], in_flight: int) -> CameraStatus:
         """Return what outsiders may know."""
@@ -207,6 +207,7 @@ class FramePlane:
 
     def _attach(self, worker: ChildProcess, ring: OwnedRing) -> None:
         camera = self._places[ring.handle.ring].settings
+        savings = Savings.of(camera, lossless=ring.handle.lossless)
         worker.send(
             AttachRing(
                 handle=ring.handle,
@@ -214,7 +215,7 @@ class FramePlane:
                 regions=camera.regions,
                 topn=camera.topn,
                 openalpr=camera.openalpr.model_dump_json(exclude_defaults=True),
-                reread_s=camera.reread_s,
+                reread_s=savings.reread_s,
             ),
             ring.taker_fds,
         )

@@ -68,20 +68,15 @@ class Publisher:
         self._board = child.board
         self._node = section.node
         self._clock_base_ns = time.time_ns() - time.monotonic_ns()
-        self._indexes = {camera.name: camera.index for camera in section.cameras}
         self._ids = SightingIds(section.node, SystemRandom())
-        self._tracker = Tracker(
-            {c.name: Rules.of(c, c.crop) for c in section.cameras},
-            section.tracker,
-            section.node,
-            self._ids,
-        )
+        self._tracker = Tracker({}, section.tracker, section.node, self._ids)
         wanted = section.privacy == "hash"
         self._privacy_key = own_key(section.directory / KEY_FILE) if wanted else b""
         self._places = Places(child.board, self._tracker, section.tracker.max_gap_s)
-        for name, index in self._indexes.items():
-            self._places.use_camera(name, index)
-        self._sites = {camera.name: camera.site for camera in section.cameras if camera.site}
+        self._indexes: dict[str, int] = {}
+        self._sites: dict[str, str] = {}
+        for camera in section.cameras:
+            self._go_by(camera)
         self._groups = Groups(section.redis.url, section.tracker.group_window_s)
         self._spool = Spool(
             section.directory / "spool.sqlite",
@@ -125,20 +120,25 @@ class Publisher:
     def use_camera(self, message: UseCamera) -> None:
         """Go by the rules of a camera that was added while running."""
         camera = PublishedCamera.model_validate_json(message.camera)
-        self._indexes[camera.name] = camera.index
-        self._places.use_camera(camera.name, camera.index)
-        if camera.site:
-            self._sites[camera.name] = camera.site
-        self._tracker.use_rules(camera.name, Rules.of(camera, camera.crop))
+        self._go_by(camera)
         for keeper in self._keepers:
             keeper.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
+
+    def _go_by(self, camera: PublishedCamera) -> None:
+        """Take what is said of a camera, new or changed."""
+        self._indexes[camera.name] = camera.index
+        self._sites[camera.name] = camera.site
+        self._places.use_camera(camera.name, camera.index)
+        self._tracker.use_rules(camera.name, Rules.of(camera, camera.crop))
 
     def attach(self, channel: AttachReads, fd: int) -> None:
         """Take reads from one more worker."""
         self._intake.attach(channel, fd)
 
     def attach_clips(self, terms: AttachClips, fd: int) -> None:
-        """Take clips of one more camera."""
+        """Take clips of one more camera; where plates are disguised, only of those that are not."""
+        if self._privacy_key:
+            terms = msgspec.structs.replace(terms, wanted="hits")
         self._clips.attach(terms, fd)
 
     def tell_camera(self, event: CameraEvent) -> None:
@@ -194,7 +194,8 @@ class Publisher:
         messages: list[tuple[IngestConnection, IngestReads | IngestSighting]],
     ) -> Turn:
         """Feed the tracker; return all that is to be committed."""
-        events: list[Event] = []
+        # first, while what the clips were asked for is what was told last
+        events = [self._with_clip(clip) for clip in self._clips.take()]
         nameless: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
@@ -217,13 +218,11 @@ class Publisher:
             self._answers.append((connection, done))
         events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
-        events += [self._with_clip(clip) for clip in self._clips.take()]
         self._nameless = len(nameless)
         events = self._grouped([self._as_told(event) for event in (*events, *nameless)])
         for event in events:
             self._count_event(event)
-            if event.sighting.hits or not self._privacy_key:
-                self._clips.want(event.sighting)
+            self._clips.want(event.sighting)
         told = self._spool.positions
         positions = {
             feeder.sink.name: position
@@ -267,7 +266,7 @@ class Publisher:
     def _with_clip(self, clip: Clip) -> Event:
         """Return the event that a sighting has a clip, also of one that the tracker forgot."""
         self._row.count(Count.CLIPS)
-        told = self._tracker.with_clip(clip.sighting.id)
+        told = self._tracker.with_clip(clip.sighting)
         if told is None:
             revision = clip.sighting.revision + 1
             told = Event(
@@ -283,14 +282,19 @@ class Publisher:
         sighting = self._matcher.marked(event.sighting)
         if sighting is not event.sighting:
             event = Event(sighting, event.evidence)
-        return disguise(event, self._privacy_key) if self._privacy_key else event
+        if not self._privacy_key:
+            return event
+        told = disguise(event, self._privacy_key)
+        if told.evidence is not event.evidence:
+            self._tracker.withheld(sighting)
+        return told
 
     def _grouped(self, events: list[Event]) -> list[Event]:
         """Return the events with the groups of those whose cameras belong to a site."""
         asked = [
             Question(one.id, self._sites[one.camera], one.plate)
             for one in (event.sighting for event in events)
-            if one.camera in self._sites and self._tracker.wants_group(one)
+            if self._sites.get(one.camera) and self._tracker.wants_group(one)
         ]
         if not asked:
             return events

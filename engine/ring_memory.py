@@ -10,7 +10,7 @@ Layout of a segment, in 64-bit words (headers) and bytes (frames)::
              24 taken         generation last taken, 25 taken_ns: hints  (workers write)
     slots    [slots][16]: 0 state  1 generation (unique in the ring, rises with every frame)
                                    0: none, or its writing was given up
-              2 captured_unix_ns  3 captured_monotonic_ns
+             2 captured_unix_ns  3 captured_monotonic_ns
              4 offered_ns  5 settled (generation whose fate has been counted; its owner writes)
              6 areas       [4]: where to look, (x, y, width, height) in 16 bits each; 0: nothing
     frames   [slots][frame_bytes rounded up to pages]
@@ -29,6 +29,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.attention import MOST_AREAS
 from engine.errors import RingError
 from engine.feedback import packed_box, unpacked_box
 from engine.messages import RingHandle
@@ -50,7 +51,6 @@ _pack, _unpack = DESCRIPTOR.pack, DESCRIPTOR.unpack
 NEXT, OFFERED, SINCE_NS = 15, 16, 17
 TAKEN, TAKEN_NS = 24, 25
 STATE, GENERATION, UNIX_NS, MONOTONIC_NS, OFFERED_NS, SETTLED, AREAS = 0, 1, 2, 3, 4, 5, 6
-MOST_AREAS: Final = 4
 
 
 class SlotState(IntEnum):

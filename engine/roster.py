@@ -28,14 +28,8 @@ def automatic_workers(cores: int) -> int:
     return max(1, cores)
 
 
-def _with_savings(camera: CameraSettings, max_gap_s: float) -> CameraSettings:
-    """Return a camera's settings with the savings that can be had as it plays.
-
-    Known plates are read again before their tracks would end. What is played faster than it was
-    filmed is over before anybody could say what he read.
-    """
-    if not camera.skip_static or camera.play == "fast":
-        return camera.model_copy(update={"reread_s": 0.0, "search_s": 0.0, "focus": False})
+def _rereading(camera: CameraSettings, max_gap_s: float) -> CameraSettings:
+    """Return a camera's settings with known plates read again before their tracks would end."""
     return camera.model_copy(update={"reread_s": min(camera.reread_s, max_gap_s / 2)})
 
 
@@ -102,7 +96,7 @@ class Roster:
             del self._indexes[settings.name]
             raise ControlError("the stats board has no cell left — restart to make it larger")
         decoder = self._add(Kind.DECODER, f"decoder-{settings.name}")
-        settings = _with_savings(settings, self._settings.tracker.max_gap_s)
+        settings = _rereading(settings, self._settings.tracker.max_gap_s)
         place = CameraPlace(settings, index, decoder)
         self.places.append(place)
         return place

@@ -22,7 +22,6 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Final, TypeVar
@@ -31,7 +30,13 @@ import msgspec
 
 from engine.privacy import Seal
 from engine.progress import Progress
-from engine.spool_file import keep_progress_of, open_spool, read_progress, write_progress
+from engine.spool_file import (
+    keep_progress_of,
+    open_spool,
+    read_progress,
+    transaction,
+    write_progress,
+)
 from engine.track import Event, Track
 from engine.tracker import Changes
 from engine.types import Evidence
@@ -136,7 +141,7 @@ class Spool:
             return step()
 
     def _forget_other_runs(self) -> None:
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute("DELETE FROM cursors WHERE run <> ?", (self._run,))
 
     def feed(self, sinks: Mapping[str, Collection[str]]) -> None:
@@ -151,11 +156,11 @@ class Spool:
             found = [self.positions[one] for one in names if one in self.positions]
             known[name] = reduce(Progress.back_to, found) if found else new
         settled = {name: self.settled.get(name, at) for name, at in known.items()}
-        with self._transaction():
+        with transaction(self._db):
             for table, rows in (("positions", known), ("settled", settled)):
                 keep_progress_of(self._db, table, rows)
                 for sink, progress in rows.items():
-                    write_progress(self._db, table, sink, progress, progress)
+                    write_progress(self._db, table, sink, Progress(), progress)
         self.positions, self.settled = known, settled
 
     def tracks(self) -> Iterator[tuple[Track, Evidence]]:
@@ -192,7 +197,7 @@ class Spool:
             if turn.durable:
                 self._db.execute("PRAGMA synchronous = FULL")
             try:
-                with self._transaction():
+                with transaction(self._db):
                     added = self._write(turn)
                     dropped, freed = self._trim(turn.positions)
             finally:
@@ -223,7 +228,7 @@ class Spool:
         up_to = self._first_seq + max(1, int((self.last_seq - self._first_seq + 1) * share))
         self._ballast.unlink(missing_ok=True)  # to delete, SQLite must write
         try:
-            with self._transaction():
+            with transaction(self._db):
                 dropped, freed = self._delete(up_to, self.positions)
         except sqlite3.OperationalError:
             return 0
@@ -254,7 +259,7 @@ class Spool:
         self._db.execute("PRAGMA secure_delete = ON").fetchall()
         tracks = self._db.execute("SELECT id, track FROM tracks").fetchall()
         shown = self._db.execute("SELECT id, crop, frame FROM track_evidence").fetchall()
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany(
                 "UPDATE tracks SET track = ? WHERE id = ?",
                 [(seal.close(track), one) for one, track in tracks],
@@ -270,17 +275,6 @@ class Spool:
 
     def _opened(self, value: bytes) -> bytes:
         return value if self._seal is None else self._seal.open(value)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def _write(self, turn: Turn) -> int:
         """Write all parts of a turn; return the bytes of its events."""
@@ -312,15 +306,13 @@ class Spool:
         added, now_s = 0, int(time.time())
         for event in turn.events:
             packed, pictures = _encode(event.sighting), event.evidence or Evidence()
-            crop, frame = pictures.crop_jpeg or None, pictures.frame_jpeg or None
-            clip = pictures.clip or None
-            size = len(packed) + len(crop or b"") + len(frame or b"") + _ROW_BYTES
-            size += len(pictures.clip)
+            shown = pictures.crop_jpeg, pictures.frame_jpeg, pictures.clip
+            size = len(packed) + sum(map(len, shown)) + _ROW_BYTES
             self.last_seq = (
                 self._db.execute(
                     "INSERT INTO events (bytes, unix_s, camera, sighting, crop, frame, clip)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (size, now_s, event.sighting.camera, packed, crop, frame, clip),
+                    (size, now_s, event.sighting.camera, packed, *(one or None for one in shown)),
                 ).lastrowid
                 or self.last_seq
             )

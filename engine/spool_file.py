@@ -3,7 +3,8 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +65,19 @@ def open_spool(path: Path) -> sqlite3.Connection:
         return _prepared(path)
 
 
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write all that is done within, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
 def _prepared(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)  # plates are nobody else's business; SQLite's side files follow it
     db = sqlite3.connect(path, isolation_level=None, timeout=_HELD_BY_OTHERS_S)
@@ -82,8 +96,13 @@ def _prepared(path: Path) -> sqlite3.Connection:
 def _take_over(db: sqlite3.Connection) -> None:
     """Give the events of an older version the columns that they lack."""
     columns = {column[1] for column in db.execute("PRAGMA table_info(events)")}
-    if not columns:
+    if not columns or {"unix_s", "clip", "camera"} <= columns:
         return
+    with transaction(db):  # a column that is added and not filled would stay so
+        _add_columns(db, columns)
+
+
+def _add_columns(db: sqlite3.Connection, columns: Collection[str]) -> None:
     if "unix_s" not in columns:
         db.execute("ALTER TABLE events ADD COLUMN unix_s INTEGER NOT NULL DEFAULT 0")
         db.execute("UPDATE events SET unix_s = ?", (int(time.time()),))

@@ -194,8 +194,7 @@ class Supervisor:
                 self._connect_reads(self._roster.workers)
                 self._connect_clips(self._roster.places)
                 for place in self._roster.places:
-                    if place.turned is not None:
-                        child.send(TellCamera(event=place.turned))
+                    self._tell_turn(place)
             case Kind.DECODER:
                 self._plane.decoder_started(self._roster.place_of(child))
                 self._connect_clips([self._roster.place_of(child)])
@@ -257,9 +256,15 @@ class Supervisor:
 
     def _turn(self, place: CameraPlace, state: CameraState, reason: str) -> None:
         """Note what a camera is doing now, and have it told."""
-        event = place.turn(state, reason, self._settings.node_name)
-        (publisher,) = self._roster.of(Kind.PUBLISHER)
-        publisher.send(TellCamera(event=event))
+        place.turn(state, reason, self._settings.node_name)
+        self._tell_turn(place)
+
+    def _tell_turn(self, place: CameraPlace) -> None:
+        """Have the newest turn of a camera told, unless another one has taken its name."""
+        heir = self._roster.place_named(place.settings.name)
+        if place.turned is not None and heir in {None, place}:
+            (publisher,) = self._roster.of(Kind.PUBLISHER)
+            publisher.send(TellCamera(event=place.turned))
 
     def _turn_without_decoder(self, child: ChildProcess, why: str) -> None:
         """Note that nobody captures a camera now, by mishap or because it was told so."""

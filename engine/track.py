@@ -67,8 +67,9 @@ class Track(msgspec.Struct, kw_only=True):
     reads: int = 0
     frames: int = 0
     """In which it was read, or known to be there unchanged."""
-    stands_at: Box
-    stands_since_ns: int
+    stands_at: Box = Box(0.0, 0.0, 0.0, 0.0)
+    stands_since_ns: int = 0
+    """0: not known yet, as of a track that an older version left open."""
     parked: bool = False
     crossed: bool = False
     """It crossed a trip line of its camera in the direction that counts."""
@@ -253,7 +254,8 @@ class Track(msgspec.Struct, kw_only=True):
     def _stand(self, box: Box) -> None:
         """Note since when the plate stands there; parked once is parked for good."""
         (x, y), (to_x, to_y) = self.stands_at.center, box.center
-        if math.hypot(to_x - x, to_y - y) > _STOOD_WIDTHS * max(box.width, 1.0):
+        has_moved = math.hypot(to_x - x, to_y - y) > _STOOD_WIDTHS * max(box.width, 1.0)
+        if has_moved or not self.stands_since_ns:
             self.stands_at, self.stands_since_ns = box, self.last_ns
         elif self.last_ns - self.stands_since_ns >= PARKED_AFTER_NS:
             self.parked = True

@@ -149,14 +149,20 @@ class Tracker:
                 del self._lanes[camera]
         return events
 
-    def with_clip(self, track_id: str) -> Event | None:
-        """Return the event that a told track got a clip; None where it is no longer known."""
-        for lane in self._lanes.values():
-            track = lane.open.get(track_id) or lane.closed.get(track_id)
-            if track is not None:
-                track.has_clip = True
-                return self._tell(track, Phase.REVISED)
-        return None
+    def with_clip(self, sighting: Sighting) -> Event | None:
+        """Return the event that a told sighting got a clip; None where its track is forgotten."""
+        track = self._track(sighting.camera, sighting.id)
+        if track is None:
+            return None
+        track.has_clip = True
+        return self._tell(track, Phase.REVISED)
+
+    def withheld(self, sighting: Sighting) -> None:
+        """Note that nobody saw the pictures of a sighting: they belong to its next event again."""
+        track = self._track(sighting.camera, sighting.id)
+        if track is not None:
+            track.evidence_told = False
+            self._dirty[track.id] = track
 
     def unchanged(self, camera: str, still: Still, clock_ns: int) -> list[Event]:
         """Hear that nothing changed where a track is, in so many more frames.
@@ -274,8 +280,6 @@ class Tracker:
             last_ns=at_ns,
             best_ns=at_ns,
             seen_ns=0,
-            stands_at=spot.box,
-            stands_since_ns=at_ns,
             best_confidence=0.0,
             recognizer=read.recognizer,
             recognizer_version=frame.recognizer_version,

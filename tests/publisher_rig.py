@@ -15,12 +15,14 @@ from engine.board import Board, Count, Row, Seat
 from engine.config import LogSettings, RedisSettings, SpoolSettings, TrackerSettings
 from engine.messages import (
     DECODE,
+    AttachClips,
     AttachReads,
     Message,
     ReadsRecord,
     Ready,
     Start,
     Stop,
+    UseCamera,
     encode,
 )
 from engine.process import log_section
@@ -166,6 +168,18 @@ class PublisherRig:
             message = AttachReads(worker=worker.name, incarnation=worker.incarnation)
             self._tell(message, theirs.fileno())
         worker.attach(ours)
+
+    def attach_clips(self, **terms: object) -> socket.socket:
+        """Return the decoder's end of a socket for clips of the camera."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        known = {"camera": CAMERA, "wanted": "all", "after_s": 0.0, "most_bytes": 1 << 20}
+        with theirs:
+            self._tell(AttachClips(**(known | terms)), theirs.fileno())
+        return ours
+
+    def use_camera(self, camera: PublishedCamera) -> None:
+        """Tell of a camera that was added or changed."""
+        self._tell(UseCamera(camera=camera.encode()))
 
     def kill(self) -> None:
         """End it as a crash would."""

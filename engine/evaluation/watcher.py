@@ -51,7 +51,7 @@ class Watcher:
         self._tracker = Tracker(rules, settings, "", ids)
         self._max_gap_s = settings.max_gap_s
         gate = MotionGate(camera.motion_sensitivity, camera.motion_afterglow_s)
-        savings = Savings(camera.reread_s, camera.search_s, camera.focus)
+        self._savings = savings = Savings.of(camera, lossless=False)
         self._attention = Attention(gate, savings) if camera.skip_static else None
         self._news = StillNews(hear_every_ns(settings.max_gap_s))
         self._under_way: deque[tuple[float, list[TrackPlace]]] = deque()
@@ -96,8 +96,7 @@ class Watcher:
 
     def _recognized(self, luma: Luma, unix_ns: int, verdict: Verdict) -> list[PlateRead]:
         camera = self._camera
-        known = known_plates(self._places, unix_ns, int(camera.reread_s * 1e9))
-        known = known if camera.skip_static else ()
+        known = known_plates(self._places, unix_ns, int(self._savings.reread_s * 1e9))
         hints = RecognizeHints(camera.regions, camera.topn, verdict.areas, known=known)
         reads = self._recognizer.recognize(luma, hints)
         stamp = FrameStamp(

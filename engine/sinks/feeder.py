@@ -174,7 +174,6 @@ class Feeder:
             level = self._deliver_live(reader, backlog)
             if backlog.is_done:
                 self._advance(self.after.up_to(backlog.live_seq))
-                self.taken_ahead = 0
                 return
             if began >= due:
                 due = began + self._deliver_waiting(reader, backlog) * self._pace_s
@@ -224,6 +223,8 @@ class Feeder:
     def _advance(self, after: Progress) -> None:
         self.after = after
         self._reached = self._reached.joined(after)
+        if not after.ahead:  # also where a replay that broke off ends in following
+            self.taken_ahead = 0
 
     def _grow(self) -> None:
         self._size = min(self._size * 2, self._largest)

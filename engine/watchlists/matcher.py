@@ -58,11 +58,11 @@ class Matcher:
         self._lists.close()
 
     def marked(self, sighting: Sighting) -> Sighting:
-        """Return the sighting with its hits."""
-        if not self._known.indexed:
-            return sighting
-        hits = self.match(sighting.plate, sighting.last_unix_ms)
-        return msgspec.structs.replace(sighting, hits=hits) if hits else sighting
+        """Return the sighting with the hits that it has now."""
+        hits: tuple[Hit, ...] = ()
+        if self._known.indexed:
+            hits = self.match(sighting.plate, sighting.last_unix_ms)
+        return msgspec.structs.replace(sighting, hits=hits) if hits != sighting.hits else sighting
 
     def match(self, plate: str, unix_ms: int) -> tuple[Hit, ...]:
         """Return the entries that a plate seen at a time matches, the closest first."""

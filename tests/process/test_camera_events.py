@@ -93,6 +93,7 @@ def test_turns_are_told_live_and_kept(tmp_path: Path) -> None:
         _are_kept_once_over_a_restart(run)
         assert run.metrics()["platering_camera_events_total{}"] >= 5
         _a_removed_camera_has_ended(run)
+        _another_of_its_name_goes_on(run)
         run.stop()
 
 
@@ -124,6 +125,17 @@ def _a_removed_camera_has_ended(run: EngineRun) -> None:
     run.ask("camera.remove", name="gone")
     wait_until(lambda: kept(run, "gone")[-1].state is CameraState.ENDED, 8.0, "it has ended")
     assert kept(run, "gone")[-1].reason == "it was removed"
+
+
+def _another_of_its_name_goes_on(run: EngineRun) -> None:
+    """Put another camera in the place of one: the end of the old one is not the new one's."""
+    old = run.pids()["decoder-demo"]
+    run.ask("camera.add", camera={"name": "demo", "url": "demo://?width=640&height=360"})
+    wait_until(lambda: not Path(f"/proc/{old}").exists(), 10.0, "the old decoder has ended")
+    run.ask("status")  # what the supervisor has to say of it is said
+    seen = {CameraState.LIVE, CameraState.DEGRADED}  # the latter where the machine is busy
+    wait_until(lambda: kept(run, "demo")[-1].state in seen, 20.0, "the new one shows frames")
+    assert CameraState.ENDED not in [event.state for event in kept(run, "demo")]
 
 
 def turn(number: int, state: CameraState = CameraState.LIVE) -> CameraEvent:

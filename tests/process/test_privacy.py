@@ -1,6 +1,9 @@
 """Plates on no list leave as hashes and can still be found; a plate is forgotten on request."""
 
+import contextlib
 import json
+import os
+import socket
 import threading
 import time
 
@@ -10,17 +13,21 @@ from polling import wait_until
 from publisher_rig import PublisherRig, Worker, frame, plate_read, running, settle
 
 from engine.cli import main
-from engine.config import RedisSettings, Settings
+from engine.config import RedisSettings, Settings, parse_settings
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.forget import forget
 from engine.ingest_channel import IngestClient
+from engine.messages import DECODE, ClipCut, encode
 from engine.privacy import KEY_FILE, Seal, disguise_of, own_key
+from engine.sections import PublishedCamera
 from engine.spool import HELD_S
-from engine.store import SIGHTINGS_CHANNEL, Store, connect, count_key, plate_key
+from engine.store import SIGHTINGS_CHANNEL, Store, connect, count_key, group_key, plate_key
 from engine.track import Event
 from engine.types import Candidate, Evidence, Phase, Sighting
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
-from engine.watchlists.entries import Entry, Watchlists
+from engine.watchlists.entries import Entry, Match, Watchlists
+
+VIDEO = b"video" * 100
 
 
 @pytest.fixture
@@ -123,8 +130,8 @@ def test_a_track_that_is_open_lies_on_disk_sealed_and_survives_a_kill(
         rig.close()
 
 
-def finals(store):
-    return [one for one in store.by_plate("AB12CDE", 5) if one.phase is Phase.FINAL]
+def finals(store, plate="AB12CDE"):
+    return [one for one in store.by_plate(plate, 5) if one.phase is Phase.FINAL]
 
 
 def test_a_seal_opens_with_its_key_alone():
@@ -136,6 +143,103 @@ def test_a_seal_opens_with_its_key_alone():
     for other, value in ((Seal(b"o" * 32), closed), (seal, closed[:-1])):
         with pytest.raises(ValueError, match="another key"):
             other.open(value)
+
+
+def passage(worker, plate, start_ms, base_ns):
+    for number in range(6):
+        read = plate_read(plate, x=100 + 20 * number)
+        worker.send(frame(start_ms + 40 * number, read, base_ns=base_ns))
+    settle(worker)
+
+
+def test_clips_show_only_what_is_on_a_list(tmp_path, redis_server, client):
+    (tmp_path / "engine").mkdir()
+    lists = Watchlists(tmp_path / "engine" / WATCHLISTS)
+    lists.put([Entry(list="stolen", plate="AB12CDE")])
+    lists.close()
+    rig = PublisherRig(tmp_path, redis_server.url, max_gap_s=0.4, announce_after_s=0.1)
+    rig.section = rig.section.model_copy(update={"privacy": "hash"})
+    store, worker = Store(client, disguise_of(rig.section.directory / KEY_FILE)), Worker()
+    try:
+        rig.start()
+        rig.attach(worker)
+        with rig.attach_clips() as decoder, memory_of(VIDEO) as video:
+            decoder.settimeout(5.0)
+            began_ns = time.time_ns()
+            passage(worker, "XY99ZZZ", 0, began_ns)
+            wait_until(lambda: finals(store, "XY99ZZZ"), 5.0, "the first final")
+            passage(worker, "AB12CDE", 1_000, began_ns)
+            asked = DECODE.to_clip_giver.decode(decoder.recv(4_096)).sighting
+            (hit,) = wait_until(lambda: finals(store), 5.0, "the second final")
+            assert asked == hit.id
+            cut = encode(ClipCut(sighting=asked))
+            socket.send_fds(decoder, [cut], [video.fileno()])
+            wait_until(lambda: store.clip(hit.id) == VIDEO, 5.0, "the clip is stored")
+            assert store.get(hit.id).has_clip
+            decoder.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nobody asked for the other one's
+                decoder.recv(4_096)
+    finally:
+        worker.close()
+        rig.close()
+
+
+def test_what_turns_out_to_be_on_a_list_has_its_pictures(tmp_path, redis_server, client):
+    (tmp_path / "engine").mkdir()
+    lists = Watchlists(tmp_path / "engine" / WATCHLISTS)
+    lists.put([Entry(list="stolen", plate="AB12CDE", match=Match.EXACT)])
+    lists.close()
+    rig = PublisherRig(tmp_path, redis_server.url, max_gap_s=1.0, announce_after_s=0.1)
+    rig.section = rig.section.model_copy(update={"privacy": "hash"})
+    store, worker = Store(client), Worker()
+    try:
+        rig.start()
+        rig.attach(worker)
+        began_ns = time.time_ns()
+        texts = ["AB12CDF"] * 2 + ["AB12CDE"] * 8  # the surest picture is that of the misreading
+        for number, text in enumerate(texts):
+            read = plate_read(text, confidence=92 if number < 2 else 90)
+            worker.send(frame(100 * number, read, base_ns=began_ns))
+            settle(worker)
+        (final,) = wait_until(lambda: finals(store), 5.0, "the final")
+        assert final.hits
+        assert store.evidence(final.id) == Evidence(b"crop of AB12CDF", b"frame")
+    finally:
+        worker.close()
+        rig.close()
+
+
+@contextlib.contextmanager
+def memory_of(content):
+    with os.fdopen(os.memfd_create("clip"), "wb") as memory:
+        memory.write(content)
+        memory.flush()
+        yield memory
+
+
+def test_groups_and_tracks_of_a_plate_are_forgotten(tmp_path, redis_server, client):
+    settings = parse_settings({
+        "data_dir": str(tmp_path),
+        "redis": {"url": redis_server.url},
+        "cameras": [{"name": "gate", "url": "demo://", "site": "harbour"}],
+    })  # fmt: skip
+    rig = PublisherRig(tmp_path, redis_server.url, max_gap_s=0.4, announce_after_s=0.1)
+    camera = PublishedCamera(name="gate", index=0, site="harbour")
+    rig.section = rig.section.model_copy(update={"cameras": (camera,)})
+    store, worker = Store(client), Worker()
+    try:
+        rig.start()
+        rig.attach(worker)
+        passage(worker, "AB12CDE", 0, time.time_ns())
+        wait_until(lambda: finals(store), 5.0, "the final")
+        assert client.exists(group_key("harbour", "AB12CDE"))
+        assert b"AB12CDE" in on_disk(rig.section.directory)
+        assert forget(settings, "AB12CDE").sightings == 1
+        assert b"AB12CDE" not in everything(client)
+        assert b"AB12CDE" not in on_disk(rig.section.directory)
+    finally:
+        worker.close()
+        rig.close()
 
 
 def test_a_plate_is_forgotten_everywhere(tmp_path, redis_server, client, capsys):

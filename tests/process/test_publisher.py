@@ -1,6 +1,9 @@
 """The publisher as a process: reads in, sightings out, each once, whatever is killed."""
 
 import contextlib
+import os
+import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -16,6 +19,7 @@ from engine.config import TrackerSettings
 from engine.errors import SinkError
 from engine.feedback import Feedback
 from engine.ingest_channel import IngestClient
+from engine.messages import DECODE, ClipCut, encode
 from engine.sections import PublishedCamera
 from engine.store import PLATES_CHANNEL, Store, connect
 from engine.types import Box, Evidence, Phase, Sighting, Still
@@ -152,18 +156,53 @@ def test_cameras_of_a_site_share_the_group_of_a_vehicle(tmp_path, redis_server, 
         worker = Worker()
         rig.attach(worker)
         now_ns = time.time_ns()
-        for camera, start_ms in (("gate", 0), ("quay", 1_000), ("town", 1_000)):
+
+        def passes(camera, start_ms, plate="AB12CDE"):
             for number in range(6):
-                read = plate_read("AB12CDE", x=100 + 20 * number)
+                read = plate_read(plate, x=100 + 20 * number)
                 worker.send(frame(start_ms + 40 * number, read, camera=camera, base_ns=now_ns))
             settle(worker)
             time.sleep(0.5)
+
+        for camera, start_ms in (("gate", 0), ("quay", 1_000), ("town", 1_000)):
+            passes(camera, start_ms)
         wait_until(lambda: len(finals(store)) == 3, 5.0, "the finals")
         by_camera = {one.camera: one for one in finals(store)}
         assert by_camera["gate"].group == by_camera["gate"].id
         assert by_camera["quay"].group == by_camera["gate"].id
         assert by_camera["town"].group == ""
         assert rig.total(Count.GROUPS_JOINED) == 1
+        rig.use_camera(PublishedCamera(name="quay", index=0))  # it belongs to no site any more
+        time.sleep(0.3)  # links and reads channels are heard in any order
+        passes("quay", 3_000, "XY99ZZZ")
+        wait_until(lambda: len(finals(store)) == 4, 5.0, "the final")
+        assert finals(store)[-1].group == ""
+        worker.close()
+
+
+def test_a_clip_that_comes_with_the_final_does_not_undo_it(tmp_path, redis_server, store):
+    settings = QUICK | {"reappear_after_s": 0.0}  # what has ended is forgotten at once
+    with running(tmp_path, redis_server.url, **settings) as rig:
+        worker = Worker()
+        rig.attach(worker)
+        with (
+            rig.attach_clips() as decoder,
+            os.fdopen(os.memfd_create("clip"), "wb", buffering=0) as video,
+        ):
+            decoder.settimeout(5.0)
+            video.write(b"video")
+            passage(worker, "AB12CDE", 0)
+            asked = DECODE.to_clip_giver.decode(decoder.recv(4_096)).sighting
+            rig.process.send_signal(signal.SIGSTOP)
+            socket.send_fds(decoder, [encode(ClipCut(sighting=asked))], [video.fileno()])
+            time.sleep(1.0)  # the final is due, too
+            rig.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: finals(store), 5.0, "the final")
+            wait_until(lambda: store.clip(asked), 5.0, "the clip")
+        told = all_events(store)
+        assert told == [(asked, revision) for revision in range(1, len(told) + 1)]
+        assert store.get(asked) == finals(store)[0]
+        assert store.get(asked).has_clip
         worker.close()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from engine.attention import MOST_AREAS, Attention, Glimpse, Savings, known_plates
 from engine.board import Fate
+from engine.config import parse_camera
 from engine.motion import MotionGate
 from engine.sources.planes import shrink
 from engine.types import Box, TrackPlace
@@ -185,3 +186,17 @@ def test_known_plates_are_those_that_are_settled_and_not_due(age_s, settled, kno
     assert len(found) == known
     for box in found:
         assert box.holds((140 + 100 * age_s, 110))
+
+
+@pytest.mark.parametrize(
+    ("keys", "lossless", "saved"),
+    [
+        ({}, False, Savings(1.0, 0.25, focus=True)),
+        ({"search_s": 0.0, "focus": False}, False, Savings(1.0)),
+        ({"skip_static": False}, False, Savings()),
+        ({}, True, Savings()),  # a clip played fast, or single pictures
+    ],
+)
+def test_what_a_camera_may_leave_out_depends_on_how_it_plays(keys, lossless, saved):
+    camera = parse_camera({"name": "gate", "url": "demo://"} | keys)
+    assert Savings.of(camera, lossless=lossless) == saved

@@ -108,8 +108,18 @@ def test_only_hits_where_only_they_are_wanted(pair):
     hit = Hit(list="police", plate="AB12CDE", match="exact")
     pair.taker.want(sighting("b"))
     pair.taker.want(sighting("b", revision=2, hits=(hit,)))
+    pair.taker.want(sighting("b", revision=3, plate="AB12CDF"))  # it was misread
     pair.giver.turn()
-    assert [clip.sighting.id for clip in pair.taker.take()] == ["b"]
+    told = [(clip.sighting.id, clip.sighting.revision) for clip in pair.taker.take()]
+    assert told == [("b", 3)]
+
+
+def test_what_has_a_clip_already_is_not_asked_for_again(pair):
+    pair.connect()
+    pair.taker.want(sighting(revision=3, has_clip=True))  # told of before a restart
+    pair.giver.turn()
+    assert list(pair.taker.take()) == []
+    assert pair.failed() == 0
 
 
 def test_what_was_posted_or_comes_from_another_camera_is_not_asked_for(pair):

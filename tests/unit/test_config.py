@@ -147,6 +147,10 @@ def test_shipped_file_explains_every_key_in_its_line():
             {"sinks": {"webhooks": {"url": "x"}}},
             "sinks.webhooks: must be an array — it is a table: write [[sinks.webhooks]]",
         ),
+        (
+            {"cameras": [camera | {"clip": "all", "clip_mib": 4}], "spool": {"max_mib": 15}},
+            "cameras[0].clip_mib: clips of 4 MiB would push all else out of a spool of 15 MiB",
+        ),
         ({"redis": {"url": "http://x"}}, 'redis.url: must be the word "embedded" or a URL'),
         ({"api": {"port": True}}, "api.port: must be a whole number — it is True"),
         ({"api": {"port": 80800}}, "api.port: must be at most 65535 — it is 80800"),

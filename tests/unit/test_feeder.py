@@ -182,6 +182,19 @@ def test_live_ones_are_found_among_many_that_wait(spool, feeding):
     wait_until(lambda: len(sink.taken()) == 201, 20.0, "all are there")
 
 
+def test_a_replay_that_breaks_off_leaves_no_false_figure(spool, feeding):
+    put(spool, range(30), "busy", "other")
+    sink = Bin()
+    feeder = feeding(sink, replay_per_s=100.0)
+    wait_until(lambda: len(sink.taken()) >= 25, 5.0, "most of it is there")
+    sink.away.set()
+    wait_until(lambda: feeder.away, 5.0, "it has noticed")
+    assert feeder.taken_ahead > 0
+    sink.away.clear()  # what is left fits into a batch, and simply follows
+    wait_until(lambda: feeder.position == 30, 5.0, "all are there")
+    assert feeder.taken_ahead == 0
+
+
 def test_a_feeder_that_ends_in_mid_replay_goes_on_without_a_repeat(spool, feeding):
     put(spool, range(60), "busy", "other", "third")
     sink = Bin()

@@ -23,7 +23,8 @@ FLOORS = """
     tracker store_writer
     deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
-    ring reaper children quarantine control sinks watchlists intake places
+    ring reaper children quarantine control sinks watchlists intake places judge
+    held_rings
     decoder worker publisher plane resources
     roster
     watch orders

@@ -1,5 +1,7 @@
 """An event that Redis refuses for what it is goes aside; the others arrive."""
 
+import sqlite3
+
 import msgspec
 import pytest
 
@@ -112,6 +114,27 @@ def test_a_broken_index_is_told_once_and_costs_no_sighting(rig, caplog):
     assert rig.ids() == ["id-1", "id-2"]
     assert rig.dead() == []
     assert caplog.text.count("platering:camera:gate cannot be written") == 1
+
+
+def test_a_dead_letter_keeps_the_pictures_and_the_clip(rig):
+    rig.client.lpush(sighting_key("id-1"), "in the way")
+    shown = Evidence(b"crop", b"", b"clip")
+    rig.sink.deliver([Event(event(1).sighting, shown)])
+    assert [one.event.evidence for one in rig.letters.letters()] == [shown]
+
+
+def test_dead_letters_of_an_older_version_are_there(tmp_path):
+    path = tmp_path / "letters.sqlite"
+    letters = DeadLetters(path)
+    letters.add("redis", event(1), "refused")
+    letters.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE letters DROP COLUMN clip")
+    db.close()
+    again = DeadLetters(path)
+    again.add("redis", event(2), "refused")
+    assert [one.event for one in again.letters()] == [event(1), event(2)]
+    again.close()
 
 
 def test_a_broken_log_is_no_fault_of_an_event(rig):

@@ -4,6 +4,7 @@ import random
 import sqlite3
 import time
 
+import msgspec
 import pytest
 from publisher_rig import EPOCH_NS, frame, plate_read
 
@@ -312,6 +313,52 @@ def test_a_spool_without_times_and_cameras_is_taken_over(path):
     assert reader.waiting(Progress()) == {"gate": 2}
     reader.close()
     again.close()
+
+
+def test_a_take_over_that_breaks_off_has_changed_nothing(path, monkeypatch):
+    spool = Spool(path, 8 << 20, "run-1")
+    spool.commit(turn(event(1)))
+    spool.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX events_of_camera")
+        db.execute("ALTER TABLE events DROP COLUMN camera")
+    db.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.spool_file._decode_camera", lambda _packed: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Spool(path, 8 << 20, "run-1")
+    again = Spool(path, 8 << 20, "run-1")
+    reader = SpoolReader(path)
+    assert reader.waiting(Progress()) == {"gate": 1}
+    reader.close()
+    again.close()
+
+
+def test_a_sink_under_another_name_keeps_what_it_is_ahead_in(spool, path):
+    spool.feed({"hook": ()})
+    spool.commit(turn(event(1, camera="a"), event(2, camera="b")))
+    spool.commit(turn(positions={"hook": Progress(0, {"b": 2})}))
+    spool.feed({"hook.hits": ("hook",)})
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1")
+    assert again.positions == {"hook.hits": Progress(0, {"b": 2})}
+    again.close()
+
+
+def test_a_track_of_an_older_version_goes_on(spool):
+    tracker = Tracker({}, TrackerSettings(), "node", SightingIds("node", random.Random(1)))
+    tracker.feed(frame(0, plate_read("AB12CDE")), EPOCH_NS)
+    spool.commit(Turn(tracker.take_changes()))
+    ((packed,),) = spool._db.execute("SELECT track FROM tracks").fetchall()
+    older = msgspec.msgpack.decode(packed)
+    for name in ("stands_at", "stands_since_ns", "parked", "crossed", "group", "has_clip"):
+        del older[name]
+    spool._db.execute("UPDATE tracks SET track = ?", (msgspec.msgpack.encode(older),))
+    heir = Tracker({}, TrackerSettings(), "node", SightingIds("node", random.Random(1)))
+    heir.restore(spool.tracks(), EPOCH_NS)
+    assert heir.open_tracks == 1
+    told = heir.feed(frame(100, plate_read("AB12CDE")), EPOCH_NS + 10**8).events
+    assert [(one.sighting.plate, one.sighting.parked) for one in told] == [("AB12CDE", False)]
 
 
 def test_tracks_that_an_earlier_run_left_open_are_sealed(spool, path):
