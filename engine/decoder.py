@@ -187,8 +187,9 @@ class Decoder:
 
     def _examine(self, health: Health, spoilt: int, frame: SourceFrame) -> None:
         """Tell the health of a frame and of what was spoilt since the last one."""
-        now_s = time.monotonic()
-        preview = self._judge.preview(frame) if health.wants_look(now_s) else None
+        wanted = health.wants_look(time.monotonic())
+        preview = self._judge.preview(frame) if wanted else None
+        now_s = time.monotonic()  # only now: a first preview may take as long as a stall
         with self._changed:
             health.frame(now_s)
             if spoilt:
@@ -273,7 +274,8 @@ class Decoder:
         grave = state in {CameraState.LOST, CameraState.DEGRADED, CameraState.FROZEN}
         known = before is not None and before[0] is state
         level = logging.WARNING if grave and not known else logging.INFO
-        log.log(level, "%s %s", state, reason, extra={"camera": self._camera.name})
+        said = f"{state}: {reason}" if reason else str(state)
+        log.log(level, "%s", said, extra={"camera": self._camera.name})
         self._link.send(CameraTurned(state=state, reason=reason))
 
     def _is_stopping(self) -> bool:
