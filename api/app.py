@@ -97,7 +97,7 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         feed=Feed(store),
         engine=engine,
         cameras=room,
-        camera_events=CameraEvents(tail, hub),
+        camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
         nodes=nodes,
         herald=herald,

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import gevent
 from gevent import get_hub
+from gevent.event import Event as GeventEvent
 
 from api.channels import Channel
 from api.feed import Event, Feed, Mark, missed
@@ -114,6 +115,7 @@ class Hub:
         self._heartbeat_due = time.monotonic() + HEARTBEAT_S
         self.closing = False
         self.position: Mark | None = None
+        self._placed = GeventEvent()
         """Where the last event delivered stands; None until Redis was first reached."""
 
     @property
@@ -157,10 +159,18 @@ class Hub:
                 gevent.sleep(min(MAX_REST_S, REST_FACTOR * (time.monotonic() - began)))
             self._beat_if_due()
 
+    def wait_for_place(self, seconds: float) -> None:
+        """Wait until ``run`` knows the newest event, so that nobody who comes then misses one.
+
+        Redis may be away: no longer than so many seconds.
+        """
+        self._placed.wait(seconds)
+
     def _next_events(self) -> list[Event]:
         """Wait for events after the last one; the first time only find out which that is."""
         if self.position is None:
             self.position = self._feed.end()
+            self._placed.set()
             return []
         return self._feed.after(self.position, count=BATCH, wait_ms=500)
 

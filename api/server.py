@@ -34,6 +34,9 @@ MOST_CONNECTIONS: Final = 20_000
 SPARE_DESCRIPTORS: Final = 200
 """For Redis, the engine's sockets, rings and files."""
 
+_PLACED_WITHIN_S: Final = 1.0
+"""Waited for Redis before the first visitor is let in; it may be away."""
+
 log = logging.getLogger(__name__)
 
 
@@ -50,11 +53,12 @@ def main(child: Child) -> None:
         _until_stopped(child, tasks)
         return
     listener = socket.socket(fileno=child.fds[0])
-    server = _server(listener, front)
-    server.start()
     tasks += [
         gevent.spawn(work) for work in (front.hub.run, front.nodes.run, front.camera_events.run)
     ]
+    front.hub.wait_for_place(_PLACED_WITHIN_S)
+    server = _server(listener, front)
+    server.start()
     host, port = listener.getsockname()[:2]
     child.link.send(Ready(detail=f"http://{host}:{port}/"))
     try:

@@ -31,7 +31,7 @@ CALIBRATION: tuple[Sequence[float], Sequence[float]] = (
 )
 """Probability of a text, and how many of 100 such reads are right; ``training/calibrate.py``."""
 _PLATE_LIKE = (0.2, 0.4), (0.0, 1.0)
-_ENOUGH_PX = (8.0, 14.0), (0.85, 1.0)
+_ENOUGH_PX = (8.0, 14.0), (0.5, 1.0)
 _UNSEEN = 0.5
 """Weight of whatever the pixels allow beyond the texts that were looked at."""
 

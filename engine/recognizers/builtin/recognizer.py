@@ -22,7 +22,7 @@ _LEAST_PROBABILITY: Final = 0.3
 _SETTLED: Final = 50.0
 """A plate read with this confidence is not read again from another detection of it."""
 _OVERLAP: Final = 0.25
-_LEAST_CONFIDENCE: Final = 5.0
+_LEAST_CONFIDENCE: Final = 20.0
 """Reads less sure than this are noise and not reported."""
 
 
