@@ -22,7 +22,7 @@ READ = [sys.executable, "-m", "engine.cli", "read"]
 FPS = 10
 IN_PICTURE = ["WP59WWJ"]
 IN_CLIP = ["WP59WWJ", "UW369CY"]
-"""The plates legible in the demo scene of seed 7 at 2.4 s, and from 2 s to 3.3 s; more come later."""
+"""The plates legible in the demo scene of seed 7 at 2.4 s, and from 2 s to 3.3 s."""
 
 
 def read(*arguments: object) -> subprocess.CompletedProcess[str]:
