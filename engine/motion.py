@@ -20,7 +20,7 @@ _SPARSE = 2
 _LIGHT_LEVELS = 10.0
 """What changed by more than this beside the rest is no change of light."""
 _FLOOR_LEVELS = 0.5
-_NOISE_FACTOR = 1.75
+_NOISE_FACTOR = 2.0
 _NOISE_QUANTILE = 0.25
 _NOISE_CEILING_LEVELS = 5.0
 _NOISE_RISE, _NOISE_FALL = 0.1, 0.3
