@@ -55,11 +55,12 @@ def greedy(probabilities: Probabilities) -> str:
     return "".join(ALPHABET[index - 1] for index in starts if index)
 
 
-def likely_texts(probabilities: Probabilities, width: int) -> list[str]:
-    """Return at most ``width`` texts of (columns, 37), about in the order of their likelihood.
+def likely_texts(probabilities: Probabilities, width: int) -> dict[str, float]:
+    """Return at most ``width`` texts of (columns, 37) and about how likely they are, best first.
 
     A prefix beam search: ``width`` prefixes survive each column. Each carries the probability of
-    the paths that end in "nothing" and of those that end in its last character.
+    the paths that end in "nothing" and of those that end in its last character; paths that the
+    search left are missing from it.
     """
     branches: list[list[tuple[str, float]]] = [[] for _ in probabilities]
     for column, index in zip(*np.nonzero(probabilities[:, 1:] > _NEGLIGIBLE), strict=True):
@@ -69,7 +70,7 @@ def likely_texts(probabilities: Probabilities, width: int) -> list[str]:
         beam = _advance(beam, nothing, branch)
         if len(beam) > width:
             beam = dict(sorted(beam.items(), key=_total, reverse=True)[:width])
-    return [text for text, _ in sorted(beam.items(), key=_total, reverse=True)]
+    return {entry[0]: _total(entry) for entry in sorted(beam.items(), key=_total, reverse=True)}
 
 
 def _total(entry: tuple[str, tuple[float, float]]) -> float:
@@ -113,13 +114,15 @@ def likelihoods(probabilities: Probabilities, texts: Sequence[str]) -> npt.NDArr
     may_skip = np.zeros((len(texts), states))
     may_skip[:, 2:] = (classes[:, 2:] != 0) & (classes[:, 2:] != classes[:, :-2])
     emitted = probabilities.astype(np.float64)[:, :, classes]
-    reached = np.zeros((len(probabilities), len(texts), states))
+    # Two states of no probability stand before the first, so that all have two before them.
+    padded = np.zeros((len(probabilities), len(texts), states + 2))
+    reached, one_before, two_before = padded[:, :, 2:], padded[:, :, 1:-1], padded[:, :, :-2]
     reached[:, :, :2] = emitted[:, 0, :, :2]
     for column in range(1, probabilities.shape[1]):
-        entering = reached.copy()
-        entering[:, :, 1:] += reached[:, :, :-1]
-        entering[:, :, 2:] += reached[:, :, :-2] * may_skip[:, 2:]
-        reached = entering * emitted[:, column]
+        entering = two_before * may_skip
+        entering += one_before
+        entering += reached
+        np.multiply(entering, emitted[:, column], out=reached)
     rows = np.arange(len(texts))
     complete = reached[:, rows, 2 * lengths]
     return np.where(

@@ -26,8 +26,9 @@ _AROUND: Final = 0.08
 """How far around a part is looked at, in longest sides of the frame: a plate's half and a bit."""
 _CELL_PX: Final = 8
 _ALIGN_PX: Final = 32
-_GREY: Final = 112.0
-_CONTRAST: Final = 64.0
+_BLOCK_PX: Final = 4
+_GREY: Final = 112
+"""What the network takes for nothing."""
 _UNIT_PX: Final = np.array((64.0, 24.0), np.float32)
 """Width and height of the plate that the network writes as 0, 0."""
 _LARGEST_EXPONENT: Final = 3.0
@@ -35,16 +36,16 @@ _OVERLAP: Final = 0.3
 _WEAKEST: Final = 0.15
 _MOST_PER_SCALE: Final = 40
 _WINDOW_PX: Final = (192, 96)
-_WINDOW_WIDTHS: Final = (1.9, 2.4)
-"""Widths of the windows of ``focus``, in widths of the plate."""
+_WINDOW_WIDTHS: Final = 1.9
+"""Width of the window of ``focus``, in widths of the plate."""
 _LEAST_ASPECT: Final = 1.5
 _OFF_CENTER: Final = 0.35
 """In widths of the plate: what lies further from the middle is another plate."""
 _LEAST_FOCUSED: Final = 0.2
 """From near, legible plates are likelier than this; overlays, signs and grilles are not."""
-_NO_WEIGHT: Final = np.float32(0.1)
 _CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
 
+Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
@@ -59,9 +60,9 @@ class PlateDetector:
     """Finds the corners of plates; owns one network, called by one thread."""
 
     def __init__(self, network: Network) -> None:
-        """Take the detector network: (1, 1, h, w) float32 in, (1, 13, h/8, w/8) out."""
+        """Take the detector network: (1, h/4, w/4, 16) uint8 in, (1, 13, h/8, w/8) out."""
         self._network = network
-        self._canvases: dict[tuple[int, int], Floats] = {}
+        self._canvases: dict[tuple[int, int], Bytes] = {}
 
     def detect(
         self, frame: Luma, least: float, limit: int, within: Box | None = None
@@ -80,7 +81,7 @@ class PlateDetector:
         for scale in _scales(max(frame.shape)):
             picture = shrink(picture, scale / from_scale)
             from_scale = scale
-            found, corners = _decode(self._network.run(self._canvas(picture))[0])
+            found, corners = _decode(self._network.run(self._blocks(picture))[0])
             probabilities.append(found)
             quads.append(corners / np.float32(scale) + origin)
         found = np.concatenate(probabilities)
@@ -90,55 +91,43 @@ class PlateDetector:
     def focus(self, frame: Luma, detection: Detection) -> Detection | None:
         """Look again at one detection from near, and return it with better corners.
 
-        The plate is enlarged or reduced to the size at which the network sees corners best, in
-        two windows; the corners are averaged, each weighted with how sure the network was. What
+        The plate is enlarged or reduced to the size at which the network sees corners best. What
         is hardly a plate from near is none: nothing is returned.
         """
-        nearer: list[Detection] = []
-        for wide in _WINDOW_WIDTHS:
-            near = self._focus_once(frame, detection.quad, wide)
-            if near.probability < _LEAST_FOCUSED:
-                return None
-            nearer.append(near)
-        weights = np.array([near.probability for near in nearer], np.float32) - _NO_WEIGHT
-        quad = np.average(np.stack([near.quad for near in nearer]), axis=0, weights=weights)
-        probability = sum(near.probability for near in nearer) / len(nearer)
-        return Detection(probability, np.asarray(quad, np.float32))
-
-    def _focus_once(self, frame: Luma, quad: Quad, wide: float) -> Detection:
-        """Detect in a window ``wide`` times as wide as the plate; nearest the middle counts."""
         width, height = _WINDOW_PX
-        span = max(width_px(quad), _LEAST_ASPECT * height_px(quad)) * wide
+        quad = detection.quad
+        span = max(width_px(quad), _LEAST_ASPECT * height_px(quad)) * _WINDOW_WIDTHS
         around = window(quad, span, span * height / width)
         picture = flatten(frame, around, _WINDOW_PX)
-        probabilities, quads = _decode(self._network.run(self._canvas(picture))[0])
+        probabilities, quads = _decode(self._network.run(self._blocks(picture))[0])
         off_center = np.hypot(*(quads.mean(axis=1) - (width / 2, height / 2)).T)
-        central = np.flatnonzero(off_center < _OFF_CENTER * width / wide)
+        central = np.flatnonzero(off_center < _OFF_CENTER * width / _WINDOW_WIDTHS)
         if not len(central):
-            return Detection(0.0, quad)
+            return None
         best = central[np.argmax(probabilities[central])]
-        return Detection(
-            float(probabilities[best]), quads[best] * np.float32(span / width) + around[0]
-        )
+        if probabilities[best] < _LEAST_FOCUSED:
+            return None
+        near = quads[best] * np.float32(span / width) + around[0]
+        return Detection(float(probabilities[best]), np.asarray(near, np.float32))
 
-    def _canvas(self, picture: Luma) -> Floats:
+    def _blocks(self, picture: Luma) -> Bytes:
         """Return the picture as network input, its sides filled up to multiples of 32 pixels.
 
         The canvas of each size is kept and reused: frames of one camera all have one size.
         """
         height, width = picture.shape
-        size = -(-height // _ALIGN_PX) * _ALIGN_PX, -(-width // _ALIGN_PX) * _ALIGN_PX
-        canvas = self._canvases.get(size)
+        rows, columns = -(-height // _ALIGN_PX) * _ALIGN_PX, -(-width // _ALIGN_PX) * _ALIGN_PX
+        canvas = self._canvases.get((rows, columns))
         if canvas is None:
             if len(self._canvases) >= 32:
                 self._canvases.clear()
-            canvas = self._canvases[size] = np.empty((1, 1, *size), np.float32)
-        canvas[0, 0, height:] = 0.0
-        canvas[0, 0, :height, width:] = 0.0
-        inside = canvas[0, 0, :height, :width]
-        np.subtract(picture, np.float32(_GREY), out=inside)
-        np.multiply(inside, np.float32(1 / _CONTRAST), out=inside)
-        return canvas
+            canvas = self._canvases[rows, columns] = np.empty((rows, columns), np.uint8)
+        canvas[:height, :width] = picture
+        canvas[height:] = _GREY
+        canvas[:height, width:] = _GREY
+        fours = canvas.view(np.uint32).reshape(rows // _BLOCK_PX, _BLOCK_PX, -1)
+        blocks = np.ascontiguousarray(fours.transpose(0, 2, 1)).view(np.uint8)
+        return blocks.reshape(1, rows // _BLOCK_PX, columns // _BLOCK_PX, -1)
 
 
 def _scales(longest_px: int) -> list[float]:

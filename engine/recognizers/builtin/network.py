@@ -1,7 +1,7 @@
 """Runs one of the package's networks with onnxruntime: on one core, or on what it is told."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,6 @@ class Network:
         )
         """What runs it: the one asked for, or the CPU."""
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: npt.NDArray[Any]) -> Floats:
         """Return the output for one input array; a new array each time."""
         return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)

@@ -46,7 +46,7 @@ class PlateReader:
         if likeliest_path < _ILLEGIBLE or len(ctc.greedy(first[0])) < _SHORTEST:
             return {}
         if likeliest_path > _CLEAR:
-            return _evidence(first)
+            return ctc.likely_texts(ctc.condensed(first)[0], _BEAM)
         return _evidence(np.concatenate((first, self._look(frame, looks[1:]))))
 
     def _look(self, frame: Luma, looks: list[Quad]) -> ctc.Probabilities:

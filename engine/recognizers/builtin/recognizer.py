@@ -19,6 +19,8 @@ VERSION: Final = "roads-1"
 _MOST_PLATES: Final = 10
 _LEAST_PROBABILITY: Final = 0.3
 """Of a place that the detector names; below, not one in 300 legible plates was found."""
+_LEAST_TOGETHER: Final = 0.9
+"""Of what the detector says from afar and from near: below, one place in 50 is a legible plate."""
 _SETTLED: Final = 50.0
 """A plate read with this confidence is not read again from another detection of it."""
 _OVERLAP: Final = 0.25
@@ -104,7 +106,7 @@ class BuiltinRecognizer:
     ) -> _Draft | None:
         """Read one plate; nothing where no text is likely enough, or it is one of the drafts."""
         focused = self._detector.focus(frame, detection)
-        if focused is None:
+        if focused is None or detection.probability + focused.probability < _LEAST_TOGETHER:
             return None
         box = box_around(focused.quad)
         if any(draft.confidence >= _SETTLED and _same_plate(box, draft.box) for draft in drafts):

@@ -61,10 +61,11 @@ def _slope(along: Floats, against: Floats, tolerances: tuple[float, ...]) -> flo
     slope = 0.0
     steepness = np.abs(against)
     for tolerance in tolerances:
-        agreeing = np.abs(along + np.float32(slope) * against) < tolerance * steepness
-        weight = float(against[agreeing] @ against[agreeing])
+        agreeing = np.abs(along + np.float32(slope) * against) < np.float32(tolerance) * steepness
+        chosen = agreeing * against
+        weight = float(chosen @ against)
         if weight > 0.0:
-            slope = -float(along[agreeing] @ against[agreeing]) / weight
+            slope = -float(chosen @ along) / weight
     return slope
 
 
