@@ -20,6 +20,8 @@ _CLASS_OF = {character: index for index, character in enumerate(ALPHABET, start=
 _SURELY = 0.99998
 _NEGLIGIBLE = 0.01
 """A character less likely than this in a column starts no branch of the search."""
+_HOPELESS = 1e-4
+"""Prefixes less likely than this share of the best are given up."""
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
@@ -68,9 +70,11 @@ def likely_texts(probabilities: Probabilities, width: int) -> dict[str, float]:
     beam: dict[str, tuple[float, float]] = {"": (1.0, 0.0)}
     for nothing, branch in zip(probabilities[:, 0].tolist(), branches, strict=True):
         beam = _advance(beam, nothing, branch)
-        if len(beam) > width:
-            beam = dict(sorted(beam.items(), key=_total, reverse=True)[:width])
-    return {entry[0]: _total(entry) for entry in sorted(beam.items(), key=_total, reverse=True)}
+        if branch:
+            best_first = sorted(beam.items(), key=_total, reverse=True)[:width]
+            least = _HOPELESS * _total(best_first[0])
+            beam = dict(entry for entry in best_first if _total(entry) > least)
+    return {text: _total((text, ended)) for text, ended in beam.items()}
 
 
 def _total(entry: tuple[str, tuple[float, float]]) -> float:

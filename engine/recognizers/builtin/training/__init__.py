@@ -16,4 +16,5 @@ Not part of the installed package; needs the extra ``training`` (torch, onnx, Pi
     networks    detector and reader
     learn       the loop, the losses, the export to ONNX
     quantise    weights of 8 bits
+    blocks      the detector's first layers in the shape that is fastest
 """

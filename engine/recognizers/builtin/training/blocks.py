@@ -126,7 +126,8 @@ def _take_blocks(graph: _Graph, node: Any, scale: float, zero: int) -> None:
     given = helper.make_tensor_value_info(picture, onnx.TensorProto.UINT8, shape)
     graph.onnx.input[0].CopyFrom(given)
     pixels = graph.add("Transpose", [picture], "blocks", perm=[0, 3, 1, 2])
-    whole = graph.keep("blocks/weights", np.rint(weights / step[:, None, None, None]).astype(np.int8))
+    steps = np.rint(weights / step[:, None, None, None])
+    whole = graph.keep("blocks/weights", steps.astype(np.int8))
     biased = graph.keep("blocks/bias", np.rint(bias / (step * scale)).astype(np.int32))
     node.input[:] = [
         graph.fractions(pixels, np.float32(scale), np.uint8(zero)),
@@ -168,7 +169,7 @@ def _four_places(weights: Floats) -> Floats:
 
 
 def _of_four_places(weights: Bytes) -> Bytes:
-    """Return (n, c, 3, 3) weights of stride 2 as (n, 4 c, 2, 2) over what ``_four_places`` answers."""
+    """Return (n, c, 3, 3) weights of stride 2 as (n, 4 c, 2, 2) over those four places."""
     filters, channels = weights.shape[:2]
     moved = np.zeros((filters, 2, 2, channels, 2, 2), weights.dtype)
     for a, b in np.ndindex(3, 3):

@@ -25,6 +25,7 @@ from torch.optim import swa_utils
 from torch.utils import data
 
 from engine.plates import ALPHABET
+from engine.recognizers.builtin.training.blocks import into_blocks
 from engine.recognizers.builtin.training.networks import Detector, Reader
 from engine.recognizers.builtin.training.photographs import load_photographs
 from engine.recognizers.builtin.training.quantise import quantise
@@ -47,7 +48,7 @@ _KEPT_EVERY: Final = 500
 """Steps after which the weights so far are written, as a long training may be interrupted."""
 _SHOWN: Final = 128
 """Samples whose activations set the ranges of whole numbers."""
-_GREY, _CONTRAST = 112.0, 64.0
+_GREY, _CONTRAST = 112, 64.0
 _LEAST_CONTRAST: Final = 4.0
 _OPSET: Final = 17
 
@@ -84,6 +85,9 @@ class Lesson(Protocol):
 
     def example(self) -> tuple[Any, dict[int, str], dict[int, str]]:
         """Return an input, and the names of free axes of input and output."""
+
+    def finish(self, network: Path) -> None:
+        """Bring a network that is quantised into the form in which it is used."""
 
 
 class DetectorLesson:
@@ -122,6 +126,10 @@ class DetectorLesson:
     def example(self) -> tuple[Any, dict[int, str], dict[int, str]]:
         """Return a picture; its height and width are free."""
         return torch.zeros(1, 1, SCENE_PX, SCENE_PX), {2: "h", 3: "w"}, {2: "rows", 3: "columns"}
+
+    def finish(self, network: Path) -> None:
+        """Make it take blocks of pixels."""
+        into_blocks(network, 1 / _CONTRAST, _GREY)
 
 
 class ReaderLesson:
@@ -166,6 +174,9 @@ class ReaderLesson:
         """Return a crop; the number of crops is free."""
         width, height = CROP_PX
         return torch.zeros(2, 1, height, width), {0: "n"}, {0: "n"}
+
+    def finish(self, network: Path) -> None:
+        """Leave it as it is."""
 
 
 LESSONS: Final[dict[str, type[DetectorLesson | ReaderLesson]]] = {
@@ -257,6 +268,7 @@ def write(network: Any, lesson: Lesson, out: Path) -> None:
         export(network, lesson, exact)
         shown = [lesson.batch(1)[0].numpy() for _ in range(_SHOWN)]
         quantise(exact, shown, out)
+    lesson.finish(out)
 
 
 def export(network: Any, lesson: Lesson, out: Path) -> None:
