@@ -5,6 +5,7 @@ ours: processes by an environment marker they inherit (it survives their parent'
 when no process outside of our own family maps them or holds their run's lock.
 """
 
+import contextlib
 import os
 import stat
 import uuid
@@ -43,12 +44,12 @@ def segments() -> set[Path]:
 def sockets(folder: Path) -> set[Path]:
     """Return the socket files below a folder."""
     found = set()
-    for path in folder.rglob("*"):
-        try:
-            if stat.S_ISSOCK(path.lstat().st_mode):
-                found.add(path)
-        except FileNotFoundError:
-            continue
+    for here, _, names in os.walk(folder):  # folders that vanish meanwhile are passed over
+        for name in names:
+            path = Path(here, name)
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISSOCK(path.lstat().st_mode):
+                    found.add(path)
     return found
 
 
