@@ -20,9 +20,9 @@ _LOOKS: Final = ((0.01, 0.06), (-0.01, -0.02))
 
 _BEAM: Final = 12
 _SHORTEST: Final = 2
-_ILLEGIBLE: Final = 0.0005
+_ILLEGIBLE: Final = 0.03
 """Where even the likeliest path through a look is less likely, there is no text."""
-_CLEAR: Final = 0.95
+_CLEAR: Final = 0.9
 """Where the likeliest path is likelier, a second look changes nothing."""
 _LEAST_CONTRAST: Final = 4.0
 
