@@ -14,7 +14,7 @@ from scenes import mount, plate, street
 
 from engine.plates import Pattern, patterns_of, region_codes, regions_of
 from engine.recognizers.builtin.detector import _decode
-from engine.recognizers.builtin.geometry import flatten
+from engine.recognizers.builtin.geometry import blocks, flatten
 from engine.recognizers.builtin.training.flat import HEIGHT_PX, draw_plate
 from engine.recognizers.builtin.training.photographs import cut, kept_back, load_photographs
 from engine.recognizers.builtin.training.samples import CropMaker, SceneMaker, detector_target
@@ -181,7 +181,7 @@ def test_a_short_training_learns_and_its_weights_run(fonts, table, tmp_path, wha
     assert out.with_suffix(".pt").is_file()
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     shapes = {
-        "reader": (np.zeros((3, 1, 48, 128), np.float32), (3, 37, 2, 32)),
+        "reader": (np.zeros((3, 24, 64, 4), np.uint8), (3, 37, 2, 32)),
         "detector": (np.zeros((1, 16, 24, 16), np.uint8), (1, 13, 8, 12)),
     }
     given, expected = shapes[what]
@@ -207,13 +207,22 @@ def blocks_of(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnx") is None, reason="needs the extra training")
-def test_convolutions_of_blocks_answer_the_same(seed):
-    blocks = importlib.import_module("engine.recognizers.builtin.training.blocks")
+@pytest.mark.parametrize(("stride", "before", "after"), [(2, 1, 0), (1, 1, 1)])
+def test_convolutions_of_blocks_answer_the_same(seed, stride, before, after):
+    training = importlib.import_module("engine.recognizers.builtin.training.blocks")
     rng = np.random.default_rng(seed)
     picture = rng.integers(-9, 9, (1, 24, 32))
     first, second = rng.integers(-9, 9, (5, 1, 3, 3)), rng.integers(-9, 9, (7, 5, 3, 3))
-    plain = convolve(picture, first, 2, 1, 0)
-    fast = convolve(blocks_of(picture, 4), blocks._four_places(first), 1, 1, 0)
+    plain = convolve(picture, first, stride, 1, after)
+    split = blocks_of(picture, 2 * stride)
+    fast = convolve(split, training._four_places(first, stride), 1, before, after)
     np.testing.assert_array_equal(fast, blocks_of(plain, 2))
-    again = convolve(fast, blocks._of_four_places(second), 1, 1, 0)
+    again = convolve(fast, training._of_four_places(second), 1, 1, 0)
     np.testing.assert_array_equal(again, convolve(plain, second, 2, 1, 0))
+
+
+@pytest.mark.parametrize("side", [2, 4])
+def test_blocks_of_pixels_are_channels_row_by_row(seed, side):
+    picture = np.random.default_rng(seed).integers(0, 255, (16, 24), np.uint8)
+    expected = blocks_of(picture[None], side).transpose(1, 2, 0)[None]
+    np.testing.assert_array_equal(blocks(picture, side), expected)

@@ -12,7 +12,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.recognizers.builtin.geometry import Quad, flatten, height_px, shrink, width_px, window
+from engine.recognizers.builtin.geometry import (
+    Quad,
+    blocks,
+    flatten,
+    height_px,
+    shrink,
+    width_px,
+    window,
+)
 from engine.recognizers.builtin.network import Network
 from engine.types import Box, Luma
 
@@ -45,7 +53,6 @@ _LEAST_FOCUSED: Final = 0.2
 """From near, legible plates are likelier than this; overlays, signs and grilles are not."""
 _CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
 
-Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
@@ -62,7 +69,7 @@ class PlateDetector:
     def __init__(self, network: Network) -> None:
         """Take the detector network: (1, h/4, w/4, 16) uint8 in, (1, 13, h/8, w/8) out."""
         self._network = network
-        self._canvases: dict[tuple[int, int], Bytes] = {}
+        self._canvases: dict[tuple[int, int], Luma] = {}
 
     def detect(
         self, frame: Luma, least: float, limit: int, within: Box | None = None
@@ -110,7 +117,7 @@ class PlateDetector:
         near = quads[best] * np.float32(span / width) + around[0]
         return Detection(float(probabilities[best]), np.asarray(near, np.float32))
 
-    def _blocks(self, picture: Luma) -> Bytes:
+    def _blocks(self, picture: Luma) -> Luma:
         """Return the picture as network input, its sides filled up to multiples of 32 pixels.
 
         The canvas of each size is kept and reused: frames of one camera all have one size.
@@ -125,9 +132,7 @@ class PlateDetector:
         canvas[:height, :width] = picture
         canvas[height:] = _GREY
         canvas[:height, width:] = _GREY
-        fours = canvas.view(np.uint32).reshape(rows // _BLOCK_PX, _BLOCK_PX, -1)
-        blocks = np.ascontiguousarray(fours.transpose(0, 2, 1)).view(np.uint8)
-        return blocks.reshape(1, rows // _BLOCK_PX, columns // _BLOCK_PX, -1)
+        return blocks(canvas, _BLOCK_PX)
 
 
 def _scales(longest_px: int) -> list[float]:

@@ -7,10 +7,11 @@ texts.
 
 from typing import Final
 
+import cv2
 import numpy as np
 
 from engine.recognizers.builtin import ctc
-from engine.recognizers.builtin.geometry import Quad, flatten, grow
+from engine.recognizers.builtin.geometry import Quad, blocks, flatten, grow
 from engine.recognizers.builtin.network import Network
 from engine.types import Luma
 
@@ -25,13 +26,18 @@ _ILLEGIBLE: Final = 0.03
 _CLEAR: Final = 0.9
 """Where the likeliest path is likelier, a second look changes nothing."""
 _LEAST_CONTRAST: Final = 4.0
+_BLOCK_PX: Final = 2
+_MEAN: Final = 128
+_DEVIATION: Final = 32.0
+"""Of the bytes that the network takes: what differs by four deviations is seen as that."""
+_LEVELS: Final = np.arange(256, dtype=np.float32)
 
 
 class PlateReader:
     """Reads plates; owns one network, called by one thread."""
 
     def __init__(self, network: Network) -> None:
-        """Take the reader network: (n, 1, 48, 128) float32 in, (n, 37, 2, 32) out."""
+        """Take the reader network: (n, 24, 64, 4) uint8 in, (n, 37, 2, 32) out."""
         self._network = network
 
     def read(self, frame: Luma, quad: Quad) -> dict[str, float]:
@@ -51,12 +57,16 @@ class PlateReader:
 
     def _look(self, frame: Luma, looks: list[Quad]) -> ctc.Probabilities:
         """Look once at each of the quads; (looks, columns, 37) probabilities, line after line."""
-        crops = np.stack([flatten(frame, quad, _CROP_PX) for quad in looks])
-        batch = crops[:, None].astype(np.float32)
-        mean = batch.mean(axis=(1, 2, 3), keepdims=True)
-        spread = np.maximum(batch.std(axis=(1, 2, 3), keepdims=True), _LEAST_CONTRAST)
-        answer = self._network.run((batch - mean) / spread)
+        crops = [blocks(_even(flatten(frame, quad, _CROP_PX)), _BLOCK_PX) for quad in looks]
+        answer = self._network.run(np.concatenate(crops))
         return ctc.joined(ctc.softmax(answer[:, :, 0]), ctc.softmax(answer[:, :, 1]))
+
+
+def _even(crop: Luma) -> Luma:
+    """Return a crop whose mean is ``_MEAN`` and whose deviation ``_DEVIATION``, clipped."""
+    mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(crop))
+    levels = (_LEVELS - mean) * (_DEVIATION / max(spread, _LEAST_CONTRAST)) + _MEAN
+    return np.asarray(cv2.LUT(crop, np.rint(levels.clip(0, 255)).astype(np.uint8)), np.uint8)
 
 
 def _evidence(seen: ctc.Probabilities) -> dict[str, float]:

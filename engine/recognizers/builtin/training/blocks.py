@@ -1,11 +1,12 @@
-"""Rewrites a quantised detector into a shape in which processors add faster: the same sums.
+"""Rewrites a quantised network into a shape in which processors add faster: the same sums.
 
 A picture has one channel, and a convolution over one channel leaves a processor mostly idle. So
-the network takes blocks of 4 by 4 pixels as 16 channels ("space to depth"; Shi et al., CVPR 2016,
-backwards), its first convolution (stride 2) answers for the four places of a block at once, and the
-second (stride 2) takes those as its channels. Weights move, zeros fill the rest. Pixels are whole
-numbers already, so the first convolution becomes one of whole numbers, too. Enlarging by two is a
-copy along a new axis, which takes a sixth of the time of onnxruntime's Resize.
+the network takes blocks of pixels as channels ("space to depth"; Shi et al., CVPR 2016, backwards):
+4 by 4 where its first convolution has stride 2, 2 by 2 where it has stride 1. That convolution
+answers for the four places of a block at once, and the second, of stride 2, takes those as its
+channels. Weights move, zeros fill the rest. Pixels are whole numbers already, so the first
+convolution becomes one of whole numbers, too. Enlarging by two is a copy along a new axis, which
+takes a sixth of the time of onnxruntime's Resize.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-BLOCK_PX: Final = 4
 _LARGEST_WEIGHT: Final = 63
 """Of 7 bits, as ``quantise`` says."""
 
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def into_blocks(network: Path, scale: float, zero: int) -> None:
-    """Rewrite the ONNX file ``network``: its input ``x`` becomes (n, h/4, w/4, 16) uint8.
+    """Rewrite the ONNX file ``network``: it takes (n, h/b, w/b, b * b) uint8, blocks of side b.
 
     A pixel of value p is the number (p - zero) * scale, which the network took before.
     """
@@ -118,11 +118,12 @@ class _Graph:
 
 def _take_blocks(graph: _Graph, node: Any, scale: float, zero: int) -> None:
     """Make the first convolution, of fractions so far, one of the bytes of blocks."""
-    weights = _four_places(graph.array(node.input[1]))
+    stride = next(attribute.ints[0] for attribute in node.attribute if attribute.name == "strides")
+    weights = _four_places(graph.array(node.input[1]), stride)
     bias = np.tile(graph.array(node.input[2]), 4)
     step = np.maximum(np.abs(weights).max(axis=(1, 2, 3)) / _LARGEST_WEIGHT, 1e-8)
     picture = graph.onnx.input[0].name
-    shape = ["n", "h", "w", BLOCK_PX * BLOCK_PX]
+    shape = ["n", "h", "w", weights.shape[1]]
     given = helper.make_tensor_value_info(picture, onnx.TensorProto.UINT8, shape)
     graph.onnx.input[0].CopyFrom(given)
     pixels = graph.add("Transpose", [picture], "blocks", perm=[0, 3, 1, 2])
@@ -136,36 +137,38 @@ def _take_blocks(graph: _Graph, node: Any, scale: float, zero: int) -> None:
             biased, (step * scale).astype(np.float32), np.zeros(len(step), np.int32), axis=0
         ),
     ]
-    _stride_of_one_block(node)
+    _stride_of_one_block(node, weights.shape[2])
 
 
 def _take_four_places(graph: _Graph, node: Any) -> None:
     """Make the second convolution take the four places of a block as channels."""
     whole = graph.maker(node.input[1]).input[0]
     graph.keep(whole, _of_four_places(graph.array(whole)))
-    _stride_of_one_block(node)
+    _stride_of_one_block(node, 2)
 
 
-def _stride_of_one_block(node: Any) -> None:
-    """Make a convolution look at a block and those above and left of it."""
-    wanted = {"kernel_shape": [2, 2], "pads": [1, 1, 0, 0], "strides": [1, 1]}
+def _stride_of_one_block(node: Any, blocks: int) -> None:
+    """Make a convolution look at 2 or 3 blocks each way: its own, that before, that behind."""
+    behind = blocks - 2
+    wanted = {"kernel_shape": [blocks] * 2, "pads": [1, 1, behind, behind], "strides": [1, 1]}
     for attribute in node.attribute:
         if attribute.name in wanted:
             attribute.ints[:] = wanted[attribute.name]
 
 
-def _four_places(weights: Floats) -> Floats:
-    """Return (n, 1, 3, 3) weights of stride 2 as (4 n, 16, 2, 2) over blocks of 4 by 4 pixels.
+def _four_places(weights: Floats, stride: int) -> Floats:
+    """Return (n, 1, 3, 3) weights as (4 n, b * b, k, k) over blocks of b = 2 * stride pixels.
 
-    Place (p, r) of a block looks at its rows 2 p - 1 to 2 p + 1; row -1 is the last of the block
-    above. So it is with columns.
+    Place (p, r) of a block looks at its rows stride * p - 1 to stride * p + 1; row -1 is the last
+    of the block above. So it is with columns. k is 2, of stride 1 it is 3.
     """
-    moved = np.zeros((2, 2, len(weights), BLOCK_PX, BLOCK_PX, 2, 2), weights.dtype)
+    side, blocks = 2 * stride, 4 - stride
+    moved = np.zeros((2, 2, len(weights), side, side, blocks, blocks), weights.dtype)
     for p, r, a, b in np.ndindex(2, 2, 3, 3):
-        down, row = divmod(2 * p - 1 + a, BLOCK_PX)
-        right, column = divmod(2 * r - 1 + b, BLOCK_PX)
+        down, row = divmod(stride * p - 1 + a, side)
+        right, column = divmod(stride * r - 1 + b, side)
         moved[p, r, :, row, column, down + 1, right + 1] = weights[:, 0, a, b]
-    return moved.reshape(-1, BLOCK_PX * BLOCK_PX, 2, 2)
+    return moved.reshape(4 * len(weights), side * side, blocks, blocks)
 
 
 def _of_four_places(weights: Bytes) -> Bytes:

@@ -49,6 +49,7 @@ _KEPT_EVERY: Final = 500
 _SHOWN: Final = 128
 """Samples whose activations set the ranges of whole numbers."""
 _GREY, _CONTRAST = 112, 64.0
+_MEAN, _DEVIATION = 128, 32.0
 _LEAST_CONTRAST: Final = 4.0
 _OPSET: Final = 17
 
@@ -176,7 +177,8 @@ class ReaderLesson:
         return torch.zeros(2, 1, height, width), {0: "n"}, {0: "n"}
 
     def finish(self, network: Path) -> None:
-        """Leave it as it is."""
+        """Make it take blocks of pixels."""
+        into_blocks(network, 1 / _DEVIATION, _MEAN)
 
 
 LESSONS: Final[dict[str, type[DetectorLesson | ReaderLesson]]] = {
