@@ -64,7 +64,7 @@ class _Graph:
 
     def array(self, name: str) -> npt.NDArray[Any]:
         """Return a constant."""
-        return numpy_helper.to_array(self.constants[name])
+        return np.asarray(numpy_helper.to_array(self.constants[name]))
 
     def keep(self, name: str, array: Any) -> str:
         """Write a constant, new or in place of the one of this name; return its name."""
