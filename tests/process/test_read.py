@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
     """A picture and a clip of the demo scene, a folder without plates, and a broken file."""
     folder = tmp_path_factory.mktemp("material")
     scene = DemoScene(seed=7)
-    cv2.imwrite(str(folder / "car.png"), scene.luma(2.4))
+    cv2.imwrite(str(folder / "car.png"), scene.luma(2.0))
     with av.open(str(folder / "clip.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
