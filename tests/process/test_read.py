@@ -22,7 +22,7 @@ READ = [sys.executable, "-m", "engine.cli", "read"]
 FPS = 10
 IN_PICTURE = ["WP59WWJ"]
 IN_CLIP = ["WP59WWJ", "UW369CY"]
-"""The plates legible in the demo scene of seed 7 at 2.4 s, and from 2 s to 3.3 s."""
+"""The plates legible in the demo scene of seed 7 at 2.0 s, and from 2 s to 3.3 s."""
 
 
 def read(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -66,7 +66,7 @@ def test_picture_as_json(folder):
     assert plate["confidence"] > 90
     assert plate["recognizer"] == "builtin"
     assert plate["candidates"][0]["plate"] == plate["plate"]
-    (truth,) = [c for p, c in DemoScene(seed=7).corners(2.4).items() if p == plate["plate"]]
+    (truth,) = [c for p, c in DemoScene(seed=7).corners(2.0).items() if p == plate["plate"]]
     assert np.allclose(plate["corners"], truth, atol=12), "pixels of the picture"
     box = plate["box"]
     assert box["x"] == pytest.approx(min(x for x, _ in plate["corners"]))
