@@ -1,6 +1,7 @@
 """Bodies as agents post them, and what becomes of them on bad lines and in bad hands."""
 
 import base64
+import copy
 import gzip
 import json
 import random
@@ -100,7 +101,7 @@ def _mistake(body: object, rng: random.Random) -> None:
             case 2 if isinstance(here, dict):
                 here[rng.choice(("plate", "uuid", "results", "group", "data_type"))] = inner
             case _:
-                here[key] = rng.choice(STRANGE)
+                here[key] = copy.deepcopy(rng.choice(STRANGE))
         return
 
 
