@@ -32,6 +32,12 @@ URL_KEY: Final = "platering.url_key"
 """Where the WSGI environment has the key that stood in the URL."""
 IN_URL: Final = frozenset({Scope.INGEST, Scope.METRICS, Scope.STREAM})
 """What keys in URLs are for: others' logs keep URLs, so only narrow keys may stand there."""
+UNLIMITED: Final = frozenset({Scope.INGEST, Scope.STREAM})
+"""Needs that known visitors may have as often as they like.
+
+A full queue tells agents to wait, and streams have limits of their own: a browser that is told to
+wait when it comes back to one never tries again.
+"""
 STATIC: Final = "static"
 """Flask's own view of the page's files."""
 LOG_IN: Final = "sessions.log_in"
@@ -117,7 +123,7 @@ class Access:
         visitor: Visitor | None = g.visitor
         if visitor is not None:
             g.actor, g.scope = visitor.who, visitor.scope
-        if needs is not Scope.INGEST and visitor is not LOCAL:
+        if visitor is None or (visitor is not LOCAL and needs not in UNLIMITED):
             self.limit(self._buckets, g.actor or g.origin.network)
         if needs is not None and visitor is None:
             raise self._denied(401, why)

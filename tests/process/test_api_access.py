@@ -11,15 +11,17 @@ import time
 import pytest
 from engine_run import PLATERING, demo, running
 from front_app import new_key
-from front_process import front_process
+from front_process import front_process, sighting
 from polling import wait_until
 from redis_shapes import certificate
 
 from engine.board import Count
-from engine.config import ApiSettings
+from engine.config import ApiSettings, RedisSettings
 from engine.keys import Keys
 from engine.records import FOLDER
 from engine.scopes import Scope
+from engine.store_writer import StoreWriter
+from engine.track import Event
 from engine.types import CameraState
 
 
@@ -168,12 +170,26 @@ def test_tls_by_certificate_files(redis_server, tmp_path):
         assert "; Secure" in response.headers["Set-Cookie"]
         response.read()
         connection.close()
+        _hear(front, context, key, redis_server.url)
         (tmp_path / "again").mkdir()
         renewed = certificate(tmp_path / "again")
         with pytest.raises(ssl.SSLCertVerificationError):
             _fetch(front, ssl.create_default_context(cafile=str(renewed)))
         renewed.replace(pem)
         _fetch(front, ssl.create_default_context(cafile=pem))
+
+
+def _hear(front, context, key, redis_url):
+    """Follow the live stream: what is sent past pywsgi is encrypted, too."""
+    connection = http.client.HTTPSConnection("127.0.0.1", front.port, timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", "/stream", headers={"X-API-Key": key})
+        with contextlib.closing(connection.getresponse()) as response:
+            assert response.status == 200
+            writer = StoreWriter(redis_url, RedisSettings())
+            writer.commit([Event(sighting(1))])
+            writer.close()
+            wait_until(lambda: response.readline() == b"data: AB0001\n", 10.0, "it is heard")
 
 
 def _fetch(front, context):
