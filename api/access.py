@@ -119,10 +119,9 @@ class Access:
         """
         g.origin, g.visitor, g.actor, g.scope = self.proxies.origin(request.environ), None, "", None
         needs = _needs()
-        why = self._recognize(g.origin, needs)
-        visitor: Visitor | None = g.visitor
+        visitor, why = self._recognized(g.origin, needs)
         if visitor is not None:
-            g.actor, g.scope = visitor.who, visitor.scope
+            g.visitor, g.actor, g.scope = visitor, visitor.who, visitor.scope
         if visitor is None or (visitor is not LOCAL and needs not in UNLIMITED):
             self.limit(self._buckets, g.actor or g.origin.network)
         if needs is not None and visitor is None:
@@ -145,22 +144,19 @@ class Access:
                 429, "too many requests, wait a little", retry_after_s=int(wait_s) + 1
             )
 
-    def _recognize(self, origin: Origin, needs: Scope | None) -> str:
-        """Set ``g.visitor``; return what to say where that is nobody."""
+    def _recognized(self, origin: Origin, needs: Scope | None) -> tuple[Visitor | None, str]:
+        """Return who is asking, and what to say where that is nobody."""
         if self.is_open:
             _check_is_local(origin)
-            g.visitor = LOCAL
-            return ""
+            return LOCAL, ""
         shown, in_url = _shown_key(request), request.environ.get(URL_KEY, "")
-        if shown or in_url:
-            key = self.keys.known(shown or in_url)
-            why = _why_not(key, needs) if not shown else ""
-            if key is None or why:
-                return why or "this key is not known here: it is mistyped, or was removed"
-            g.visitor = Visitor(who=key.title, scope=key.scope)
-        else:
-            g.visitor = self._of_session(request.cookies.get(COOKIE, ""))
-        return _SHOW_A_KEY
+        if not shown and not in_url:
+            return self._of_session(request.cookies.get(COOKIE, "")), _SHOW_A_KEY
+        key = self.keys.known(shown or in_url)
+        why = "" if shown else _why_not(key, needs)
+        if key is None or why:
+            return None, why or "this key is not known here: it is mistyped, or was removed"
+        return Visitor(who=key.title, scope=key.scope), ""
 
     def _of_session(self, token: str) -> Visitor | None:
         """Return who logged in and got this token, unless that is over."""

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from engine_run import PLATERING, demo, running
@@ -14,6 +15,7 @@ from front_app import new_key
 from front_process import front_process, sighting
 from polling import wait_until
 from redis_shapes import certificate
+from streams import nginx
 
 from engine.board import Count
 from engine.config import ApiSettings, RedisSettings
@@ -197,6 +199,52 @@ def _fetch(front, context):
     with contextlib.closing(connection):
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 200
+
+
+# --- behind a proxy -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def proxied(front, folder):
+    """Yield an nginx before a front, set up as the README says; it encrypts, for all one knows."""
+    location = (
+        f"location / {{ proxy_pass http://127.0.0.1:{front.port}; proxy_set_header Host $host;"
+        " proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+        " proxy_set_header X-Forwarded-Proto https; proxy_buffering off; }"
+    )
+    with nginx(folder, location) as port:
+        yield SimpleNamespace(port=port)
+
+
+def test_a_front_behind_nginx_knows_who_asks(redis_server, tmp_path):
+    key = new_key(tmp_path, Scope.ADMIN)
+    settings = ApiSettings(trusted_proxies=("127.0.0.1",))
+    with (
+        front_process(redis_server.url, data_dir=str(tmp_path), settings=settings) as front,
+        proxied(front, tmp_path) as outside,
+    ):
+        assert ask(outside, "/api/v1/cameras")[0] == 401
+        visitor = {"X-Forwarded-For": "203.0.113.9"}  # nginx adds 127.0.0.1, which is no visitor's
+        status, _, headers = ask(
+            outside,
+            "/api/v1/session",
+            method="POST",
+            body=json.dumps({"key": key}),
+            headers=visitor,
+        )
+        assert status == 200
+        assert "; Secure" in headers["Set-Cookie"]
+        assert headers["Strict-Transport-Security"]
+        _, audit, _ = ask(outside, "/api/v1/audit", headers={"X-API-Key": key})
+        assert [each["address"] for each in json.loads(audit)["entries"]] == ["203.0.113.9"]
+
+
+def test_an_open_front_is_not_opened_to_the_world_by_a_proxy(front, tmp_path):
+    assert ask(front, "/api/v1/cameras")[0] == 200
+    with proxied(front, tmp_path) as outside:
+        status, answer, _ = ask(outside, "/api/v1/cameras")
+    assert status == 403
+    assert b"name it in api.trusted_proxies and add a key" in answer
 
 
 # --- nothing leaks --------------------------------------------------------------------------------
