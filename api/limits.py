@@ -9,6 +9,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -101,6 +102,7 @@ class Proxies:
         return Origin(address, secure, forwarded)
 
 
+@lru_cache(maxsize=4_096)
 def parsed(address: str) -> _Address | None:
     """Return an address, None for what is none; IPv4 within IPv6 as IPv4."""
     try:

@@ -310,16 +310,22 @@ def _unix_ms(given: float | str | None, now_ms: int) -> int:
 
 def jpeg(text: str) -> bytes:
     """Return the picture in base64 text; broken padding is mended, what is no JPEG is dropped."""
-    if not text:
-        return b""
+    try:
+        picture = binascii.a2b_base64(text, strict_mode=True)  # twice as fast as mending
+    except ValueError:
+        picture = _mended(text)
+    return picture if picture.startswith(JPEG_MAGIC) else b""
+
+
+def _mended(text: str) -> bytes:
+    """Decode base64 of the other alphabet, with line ends, or with broken padding."""
     plain = re.sub(r"[^A-Za-z0-9+/]", "", text.replace("-", "+").replace("_", "/"))
     if len(plain) % 4 == 1:
         plain = plain[:-1]  # six bits alone are no byte
     try:
-        picture = base64.b64decode(plain + "=" * (-len(plain) % 4))
+        return base64.b64decode(plain + "=" * (-len(plain) % 4))
     except binascii.Error:
         return b""
-    return picture if picture.startswith(JPEG_MAGIC) else b""
 
 
 def kept(body: bytes, *, whole: bool) -> bytes:
