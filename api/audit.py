@@ -1,8 +1,9 @@
 """Notes who searched, exported, changed something or logged in; ``/api/v1/audit`` shows it.
 
 Which requests are noted follows from what views declare: every change, except what agents post, and
-every look-up that says whom it looks for. No room does anything for it; one that has more to say
-than the address puts it into ``flask.g.what``.
+every look-up that says whom it looks for. Of strangers only log-ins are noted, they may do nothing
+else. No room does anything for it; one that has more to say than the address puts it into
+``flask.g.what``.
 """
 
 import logging
@@ -21,8 +22,6 @@ from engine.errors import PlateringError
 from engine.scopes import Scope
 
 NOBODY: Final = "nobody"
-DENIED: Final = frozenset({401, 429})
-"""Answers to strangers: counted, not noted, or they could fill the log; log-ins are noted."""
 SEARCHED: Final = frozenset({"plate", "camera", "list", "region", "before", "after", "from", "to"})
 """Words of a query string that narrow down who is looked for."""
 LOOK_UPS: Final = frozenset({Scope.READ, Scope.OPERATE, Scope.ADMIN})
@@ -74,8 +73,8 @@ def _counts(status: int) -> bool:
     declared = declared_by(current_app.view_functions[request.endpoint or ""])
     needs = declared.needs if declared is not None else None
     if request.endpoint == LOG_IN:
-        return True
-    if needs is Scope.INGEST or (status in DENIED and not g.get("actor")):
+        return status != 429  # that is counted: whoever tries without end shall not fill the log
+    if needs is Scope.INGEST or not g.get("actor"):  # strangers are refused, and counted
         return False
     if request.method != "GET":
         return True

@@ -279,7 +279,8 @@ class Counted:
 
 
 def test_connections_of_one_address_are_bounded_but_not_of_this_machine_and_proxies(here):
-    settings = ApiSettings(connections_per_address=2, trusted_proxies=("10.0.0.0/8",))
+    ours = ("10.0.0.0/8", "fd00::/8")
+    settings = ApiSettings(connections_per_address=2, trusted_proxies=ours)
     server = Server(here, None, settings, Counted())
 
     def welcome(address, count):
@@ -290,7 +291,8 @@ def test_connections_of_one_address_are_bounded_but_not_of_this_machine_and_prox
 
     assert welcome("192.0.2.1", 4) == [True, True, False, False]
     assert welcome("192.0.2.1", 2) == [True, True]
-    assert set(welcome("127.0.0.1", 9) + welcome("10.1.1.1", 9)) == {True}
+    for exempt in ("127.0.0.1", "::1", "10.1.1.1", "::ffff:10.1.1.1", "fd00::1"):
+        assert set(welcome(exempt, 9)) == {True}
     assert server.row.counts == [Count.CONNECTIONS_CUT] * 2
     assert not server._open
 
