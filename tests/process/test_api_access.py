@@ -141,6 +141,40 @@ def test_of_a_body_that_nobody_wants_not_all_is_read(front):
     assert ask(front, "/healthz")[0] == 200
 
 
+@pytest.mark.long
+def test_slow_bodies_are_cut_too(front):
+    """A byte a second: 20 s of grace and what the bytes earn, then 408 and a closed connection."""
+    drips = []
+    for path in (b"/alpr_data", b"/api/v1/session"):
+        drip = socket.create_connection(("127.0.0.1", front.port), timeout=5)
+        drip.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n")
+        drip.setblocking(False)
+        drips.append(drip)
+    began, left = time.monotonic(), list(drips)
+    while left and time.monotonic() - began < 40:
+        left = [drip for drip in left if not _is_cut(drip)]
+        time.sleep(1.0)
+    for drip in drips:
+        drip.close()
+    assert 19 < time.monotonic() - began < 30
+    assert not left
+    assert ask(front, "/healthz")[0] == 200
+
+
+def test_bodies_in_chunks_and_bodies_that_wait_for_their_welcome(front):
+    """What curl does: pieces without a length, and large bodies only once they are asked for."""
+    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
+        head = b"POST /api/v1/session HTTP/1.1\r\nHost: x\r\n"
+        client.sendall(head + b'Transfer-Encoding: chunked\r\n\r\n8\r\n{"key":"\r\n')
+        client.sendall(b'2\r\n"}\r\n0\r\n\r\n')
+        heard = client.recv(1 << 16)
+        assert heard.startswith(b"HTTP/1.1 401")
+        client.sendall(head + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+        client.sendall(b'{"key":""}')
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 401")
+
+
 # --- TLS ------------------------------------------------------------------------------------------
 
 
