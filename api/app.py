@@ -4,21 +4,38 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
-from api import camera_events, cameras, ingest, metrics, plates, problems, stream
+from api import (
+    audit,
+    camera_events,
+    cameras,
+    ingest,
+    keys,
+    metrics,
+    plates,
+    problems,
+    sessions,
+    stream,
+)
+from api.access import Access
+from api.audit import Auditor
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
+from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.feed import Feed
 from api.herald import Herald
 from api.hub import Hub
 from api.nodes import Nodes
+from api.patience import SlowClientError
 from api.problems import ProblemError
+from engine.audit import AuditLog
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.errors import SinkError
 from engine.privacy import KEY_FILE, disguise_of
+from engine.records import FOLDER
 from engine.sections import ApiSection
 from engine.store import Store, connect
 
@@ -39,6 +56,9 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+
+HSTS: Final = "max-age=31536000"
+"""A browser that came over TLS once does so for a year."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -65,14 +85,20 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     herald: Herald | None
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
+    access: Access
+    audit_log: AuditLog
 
 
-def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Front:
+def build_front(
+    section: ApiSection, process: str, row: Row, board: Board, *, loopback: bool
+) -> Front:
     """Make everything that the rooms work with; nothing is connected yet.
 
-    ``process`` is the name of this process among those of its machine.
+    ``process`` is the name of this process among those of its machine; ``loopback`` says that only
+    this machine reaches its listener.
     """
-    disguise = disguise_of(Path(section.data_dir) / "engine" / KEY_FILE)
+    data_dir = Path(section.data_dir)
+    disguise = disguise_of(data_dir / "engine" / KEY_FILE)
     store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S), disguise)
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
@@ -106,7 +132,10 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
             row,
             node=section.node,
             max_bytes=int(settings.max_body_mib * MIB),
+            keep_payloads=settings.keep_payloads,
         ),
+        access=Access(data_dir, settings, row, loopback=loopback),
+        audit_log=AuditLog(data_dir / FOLDER, settings.audit_mib * MIB),
     )
 
 
@@ -116,23 +145,35 @@ def create_app(front: Front) -> Flask:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # asked each time, answered by 304
     app.url_map.strict_slashes = False
     problems.install(app)
+    front.access.install(app)
+    Auditor(front.audit_log, front.row).install(app)
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
-    app.register_blueprint(ingest.blueprint(front.ingest))
+    app.register_blueprint(ingest.blueprint(front.ingest, front.store))
+    app.register_blueprint(sessions.blueprint(front.access, front.settings.session_hours))
+    app.register_blueprint(keys.blueprint(front.access.keys))
+    app.register_blueprint(audit.blueprint(front.audit_log))
 
     @app.get("/")
+    @endpoint(needs=None, answers="text/html")
     def page() -> Response:
         """The live page."""
         return app.send_static_file("index.html")
 
     @app.get("/healthz")
-    def health() -> Response:
+    @endpoint(needs=None, answers=Health)
+    def health() -> Health:
         """This process answers; says whether Redis and the engine do, too."""
-        found = _health(front)
-        return Response(msgspec.json.encode(found), mimetype="application/json")
+        return _health(front)
+
+    @app.errorhandler(SlowClientError)
+    def too_slow(error: SlowClientError) -> Response:
+        """Tell a client that its body came too slowly; its connection ends."""
+        front.row.count(Count.CONNECTIONS_CUT)
+        return problems.respond(ProblemError(408, str(error)))
 
     @app.before_request
     def refuse_strangers() -> None:
@@ -147,6 +188,8 @@ def create_app(front: Front) -> Flask:
         front.row.count(Count.REQUESTS)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        if g.origin.is_secure:
+            response.headers.setdefault("Strict-Transport-Security", HSTS)
         if request.path.startswith("/api/") and "Cache-Control" not in response.headers:
             response.cache_control.no_store = True
         return response

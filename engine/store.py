@@ -7,7 +7,7 @@ key or channel                            type   what                           
                                                  for people, plate, camera, node,
                                                  phase, revision, confidence,
                                                  first_unix_ms, last_unix_ms
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``; ``payload``
                                                  MP4 or Matroska
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
@@ -199,6 +199,11 @@ class Store:
         """Return a sighting's clip, empty where there is none."""
         key = evidence_key(sighting_id)
         return cast("bytes", self._ask(lambda: self._client.hget(key, "clip")) or b"")
+
+    def payload(self, sighting_id: str) -> bytes:
+        """Return the JSON with which an agent posted a sighting, empty where none is kept."""
+        key = evidence_key(sighting_id)
+        return cast("bytes", self._ask(lambda: self._client.hget(key, "payload")) or b"")
 
     def latest(self, count: int) -> list[Sighting]:
         """Return the newest sightings of all cameras, newest first, each in its last revision."""
