@@ -15,7 +15,9 @@ from av.format import Flags
 from av.video.stream import VideoStream
 
 from engine.sources.base import SourceOptions
+from engine.sources.credentials import scheme
 from engine.sources.libav import (
+    SRT,
     STDIN,
     check_size,
     failure,
@@ -25,6 +27,7 @@ from engine.sources.libav import (
 from engine.sources.pace import FALLBACK_FPS, MediaClock, Pacer, RateCap, Stamp, StreamClock
 from engine.sources.planes import PlaneCopier
 from engine.sources.preroll import Preroll, VideoPacket
+from engine.sources.srt import SrtReceiver
 from engine.sources.thrift import Thrift
 from engine.types import Bgr, Luma
 
@@ -106,6 +109,7 @@ class VideoSource:
         self._arrivals = StreamClock()
         self._playout: Pacer | None = None
         self._container: InputContainer | None = None
+        self._receiver: SrtReceiver | None = None
         self._is_timed = True
         self.preroll = Preroll(options.clip_s, options.clip_bytes) if options.clip_s else None
         self.spoilt = 0
@@ -137,16 +141,21 @@ class VideoSource:
             clock.restart()
 
     def close(self) -> None:
-        """Close the container."""
+        """Close the container, and what feeds it."""
         if self._container is not None:
             self._container.close()
             self._container = None
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
 
     def _play_once(self, clock: MediaClock, stop: Callable[[], bool]) -> Iterator[VideoFrame]:
         """Open, decode to the end, close."""
-        container = open_container(self._url, self._options)
-        self._container = container
+        if scheme(self._url) == SRT:
+            self._receiver = SrtReceiver(self._url, self._options)
         try:
+            container = open_container(self._url, self._options, self._receiver)
+            self._container = container
             stream = video_stream(container, self._url, self._options)
             clock.nominal_fps = float(stream.average_rate or 0) or FALLBACK_FPS
             # Formats without times get made-up ones of 25 frames a second: of a live stream
