@@ -9,7 +9,8 @@ MASK = "***"
 
 _USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)([^:/?#@]*)(:.*)?@", re.IGNORECASE | re.DOTALL)
 _SECRET_PARAMETER = re.compile(
-    r"(?<=[?&;])([^=&;]*(?:pass|pwd|token|secret|key|auth|signature)[^=&;]*)=(?!\*\*\*(?:[&;#]|: |$))[^&;#]*",
+    r"(?<=[?&;])([^=&;]*(?:pass|pwd|token|secret|key|auth|signature)[^=&;]*)="
+    r"(?!\*\*\*(?:[&;#]|: |$))[^&;#]*",
     re.IGNORECASE,
 )
 

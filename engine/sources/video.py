@@ -27,6 +27,7 @@ from engine.sources.libav import (
 from engine.sources.pace import FALLBACK_FPS, MediaClock, Pacer, RateCap, Stamp, StreamClock
 from engine.sources.planes import PlaneCopier
 from engine.sources.preroll import Preroll, VideoPacket
+from engine.sources.sender_clock import SenderClock
 from engine.sources.srt import SrtReceiver
 from engine.sources.thrift import Thrift
 from engine.types import Bgr, Luma
@@ -107,6 +108,7 @@ class VideoSource:
         )
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
         self._arrivals = StreamClock()
+        self._sender = SenderClock() if stream and options.camera_clock else None
         self._playout: Pacer | None = None
         self._container: InputContainer | None = None
         self._receiver: SrtReceiver | None = None
@@ -186,7 +188,10 @@ class VideoSource:
         """Return when a frame was captured: due in a file, sent in a stream; None to stop."""
         if self._pacer is not None:
             return self._pacer.wait(media_s, stop)
-        stamp = self._arrivals.captured(pts_s, Stamp.now()) if self._stream else Stamp.now()
+        stamp = Stamp.now()
+        if self._stream:
+            age_s = self._sender.age_s(pts_s, stamp.unix_ns) if self._sender else None
+            stamp = self._arrivals.captured(pts_s, stamp, age_s)
         if self._playout is not None and self._playout.wait(media_s, stop) is None:
             return None
         return stamp
@@ -203,6 +208,8 @@ class VideoSource:
         for packet in container.demux(stream):
             if stop():
                 return
+            if self._sender is not None:
+                self._sender.hear(packet)
             if self.preroll is not None:
                 self.preroll.keep(packet, self._time_of(packet, packet.dts))
             if thrift.leaves_out(packet, self._time_of(packet, packet.pts)):
