@@ -1,0 +1,76 @@
+"""Streams that send as much as they can, as many as there are cores: others are not robbed."""
+
+import os
+import signal
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from clips import make_clip
+from decoder_rig import Camera, DecoderRig, decoders
+from polling import wait_until
+from streams import nginx
+
+from engine.appetite import YIELDING_NICE
+from engine.messages import Pause
+from engine.types import CameraState
+
+QUIET = "demo://?width=320&height=180"
+STORMS = len(os.sched_getaffinity(0))
+WINDOWS, WINDOW_FRAMES = 5, 30
+NO_EFFECT = 0.95
+NOTICED_S = 40.0
+"""On a machine that others use too, a storm may at first get too little to be one."""
+
+
+def rate(rig: DecoderRig, camera: Camera) -> float:
+    """Return a camera's rate over its next frames."""
+
+    def wait(frames: int) -> None:
+        until = camera.captured + frames
+        wait_until(lambda: rig.hear() or camera.captured >= until, 30.0, "frames")
+
+    wait(1)
+    began = time.monotonic()
+    wait(WINDOW_FRAMES)
+    return WINDOW_FRAMES / (time.monotonic() - began)
+
+
+def let(storms: list[Camera], number: int) -> None:
+    """Stop the decoders of storms where they are, or let them go on."""
+    for storm in storms:
+        storm.child.signal(number)
+
+
+@pytest.mark.long
+def test_streams_that_send_all_they_can_rob_nobody(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    web = tmp_path / "web"
+    web.mkdir()
+    clip = make_clip(tmp_path / "clip.ts", "libx264", "yuv420p", (640, 360), frames=100)
+    (web / "storm.ts").write_bytes(clip.read_bytes() * 100)
+    with nginx(web) as port, decoders(tmp_path, 2 + STORMS) as rig:
+        neighbour = rig.add(QUIET, skip_static=False)
+        benign = rig.add(QUIET, skip_static=False)
+        url = f"http://127.0.0.1:{port}/storm.ts"
+        storms = [rig.add(url, skip_static=False) for _ in range(STORMS)]
+        for storm in storms:
+            storm.wait_state(CameraState.DEGRADED, NOTICED_S, "takes all that it gets")
+            assert os.getpriority(os.PRIO_PROCESS, storm.child.pid) >= YIELDING_NICE
+        beside_benign, beside_storms = [], []
+        for _ in range(WINDOWS):
+            let(storms, signal.SIGSTOP)
+            benign.child.send(Pause(paused=False))
+            beside_benign.append(rate(rig, neighbour))
+            let(storms, signal.SIGCONT)
+            benign.child.send(Pause(paused=True))
+            beside_storms.append(rate(rig, neighbour))
+        share = statistics.median(beside_storms) / statistics.median(beside_benign)
+        record_property("fps_beside_storms", [round(fps, 2) for fps in beside_storms])
+        record_property("fps_beside_benign", [round(fps, 2) for fps in beside_benign])
+        record_property("neighbour_share", round(share, 3))
+        assert share > NO_EFFECT
+        assert neighbour.state is CameraState.LIVE
