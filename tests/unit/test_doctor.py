@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from clips import h264_clip
 
+from engine import cores
 from engine.cli import main
 from engine.doctor import examine, machine
 from engine.doctor.findings import Finding, Report, Verdict, print_report
@@ -71,6 +72,16 @@ def test_broken_configuration_is_a_problem_and_the_machine_is_looked_at(tmp_path
     assert finding(report, "configuration").verdict is Verdict.PROBLEM
     assert finding(report, "configuration").found == "frobnicate: unknown key"
     assert finding(report, "cores").found.startswith(f"{len(os.sched_getaffinity(0))} core")
+
+
+@pytest.mark.parametrize(("count", "verdict"), [('"auto"', "fine"), ("4", "warning")])
+def test_more_recognizers_than_a_container_has_cores(tmp_path, monkeypatch, count, verdict):
+    monkeypatch.setattr(cores, "container_cores", lambda: 0.5)
+    monkeypatch.setattr(machine, "container_cores", lambda: 0.5)
+    text = CAMERA.format("gate", "demo://") + f"[recognizers]\ncount = {count}\n"
+    found = finding(report_on(tmp_path, text), "cores")
+    assert found.verdict == verdict
+    assert found.found.endswith("the container's limit is 0.5 cores")
 
 
 def test_port_in_use_is_found(tmp_path):
