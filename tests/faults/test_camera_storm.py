@@ -3,14 +3,12 @@
 import os
 import signal
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from clips import make_clip
-from decoder_rig import Camera, DecoderRig, decoders
-from polling import wait_until
+from decoder_rig import Camera, decoders
 from streams import nginx
 
 from engine.appetite import YIELDING_NICE
@@ -23,19 +21,6 @@ WINDOWS, WINDOW_FRAMES = 5, 30
 NO_EFFECT = 0.95
 NOTICED_S = 40.0
 """On a machine that others use too, a storm may at first get too little to be one."""
-
-
-def rate(rig: DecoderRig, camera: Camera) -> float:
-    """Return a camera's rate over its next frames."""
-
-    def wait(frames: int) -> None:
-        until = camera.captured + frames
-        wait_until(lambda: rig.hear() or camera.captured >= until, 30.0, "frames")
-
-    wait(1)
-    began = time.monotonic()
-    wait(WINDOW_FRAMES)
-    return WINDOW_FRAMES / (time.monotonic() - began)
 
 
 def let(storms: list[Camera], number: int) -> None:
@@ -64,10 +49,10 @@ def test_streams_that_send_all_they_can_rob_nobody(
         for _ in range(WINDOWS):
             let(storms, signal.SIGSTOP)
             benign.child.send(Pause(paused=False))
-            beside_benign.append(rate(rig, neighbour))
+            beside_benign.append(neighbour.fps_of_next(WINDOW_FRAMES))
             let(storms, signal.SIGCONT)
             benign.child.send(Pause(paused=True))
-            beside_storms.append(rate(rig, neighbour))
+            beside_storms.append(neighbour.fps_of_next(WINDOW_FRAMES))
         share = statistics.median(beside_storms) / statistics.median(beside_benign)
         record_property("fps_beside_storms", [round(fps, 2) for fps in beside_storms])
         record_property("fps_beside_benign", [round(fps, 2) for fps in beside_benign])
