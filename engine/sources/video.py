@@ -4,6 +4,7 @@ One decoder thread per camera: measured on two cores, more threads only add late
 time from the recognizers.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -205,7 +206,7 @@ class VideoSource:
     ) -> Iterator[av.VideoFrame]:
         """Yield the stream's frames; packets that cannot be decoded are counted and passed over."""
         in_a_row = 0
-        for packet in container.demux(stream):
+        for packet in self._packets(container, stream):
             if stop():
                 return
             if self._sender is not None:
@@ -229,6 +230,13 @@ class VideoSource:
                 yield frame
                 if stop():
                     return
+
+    @staticmethod
+    def _packets(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
+        """Yield the stream's packets to the end; streams that begin later are nobody's."""
+        # At the end PyAV looks for those, too, where it knows only the first ones.
+        with contextlib.suppress(IndexError):
+            yield from container.demux(stream)
 
     def _time_of(self, packet: VideoPacket, ticks: int | None) -> float | None:
         """Return a packet's time in seconds, that of its arrival where the format has none."""
