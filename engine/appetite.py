@@ -18,10 +18,12 @@ GREEDY_WORK: Final = 0.25
 GREEDY_BUSY: Final = 0.95
 CALM_BUSY: Final = 0.8
 """Shares of the time in which it works, or would if it were let."""
-YIELDING_NICE: Final = 10
-"""A tenth of what others get, where there is not enough for all; a process cannot take it back."""
-FAST_NICE: Final = 5
+YIELDED_STEPS: Final = 10
+"""Of ``nice``: a tenth of what others get, where there is not enough for all."""
+FAST_STEPS: Final = 5
 """A file loses nothing while it waits for cameras."""
+_NICEST: Final = 19
+_FIRST_NICE: Final = os.getpriority(os.PRIO_PROCESS, 0)
 
 _EVERY_S = 0.5
 
@@ -76,9 +78,19 @@ def main_threads_schedule() -> Schedule:
     return Schedule(int(ran) / 1e9, int(waited) / 1e9)
 
 
-def yield_to_others(nice: int) -> None:
-    """Let other processes go before all threads of this one; never takes back what was yielded."""
+def yield_to_others(steps: int) -> None:
+    """Let other processes go before all threads of this one, by steps below its first priority.
+
+    What was yielded is never taken back.
+    """
+    nice = min(_FIRST_NICE + steps, _NICEST)
     for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended, or is yielding more
+        with contextlib.suppress(OSError):  # it has ended
             if os.getpriority(os.PRIO_PROCESS, int(thread.name)) < nice:
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+
+
+def start_below(pid: int, steps: int) -> None:
+    """Let a process just started go behind this one, by steps of priority."""
+    nice = min(os.getpriority(os.PRIO_PROCESS, 0) + steps, _NICEST)
+    os.setpriority(os.PRIO_PROCESS, pid, nice)

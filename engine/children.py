@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from engine.appetite import YIELDING_NICE
+from engine.appetite import YIELDED_STEPS, start_below
 from engine.board import Board, Kind, Row, Seat
 from engine.errors import EXIT_CONFIG
 from engine.messages import DECODE, Message, Start, ToSupervisor, encode
@@ -95,7 +95,7 @@ class ChildProcess:
         )
         theirs.close()
         if self.kind is Kind.DECODER and self._backoff_s > _YIELDING_BACKOFF_S:
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, YIELDING_NICE)
+            start_below(self._process.pid, YIELDED_STEPS)
         self._link = ours
         self._drop_outbox()
         self.is_link_ended = False

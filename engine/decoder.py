@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 
 from engine.appetite import (
-    FAST_NICE,
-    YIELDING_NICE,
+    FAST_STEPS,
+    YIELDED_STEPS,
     Appetite,
     main_threads_schedule,
     yield_to_others,
@@ -116,7 +116,7 @@ class Decoder:
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if self._camera.play == "fast":
-            yield_to_others(FAST_NICE)
+            yield_to_others(FAST_STEPS)
 
     # --- main thread: the source ---------------------------------------------------------------
 
@@ -362,7 +362,7 @@ class Decoder:
             if self._is_watched:
                 self._appetite.note(time.monotonic(), main_threads_schedule())
                 if self._appetite.is_greedy:
-                    yield_to_others(YIELDING_NICE)
+                    yield_to_others(YIELDED_STEPS)
             if self._health is not None:
                 self._turn(*self._health.verdict(time.monotonic()))
 

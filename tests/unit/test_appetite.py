@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from engine.appetite import Appetite, Schedule, main_threads_schedule
+from engine.appetite import YIELDED_STEPS, Appetite, Schedule, main_threads_schedule
 from engine.board import Board, Kind
 from engine.children import ChildProcess
 from engine.shm import RunLock
@@ -55,7 +55,7 @@ def test_all_threads_yield_and_none_takes_back():
     )
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str([max(usual, 7)] * 2)
+    assert done.stdout.strip() == str([min(usual + 7, 19)] * 2)
 
 
 def test_a_decoder_that_dies_again_and_again_yields():
@@ -76,5 +76,6 @@ def test_a_decoder_that_dies_again_and_again_yields():
     finally:
         board.close()
         lock.release()
-    assert found[Kind.DECODER] == [usual, usual, max(usual, 10), max(usual, 10)]
+    yielding = min(usual + YIELDED_STEPS, 19)
+    assert found[Kind.DECODER] == [usual, usual, yielding, yielding]
     assert found[Kind.WORKER] == [usual] * 4
