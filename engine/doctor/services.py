@@ -14,8 +14,6 @@ from engine.recognizers.openalpr_library import find_library
 from engine.recognizers.registry import open_recognizer
 from engine.resources import listen, state_path
 from engine.sources import redact, srt
-from engine.sources.credentials import scheme
-from engine.sources.libav import SRT
 from engine.store import connect
 
 
@@ -44,7 +42,7 @@ def srt_library(settings: Settings) -> Finding:
     library = srt.find_libsrt()
     if library is not None:
         return Finding("SRT", Verdict.FINE, f"libsrt {srt.libsrt_version(library)}")
-    wanted = any(c.enabled and scheme(c.url) == SRT for c in settings.cameras)
+    wanted = any(c.enabled and c.url.lower().startswith("srt://") for c in settings.cameras)
     if wanted:
         return Finding("SRT", Verdict.PROBLEM, "no libsrt found", srt.REMEDY)
     return Finding("SRT", Verdict.FINE, "no libsrt found, only cameras at srt:// need it")
