@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from engine.appetite import YIELDED_STEPS, start_below
 from engine.board import Board, Kind, Row, Seat
 from engine.errors import EXIT_CONFIG
 from engine.messages import DECODE, Message, Start, ToSupervisor, encode
@@ -27,6 +28,8 @@ FIRST_BACKOFF_S: Final = 0.1
 LONGEST_BACKOFF_S: Final = 30.0
 SETTLED_S: Final = 30.0
 """A child that lived this long starts again with the shortest backoff."""
+_YIELDING_BACKOFF_S: Final = 0.5
+"""A decoder that dies again and again costs its start each time; the others go first."""
 _HOME: Final = str(Path(__file__).resolve().parent.parent)
 
 log = logging.getLogger(__name__)
@@ -91,6 +94,8 @@ class ChildProcess:
             process_group=0,  # Ctrl-C is for the supervisor alone
         )
         theirs.close()
+        if self.kind is Kind.DECODER and self._backoff_s > _YIELDING_BACKOFF_S:
+            start_below(self._process.pid, YIELDED_STEPS)
         self._link = ours
         self._drop_outbox()
         self.is_link_ended = False

@@ -61,6 +61,7 @@ class CameraSettings(FilterSettings):
     """Files only: at their own pace, or as fast as they can be recognized."""
     loop: bool = False
     transport: Literal["auto", "tcp", "udp"] = "auto"
+    camera_clock: bool = True
     connect_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     read_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     poll_s: Annotated[float, Field(ge=0, le=3600)] = 0.0

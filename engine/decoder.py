@@ -16,6 +16,13 @@ from typing import Final
 
 import msgspec
 
+from engine.appetite import (
+    FAST_STEPS,
+    YIELDED_STEPS,
+    Appetite,
+    main_threads_schedule,
+    yield_to_others,
+)
 from engine.board import (
     CAMERA,
     LAST_FRAME_UNIX_NS,
@@ -62,6 +69,10 @@ DENIED_PAUSE_S: Final = 30.0
 """Cameras lock accounts that fail to log in too often."""
 SETTLED_S: Final = 10.0
 """A connection that held for this long is followed by the shortest pause again."""
+GREED: Final = (
+    "decoding takes all that it gets of a core, others go first: let the camera send less, or set "
+    "fps, scale, skip_loop_filter or hwaccel"
+)
 STATES: Final = tuple(CameraState)
 
 log = logging.getLogger(__name__)
@@ -86,12 +97,15 @@ class Decoder:
         self._capped = self._spoilt = 0
         self._health: Health | None = None
         """Of the camera while it is connected; None for what comes to an end by itself."""
+        self._appetite = Appetite()
+        self._is_watched = False
+        """Whether a stream plays, of which more may come than can be borne."""
         self._shown: tuple[CameraState, str] | None = None
         camera = self._camera
         self._clips = ClipGiver(self._row, camera.clip_after_s, camera.name)
         self._judge = Judge(camera, child.board, self._index)
 
-    def limit_memory(self) -> None:
+    def limit(self) -> None:
         """Bound what a hostile stream can make this process take; no dump of its memory either.
 
         What counts is memory of its own: rings are shared, and drivers of hardware that decodes
@@ -101,6 +115,8 @@ class Decoder:
         limit_bytes = own_pages * resource.getpagesize() + (self._camera.memory_mib << 20)
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if self._camera.play == "fast":
+            yield_to_others(FAST_STEPS)
 
     # --- main thread: the source ---------------------------------------------------------------
 
@@ -170,6 +186,9 @@ class Decoder:
         if source.endless and not source.live:  # a folder is there, whether pictures come or not
             self._turn(CameraState.LIVE)
         watched = source.endless and source.live
+        with self._changed:
+            self._appetite.forget()
+            self._is_watched = watched
         health = Health(time.monotonic(), self._camera.frozen_after_s) if watched else None
         try:
             for frame in source.frames(self._is_interrupted):
@@ -183,7 +202,7 @@ class Decoder:
         finally:
             self._count_spoilt(source)
             with self._changed:
-                self._health = None
+                self._health, self._is_watched = None, False
 
     def _examine(self, health: Health, spoilt: int, frame: SourceFrame) -> None:
         """Tell the health of a frame and of what was spoilt since the last one."""
@@ -264,8 +283,8 @@ class Decoder:
     def _turn(self, state: CameraState, reason: str = "") -> None:
         """Change the camera's state or its reason, once, for everybody to see."""
         with self._changed:
-            if self._rings.refusal and state is CameraState.LIVE:
-                state, reason = CameraState.DEGRADED, self._rings.refusal
+            if state is CameraState.LIVE and (trouble := self._rings.refusal or self._greed()):
+                state, reason = CameraState.DEGRADED, trouble
             before = self._shown
             if before == (state, reason):
                 return
@@ -320,7 +339,7 @@ class Decoder:
                     with self._changed:
                         self._obey(*received)
                         self._changed.notify_all()
-                self._notice_silence()
+                self._watch_over()
                 if self._is_stopping():
                     break
         except LinkEndedError:
@@ -330,9 +349,20 @@ class Decoder:
         time.sleep(LAST_WORDS_S)  # the main thread ends the process, unless its source blocks
         os._exit(0)
 
-    def _notice_silence(self) -> None:
-        """Show that a camera stalls; the main thread waits for its next frame."""
+    def _greed(self) -> str:
+        """Say that decoding takes too much, "" while it does not."""
+        return GREED if self._appetite.is_greedy else ""
+
+    def _watch_over(self) -> None:
+        """Show that a camera stalls: the main thread waits for its next frame; let others go first.
+
+        A stream that sends more than can be decoded must not take from the other cameras.
+        """
         with self._changed:
+            if self._is_watched:
+                self._appetite.note(time.monotonic(), main_threads_schedule())
+                if self._appetite.is_greedy:
+                    yield_to_others(YIELDED_STEPS)
             if self._health is not None:
                 self._turn(*self._health.verdict(time.monotonic()))
 
@@ -354,7 +384,7 @@ class Decoder:
 def main(child: Child) -> None:
     """Run a decoder."""
     decoder = Decoder(child)
-    decoder.limit_memory()
+    decoder.limit()
     decoder.run()
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from engine.board import Board, Kind
 from engine.children import ChildProcess
 from engine.config import EMBEDDED, CameraSettings, Settings
+from engine.cores import usable_cores
 from engine.errors import ControlError
 from engine.plane import CameraPlace
 from engine.resources import Resources
@@ -21,11 +22,6 @@ from engine.sections import (
 
 HERALD: Final = "herald"
 """Where an engine has no front beside it, a process without a listener that speaks for it."""
-
-
-def automatic_workers(cores: int) -> int:
-    """Return how many recognizers ``count = "auto"`` means: one a core."""
-    return max(1, cores)
 
 
 def _rereading(camera: CameraSettings, max_gap_s: float) -> CameraSettings:
@@ -46,7 +42,7 @@ class Roster:
         self._indexes: dict[str, int] = {}
         """A camera's cell; a name keeps its cell for the whole run, so that sums stay true."""
         count = settings.recognizers.count
-        wanted = automatic_workers(len(self._cores)) if count == "auto" else count
+        wanted = usable_cores() if count == "auto" else count
         self.worker_count = wanted if self.cameras() else 0
 
     def cameras(self) -> list[CameraSettings]:

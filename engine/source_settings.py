@@ -16,6 +16,7 @@ def source_options(
         connect_timeout_s=camera.connect_timeout_s,
         read_timeout_s=camera.read_timeout_s,
         transport=camera.transport,
+        camera_clock=camera.camera_clock,
         base_dir=base_dir,
         crop=camera.crop,
         scale=camera.scale,

@@ -22,6 +22,7 @@ from engine.children import ChildProcess
 from engine.config import CameraSettings, Settings
 from engine.console import StatusLine
 from engine.control import ControlServer
+from engine.cores import usable_cores
 from engine.errors import EXIT_CONFIG, ControlError
 from engine.logs import set_up_logging
 from engine.messages import (
@@ -47,7 +48,7 @@ from engine.process import log_section
 from engine.quarantine import Quarantine
 from engine.reaper import frame_begun_ns
 from engine.resources import Resources
-from engine.roster import Roster, automatic_workers
+from engine.roster import Roster
 from engine.sections import PublishedCamera
 from engine.signals import NotedSignals, allow_open_files
 from engine.types import CameraState
@@ -439,7 +440,7 @@ class Supervisor:
         publisher.send(UseCamera(camera=PublishedCamera.of(camera, place.index).encode()))
         if not self._roster.workers:
             count = self._settings.recognizers.count
-            self.resize_pool(automatic_workers(os.cpu_count() or 1) if count == "auto" else count)
+            self.resize_pool(usable_cores() if count == "auto" else count)
 
     def dismiss_camera(self, name: str) -> None:
         """Stop capturing a camera; its rings go with its decoder."""

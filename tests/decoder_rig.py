@@ -6,7 +6,7 @@ import re
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from polling import wait_until
@@ -106,6 +106,24 @@ class Camera:
 
         wait_until(have_come, within_s, f"{more} frames; it said {self.turns[-3:]}")
         return time.monotonic() - began
+
+    def fps_of_next(self, frames: int, meanwhile: Callable[[], None] = lambda: None) -> float:
+        """Return its frame rate over its next frames, from one frame to another."""
+
+        def wait(count: int) -> None:
+            until = self.captured + count
+
+            def have_come() -> bool:
+                self.rig.hear()
+                meanwhile()
+                return self.captured >= until
+
+            wait_until(have_come, 30.0, f"frames; it said {self.turns[-3:]}")
+
+        wait(1)
+        began = time.monotonic()
+        wait(frames)
+        return frames / (time.monotonic() - began)
 
     def fps_over(self, seconds: float) -> float:
         """Return its frame rate over the next seconds."""

@@ -65,7 +65,7 @@ class FuzzDecoder(Decoder):
 def main(child: Child) -> None:
     """Play all, then wait to be stopped as a camera that has ended."""
     decoder = FuzzDecoder(child)
-    decoder.limit_memory()
+    decoder.limit()
     decoder.run()
 
 

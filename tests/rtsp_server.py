@@ -33,6 +33,7 @@ def options():
     parser.add_argument("--login", help="USER:PASSWORD")
     parser.add_argument("--tls", help="file with a certificate and its key")
     parser.add_argument("--file", help="an MP4 to show once, instead of the picture")
+    parser.add_argument("--no-clock", action="store_true", help="it does not know what time it is")
     return parser.parse_args()
 
 
@@ -47,6 +48,8 @@ def main():
     factory.set_launch(FILE.format(asked.file) if asked.file else LAUNCH)
     factory.set_shared(True)
     factory.connect("media-configure", lambda _factory, made: media.append(made))
+    if asked.no_clock:
+        factory.connect("media-configure", lambda _factory, made: made.connect("prepared", unset))
     if asked.login:
         auth = guard(server, factory, *asked.login.split(":"))
         if asked.tls:
@@ -73,6 +76,16 @@ def guard(server, factory, user, password):
     permissions.add_permission_for_role("user", "media.factory.construct", True)
     factory.set_permissions(permissions)
     return auth
+
+
+def unset(made):
+    """Let a medium's sender reports tell for how long it has run, and not the time."""
+
+    def change(element):
+        if element.get_factory().get_name() == "rtpbin":
+            element.set_property("ntp-time-source", "running-time")
+
+    made.get_element().get_parent().iterate_elements().foreach(change)
 
 
 def obey(_fd, _condition):

@@ -57,7 +57,14 @@ def needs_gstreamer() -> None:
 class RtspServer:
     """GStreamer's RTSP server; its camera shows colour bars and moving noise."""
 
-    def __init__(self, login: str = "", tls: Path | None = None, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        login: str = "",
+        tls: Path | None = None,
+        file: Path | None = None,
+        *,
+        has_clock: bool = True,
+    ) -> None:
         self.port = free_port()
         self.address = "127.0.0.1"
         self.prefix: tuple[str, ...] = ()
@@ -66,6 +73,7 @@ class RtspServer:
         self._scheme = "rtsps" if tls else "rtsp"
         given = {"--login": login, "--tls": tls, "--file": file}
         self._options = [str(word) for pair in given.items() if pair[1] for word in pair]
+        self._options += [] if has_clock else ["--no-clock"]
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -113,11 +121,15 @@ class RtspServer:
 
 @contextlib.contextmanager
 def rtsp_server(
-    login: str = "", tls: Path | None = None, file: Path | None = None
+    login: str = "",
+    tls: Path | None = None,
+    file: Path | None = None,
+    *,
+    has_clock: bool = True,
 ) -> Iterator[RtspServer]:
     """A running RTSP server; skips where Debian's packages are missing."""
     needs_gstreamer()
-    server = RtspServer(login, tls, file)
+    server = RtspServer(login, tls, file, has_clock=has_clock)
     try:
         server.start()
         yield server

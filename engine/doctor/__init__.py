@@ -9,7 +9,7 @@ from engine.config import Settings, load_settings
 from engine.doctor.cameras import look_at_cameras
 from engine.doctor.findings import Finding, Report, Verdict, count, print_report
 from engine.doctor.machine import cores, data_dir, memory, open_files, shared_memory
-from engine.doctor.services import openalpr, page, recognizer_chosen, redis_server
+from engine.doctor.services import openalpr, page, recognizer_chosen, redis_server, srt_library
 from engine.errors import ConfigError
 from engine.roster import Roster
 
@@ -34,6 +34,7 @@ def examine(path: Path) -> Report:
         memory(settings, workers),
         open_files(settings, workers),
         shared_memory(settings, workers, cameras),
+        srt_library(settings),
         openalpr(settings),
         recognizer_chosen(settings),
         redis_server(settings.redis),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.config import Settings
+from engine.cores import container_cores, usable_cores
 from engine.doctor.cameras import SeenCamera
 from engine.doctor.findings import Finding, Verdict, count
 from engine.messages import RingHandle
@@ -31,14 +32,14 @@ def cores(workers: int) -> Finding:
     """Compare the cores with the recognizers that will run on them."""
     cores = len(os.sched_getaffinity(0))
     found = f"{count(cores, 'core')}, {count(workers, 'recognizer')}"
-    allowed = _cgroup("cpu.max").split()
-    if len(allowed) == 2 and allowed[0].isdigit():
-        share = int(allowed[0]) / int(allowed[1])
-        if share < cores:
-            remedy = "set recognizers.count to the cores that this container really has"
-            limit = f"{found}; the container's limit is {share:.1f} cores"
-            return Finding("cores", Verdict.WARNING, limit, remedy)
-    return Finding("cores", Verdict.FINE, found)
+    limit = container_cores()
+    if limit is None or limit >= cores:
+        return Finding("cores", Verdict.FINE, found)
+    found += f"; the container's limit is {limit:.1f} cores"
+    if workers <= usable_cores():
+        return Finding("cores", Verdict.FINE, found)
+    remedy = "a lower recognizers.count, or a higher limit"
+    return Finding("cores", Verdict.WARNING, found, remedy)
 
 
 def memory(settings: Settings, workers: int) -> Finding:

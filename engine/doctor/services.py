@@ -1,4 +1,4 @@
-"""What the configuration names besides cameras: the recognizer, Redis, the page's address."""
+"""What the configuration needs besides cameras: libraries, Redis, the page's address."""
 
 import contextlib
 import subprocess
@@ -14,7 +14,7 @@ from engine.exposure import check_exposure
 from engine.recognizers.openalpr_library import find_library
 from engine.recognizers.registry import open_recognizer
 from engine.resources import listen, state_path
-from engine.sources import redact
+from engine.sources import redact, srt
 from engine.store import connect
 
 
@@ -36,6 +36,17 @@ def openalpr(settings: Settings) -> Finding:
     missing = "config" if found.runtime_data else "runtime_data"
     verdict = Verdict.PROBLEM if wanted else Verdict.WARNING
     return Finding("OpenALPR", verdict, text, f"name it in openalpr.{missing}")
+
+
+def srt_library(settings: Settings) -> Finding:
+    """Tell which libsrt there is, and whether a camera needs it."""
+    library = srt.find_libsrt()
+    if library is not None:
+        return Finding("SRT", Verdict.FINE, f"libsrt {srt.libsrt_version(library)}")
+    wanted = any(c.enabled and c.url.lower().startswith("srt://") for c in settings.cameras)
+    if wanted:
+        return Finding("SRT", Verdict.PROBLEM, "no libsrt found", srt.REMEDY)
+    return Finding("SRT", Verdict.FINE, "no libsrt found, only cameras at srt:// need it")
 
 
 def recognizer_chosen(settings: Settings) -> Finding:

@@ -5,7 +5,8 @@
     clip.mp4, file:///videos/clip.mp4     a video file, played in real time or fast
     car.jpg, pictures/, pictures/*.png    images; with ``watch`` those that come from now on
     -                                     a stream on standard input
-    rtsp:// rtsps:// rtp:// udp:// srt:// cameras and streams
+    rtsp:// rtsps:// rtp:// udp://        cameras and streams
+    srt://HOST:PORT, srt://:PORT          a sender that is called, or awaited
     http:// https:// rtmp:// rtmps://     MJPEG, HLS and the like
     http://…/picture.jpg, or ``poll_s``   one picture, fetched again and again
     /dev/video0                           a camera on this machine (V4L2)
@@ -26,8 +27,9 @@ from engine.sources.images import (
     WatchedFolder,
     list_images,
 )
-from engine.sources.libav import STDIN, STREAM_SCHEMES, count_video_frames
+from engine.sources.libav import SRT, STDIN, STREAM_SCHEMES, count_video_frames
 from engine.sources.polled import PolledSource, is_picture
+from engine.sources.srt import srt_settings
 from engine.sources.video import VideoSource
 
 __all__ = [
@@ -80,7 +82,7 @@ def check_source(url: str) -> None:
 
     Raises:
         SourceUnsupportedError: no source reads this kind of URL.
-        SourceError: a parameter of the demo is wrong, or there is no such file.
+        SourceError: a parameter of the demo or of SRT is wrong, or there is no such file.
     """
     kind = scheme(url)
     if kind == "demo":
@@ -90,6 +92,8 @@ def check_source(url: str) -> None:
         awaited = str(path).startswith("/dev/") or bool(GLOB_SIGNS & set(str(path)))
         if not awaited and not path.exists():
             raise SourceError(f"{path}: no such file or folder")
+    elif kind == SRT:
+        srt_settings(url)
     elif kind not in STREAM_SCHEMES and url != STDIN:
         raise _unsupported(url)
 

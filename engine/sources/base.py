@@ -30,6 +30,8 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
     transport: Literal["auto", "tcp", "udp"] = "auto"
+    camera_clock: bool = True
+    """Streams: believe the sender's own clock where it tells one that can be right."""
     base_dir: str = ""
     crop: tuple[float, ...] = ()
     """x, y, width, height of the part to keep, as shares of the upright picture; () for all."""

@@ -9,7 +9,8 @@ MASK = "***"
 
 _USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)([^:/?#@]*)(:.*)?@", re.IGNORECASE | re.DOTALL)
 _SECRET_PARAMETER = re.compile(
-    r"(?<=[?&;])([^=&;]*(?:pass|pwd|token|secret|key|auth|signature)[^=&;]*)=[^&;#]*",
+    r"(?<=[?&;])([^=&;]*(?:pass|pwd|token|secret|key|auth|signature)[^=&;]*)="
+    r"(?!\*\*\*(?:[&;#]|: |$))[^&;#]*",
     re.IGNORECASE,
 )
 
@@ -18,7 +19,8 @@ def redact(url: str) -> str:
     """Return the URL with passwords and secret parameters masked.
 
     Unescaped ``/``, ``?`` and ``@`` inside a password are expected, so everything between the
-    first colon and the last ``@`` goes; rather too much than one letter of a password.
+    first colon and the last ``@`` goes; rather too much than one letter of a password. What is
+    masked already is left, with the words behind it.
     """
     masked = _USERINFO.sub(lambda m: f"{m[1]}{m[2]}{':' + MASK if m[3] else ''}@", url)
     return _SECRET_PARAMETER.sub(rf"\1={MASK}", masked)

@@ -14,9 +14,11 @@ from av.video.stream import VideoStream
 from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
 from engine.sources.base import SourceOptions
 from engine.sources.credentials import redact, scheme
+from engine.sources.srt import SrtReceiver
 
 RTSP_SCHEMES: Final = frozenset({"rtsp", "rtsps"})
-STREAM_SCHEMES: Final = RTSP_SCHEMES | {"http", "https", "rtmp", "rtmps", "srt", "udp", "rtp"}
+SRT: Final = "srt"
+STREAM_SCHEMES: Final = RTSP_SCHEMES | {"http", "https", "rtmp", "rtmps", SRT, "udp", "rtp"}
 
 STDIN: Final = "-"
 """The URL of standard input."""
@@ -25,11 +27,15 @@ STDIN: Final = "-"
 _LOCAL_PROTOCOLS = "file,crypto,data"
 _STDIN_PROTOCOLS = "file,pipe"
 _REMOTE_PROTOCOLS = "http,https,tls,tcp,crypto,data,httpproxy"
-_MEDIA_PROTOCOLS = "rtsp,rtsps,rtp,srtp,rtmp,rtmps,rtmpt,srt,udp,tcp,tls,http,https,crypto,data"
+_FED_PROTOCOLS = "crypto,data"
+_MEDIA_PROTOCOLS = "rtsp,rtsps,rtp,srtp,rtmp,rtmps,rtmpt,udp,tcp,tls,http,https,crypto,data"
 
 
 _PROBE_US: Final = "1000000"
 """Media time that libav may spend on guessing the frame rate before the first frame."""
+
+_SHORT_PROBE_US: Final = "300000"
+"""The same where a lost sender is noticed late, so that it is back in time all the same."""
 
 _SKIPPED: Final[dict[str, Literal["DEFAULT", "NONREF", "NONKEY"]]] = {
     "none": "DEFAULT",
@@ -51,8 +57,10 @@ _DEVICE_REMEDIES: Final = {
 log = logging.getLogger(__name__)
 
 
-def open_container(url: str, options: SourceOptions) -> InputContainer:
-    """Open a file, stream or device for reading.
+def open_container(
+    url: str, options: SourceOptions, fed_by: SrtReceiver | None = None
+) -> InputContainer:
+    """Open a file, stream or device for reading; ``fed_by``: what brings the bytes of SRT.
 
     Raises:
         SourceError: nobody answers within the time limits, or there is no video in it.
@@ -62,10 +70,10 @@ def open_container(url: str, options: SourceOptions) -> InputContainer:
         # The first time-out only makes libav's parser give what it holds; the second one is told.
         read_s /= 2
     try:
-        return av.open(
-            options.stdin if url == STDIN else url,
+        container = av.open(
+            fed_by or (options.stdin if url == STDIN else url),
             mode="r",
-            format="v4l2" if url.startswith("/dev/video") else None,
+            format=_container_format(url),
             options=libav_options(url, options),
             timeout=(options.connect_timeout_s, read_s),
             metadata_errors="replace",
@@ -74,6 +82,16 @@ def open_container(url: str, options: SourceOptions) -> InputContainer:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         # "from None": the original names the URL, password included.
         raise failure(url, error, options) from None
+    if fed_by is not None:
+        fed_by.found()
+    return container
+
+
+def _container_format(url: str) -> str | None:
+    """Return the only format that a URL can have, None where libav is to find out."""
+    if url.startswith("/dev/video"):
+        return "v4l2"
+    return "mpegts" if scheme(url) == SRT else None
 
 
 def _hwaccel(wanted: str) -> HWAccel | None:
@@ -116,9 +134,10 @@ def libav_options(url: str, options: SourceOptions) -> dict[str, str]:
         if options.transport == "auto":
             return chosen | {"rtsp_flags": "prefer_tcp"}
         return chosen | {"rtsp_transport": options.transport}
-    if kind in {"http", "https"}:
-        return {"protocol_whitelist": _REMOTE_PROTOCOLS, "rw_timeout": limit_us}
-    return {"protocol_whitelist": _MEDIA_PROTOCOLS, "rw_timeout": limit_us}
+    if kind == SRT:
+        return {"protocol_whitelist": _FED_PROTOCOLS, "analyzeduration": _SHORT_PROBE_US}
+    opens = _REMOTE_PROTOCOLS if kind in {"http", "https"} else _MEDIA_PROTOCOLS
+    return {"protocol_whitelist": opens, "rw_timeout": limit_us}
 
 
 def video_stream(container: InputContainer, url: str, options: SourceOptions) -> VideoStream:
@@ -164,8 +183,7 @@ def failure(url: str, error: Exception, options: SourceOptions) -> SourceError:
         return SourceDeniedError(f"{place}: it refuses the name and password of the URL")
     if isinstance(error, av.error.ProtocolNotFoundError):
         return SourceUnsupportedError(
-            f"{place}: PyAV's libav was built without {scheme(url)}:// — let ffmpeg hand it on: "
-            f"ffmpeg -i {scheme(url)}://… -c copy -f mpegts udp://127.0.0.1:5000"
+            f"{place}: PyAV's libav was built without {scheme(url)}:// — install PyAV's own wheel"
         )
     device = _DEVICE_REMEDIES.get(getattr(error, "errno", None) or 0)
     if device and url.startswith("/dev/"):

@@ -19,7 +19,7 @@ FALLBACK_FPS: Final = 25.0
 _JUMP_S = 10.0
 """A longer step between two frames is a broken clock, not a pause."""
 
-_OLDEST_S = 20.0
+OLDEST_S: Final = 20.0
 """A stream that seems later than this has changed its clock."""
 
 _DRIFT = 0.001
@@ -157,10 +157,16 @@ class StreamClock:
         self._last_arrival_s = 0.0
         self._last_ns = 0
 
-    def captured(self, pts_s: float | None, arrived: Stamp) -> Stamp:
-        """Return when the frame with this time was captured; arrived: both clocks now."""
-        if pts_s is None:
-            return self._never_back(arrived, 0)
+    def captured(self, pts_s: float | None, arrived: Stamp, age_s: float | None = None) -> Stamp:
+        """Return when the frame with this time was captured.
+
+        arrived: both clocks now. age_s: how old the sender says it is, None where it does not.
+        """
+        mapped_s = 0.0 if pts_s is None else self._mapped_age_s(pts_s, arrived)
+        return self._never_back(arrived, int((mapped_s if age_s is None else age_s) * 1e9))
+
+    def _mapped_age_s(self, pts_s: float, arrived: Stamp) -> float:
+        """Return how much later than the quickest frame this one came."""
         now_s = arrived.monotonic_ns / 1e9
         apart_s, step_s = now_s - pts_s, pts_s - self._last_pts_s
         if self._apart_s is None or not 0 <= step_s <= _JUMP_S:
@@ -168,10 +174,10 @@ class StreamClock:
         else:
             drifted_s = self._apart_s + _DRIFT * (now_s - self._last_arrival_s)
             self._apart_s = min(apart_s, drifted_s)
-        if apart_s - self._apart_s > _OLDEST_S:
+        if apart_s - self._apart_s > OLDEST_S:
             self._apart_s = apart_s
         self._last_pts_s, self._last_arrival_s = pts_s, now_s
-        return self._never_back(arrived, int((apart_s - self._apart_s) * 1e9))
+        return apart_s - self._apart_s
 
     def _never_back(self, arrived: Stamp, age_ns: int) -> Stamp:
         """Return the moment so long ago, but after the last one."""

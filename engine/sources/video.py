@@ -4,6 +4,7 @@ One decoder thread per camera: measured on two cores, more threads only add late
 time from the recognizers.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -15,7 +16,9 @@ from av.format import Flags
 from av.video.stream import VideoStream
 
 from engine.sources.base import SourceOptions
+from engine.sources.credentials import scheme
 from engine.sources.libav import (
+    SRT,
     STDIN,
     check_size,
     failure,
@@ -25,6 +28,8 @@ from engine.sources.libav import (
 from engine.sources.pace import FALLBACK_FPS, MediaClock, Pacer, RateCap, Stamp, StreamClock
 from engine.sources.planes import PlaneCopier
 from engine.sources.preroll import Preroll, VideoPacket
+from engine.sources.sender_clock import SenderClock
+from engine.sources.srt import SrtReceiver
 from engine.sources.thrift import Thrift
 from engine.types import Bgr, Luma
 
@@ -104,8 +109,10 @@ class VideoSource:
         )
         self._pacer = Pacer() if not stream and options.play == "realtime" else None
         self._arrivals = StreamClock()
+        self._sender = SenderClock() if stream and options.camera_clock else None
         self._playout: Pacer | None = None
         self._container: InputContainer | None = None
+        self._receiver: SrtReceiver | None = None
         self._is_timed = True
         self.preroll = Preroll(options.clip_s, options.clip_bytes) if options.clip_s else None
         self.spoilt = 0
@@ -137,16 +144,21 @@ class VideoSource:
             clock.restart()
 
     def close(self) -> None:
-        """Close the container."""
+        """Close the container, and what feeds it."""
         if self._container is not None:
             self._container.close()
             self._container = None
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
 
     def _play_once(self, clock: MediaClock, stop: Callable[[], bool]) -> Iterator[VideoFrame]:
         """Open, decode to the end, close."""
-        container = open_container(self._url, self._options)
-        self._container = container
+        if scheme(self._url) == SRT:
+            self._receiver = SrtReceiver(self._url, self._options)
         try:
+            container = open_container(self._url, self._options, self._receiver)
+            self._container = container
             stream = video_stream(container, self._url, self._options)
             clock.nominal_fps = float(stream.average_rate or 0) or FALLBACK_FPS
             # Formats without times get made-up ones of 25 frames a second: of a live stream
@@ -177,7 +189,10 @@ class VideoSource:
         """Return when a frame was captured: due in a file, sent in a stream; None to stop."""
         if self._pacer is not None:
             return self._pacer.wait(media_s, stop)
-        stamp = self._arrivals.captured(pts_s, Stamp.now()) if self._stream else Stamp.now()
+        stamp = Stamp.now()
+        if self._stream:
+            age_s = self._sender.age_s(pts_s, stamp.unix_ns) if self._sender else None
+            stamp = self._arrivals.captured(pts_s, stamp, age_s)
         if self._playout is not None and self._playout.wait(media_s, stop) is None:
             return None
         return stamp
@@ -191,9 +206,11 @@ class VideoSource:
     ) -> Iterator[av.VideoFrame]:
         """Yield the stream's frames; packets that cannot be decoded are counted and passed over."""
         in_a_row = 0
-        for packet in container.demux(stream):
+        for packet in self._packets(container, stream):
             if stop():
                 return
+            if self._sender is not None:
+                self._sender.hear(packet)
             if self.preroll is not None:
                 self.preroll.keep(packet, self._time_of(packet, packet.dts))
             if thrift.leaves_out(packet, self._time_of(packet, packet.pts)):
@@ -213,6 +230,13 @@ class VideoSource:
                 yield frame
                 if stop():
                     return
+
+    @staticmethod
+    def _packets(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
+        """Yield the stream's packets to the end; streams that begin later are nobody's."""
+        # At the end PyAV looks for those, too, where it knows only the first ones.
+        with contextlib.suppress(IndexError):
+            yield from container.demux(stream)
 
     def _time_of(self, packet: VideoPacket, ticks: int | None) -> float | None:
         """Return a packet's time in seconds, that of its arrival where the format has none."""

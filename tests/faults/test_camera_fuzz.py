@@ -6,6 +6,8 @@ engine uses. Every file is counted under one outcome.
 
 import contextlib
 import random
+import signal
+import statistics
 import struct
 import threading
 import time
@@ -21,10 +23,10 @@ import numpy as np
 import pytest
 from clips import make_clip
 from decoder_rig import DecoderRig, decoders
-from streams import wait_s
 
 from engine.board import Kind
 from engine.children import MODULES
+from engine.messages import Pause
 
 KINDS = [
     ("h264.mp4", "libx264", "yuv420p"),
@@ -45,6 +47,13 @@ HOSTILE = {
 }
 EACH_S = 10.0
 """A file that keeps its decoder for longer hangs it."""
+QUIET = "demo://?width=320&height=180"
+WINDOW_FRAMES = 20
+LEAST_WINDOWS, MANY_WINDOWS = 3, 20
+NO_EFFECT = 0.95
+"""Of the rate beside a good camera: less would be more than chance."""
+FEW_WINDOWS = 0.85
+"""The same where a run is too short for chance to even out."""
 
 
 @pytest.fixture(scope="module")
@@ -129,37 +138,85 @@ class Strain(NamedTuple):
 
     deaths: int
     highest_mib: float
-    neighbour_fps: float
     neighbour_deaths: int
-    calm_fps: float
-    """The neighbour's before it had one."""
+    beside_benign: list[float]
+    """Frame rates of the neighbour while a good camera plays beside it, and no hostile one."""
+    beside_hostile: list[float]
+    """Those in between, while the hostile one plays instead."""
+
+    @property
+    def neighbour_share(self) -> float:
+        """Return the neighbour's usual rate beside the hostile camera, as a share of the other."""
+        return statistics.median(self.beside_hostile) / statistics.median(self.beside_benign)
+
+    @property
+    def bearable_share(self) -> float:
+        """Return what is no effect, as far as so many windows can tell."""
+        return NO_EFFECT if len(self.beside_hostile) >= MANY_WINDOWS else FEW_WINDOWS
 
 
-def fuzz(rig: DecoderRig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Strain:
-    """Play a folder beside a good camera."""
-    neighbour = rig.add("demo://?width=320&height=180", skip_static=False)
-    neighbour.wait_frames(15.0)
-    calm_fps = neighbour.fps_over(2.0)
-    monkeypatch.setitem(MODULES, Kind.DECODER, "fuzz_decoder")
-    log = folder / "log"
-    log.touch()
-    camera = rig.add(str(folder), **HOSTILE)
-    began, before = time.monotonic(), neighbour.captured
-    highest_mib, seen, seen_at = 0.0, 0, began
-    while not log.read_text().endswith("all done\n"):
-        rig.hear()
-        if camera.child.is_up:
+class Fuzz:
+    """A hostile camera and a good one that take turns beside a neighbour."""
+
+    def __init__(self, rig: DecoderRig, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.neighbour = rig.add(QUIET, skip_static=False)
+        self.benign = rig.add(QUIET, skip_static=False)
+        for camera in (self.neighbour, self.benign):
+            camera.wait_frames(15.0)
+        self.log = folder / "log"
+        self.log.touch()
+        patch.setitem(MODULES, Kind.DECODER, "fuzz_decoder")
+        self.hostile = rig.add(str(folder), **HOSTILE)
+        self.highest_mib = 0.0
+        self._seen, self._seen_at = 0, time.monotonic()
+
+    def is_over(self) -> bool:
+        """Tell whether all files were played."""
+        return self.log.read_text().endswith("all done\n")
+
+    def neighbours_fps(self, *, hostile: bool) -> float:
+        """Return the neighbour's rate over its next frames while one of the two plays."""
+        self.benign.child.send(Pause(paused=hostile))
+        self._seen_at = time.monotonic()
+        if hostile:
+            return self.neighbour.fps_of_next(WINDOW_FRAMES, self._watch)
+        rate = self.neighbour.fps_of_next(WINDOW_FRAMES, self._hold)
+        self.hostile.child.signal(signal.SIGCONT)
+        return rate
+
+    def _hold(self) -> None:
+        """Stop the hostile process where it is; it may have been started only now."""
+        self.hostile.child.signal(signal.SIGSTOP)
+
+    def _watch(self) -> None:
+        if self.hostile.child.is_up:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                highest_mib = max(highest_mib, camera.peak_mib())
-        if log.stat().st_size != seen:
-            seen, seen_at = log.stat().st_size, time.monotonic()
-        assert time.monotonic() - seen_at < EACH_S, f"it hangs: {log.read_text()[-100:]}"
-        wait_s(0.05)
-    fps = (neighbour.captured - before) / (time.monotonic() - began)
-    return Strain(camera.child.restarts, highest_mib, fps, neighbour.child.restarts, calm_fps)
+                self.highest_mib = max(self.highest_mib, self.hostile.peak_mib())
+        if self.log.stat().st_size != self._seen or self.is_over():
+            self._seen, self._seen_at = self.log.stat().st_size, time.monotonic()
+        hangs = time.monotonic() - self._seen_at > EACH_S
+        assert not hangs, f"it hangs: {self.log.read_text()[-100:]}"
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.long)])
+def fuzz(rig: DecoderRig, folder: Path, patch: pytest.MonkeyPatch) -> Strain:
+    """Play a folder beside a good camera, and another good camera in between."""
+    played = Fuzz(rig, folder, patch)
+    benign, hostile = [], []
+    while not played.is_over():
+        benign.append(played.neighbours_fps(hostile=False))
+        hostile.append(played.neighbours_fps(hostile=True))
+    if len(hostile) > LEAST_WINDOWS:
+        hostile.pop()  # it was over in the midst of this one
+    return Strain(
+        played.hostile.child.restarts,
+        played.highest_mib,
+        played.neighbour.child.restarts,
+        benign,
+        hostile,
+    )
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_hostile_files_hurt_nobody_else(
     good: list[Path],
     tmp_path: Path,
@@ -172,18 +229,19 @@ def test_hostile_files_hurt_nobody_else(
     folder.mkdir()
     ways = spoil(good, folder, count, rng)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    with decoders(tmp_path, cameras=2) as rig:
+    with decoders(tmp_path, cameras=3) as rig:
         strain = fuzz(rig, folder, monkeypatch)
     found = outcomes(folder / "log")
     record_property("ways", dict(ways))
     record_property("outcomes", dict(found))
     record_property("strain", strain)
+    record_property("neighbour_share", round(strain.neighbour_share, 3))
     assert found.total() == count, "every file is counted"
     assert found["played"] >= len(KINDS)
     assert found["died"] == strain.deaths <= count / 100
     assert strain.highest_mib < MEMORY_MIB
     assert strain.neighbour_deaths == 0
-    assert strain.neighbour_fps > 12.0
+    assert strain.neighbour_share > strain.bearable_share
 
 
 class HostileServer(BaseHTTPRequestHandler):
@@ -269,14 +327,15 @@ def test_hostile_streams_hurt_nobody_else(
     folder.mkdir()
     hostile(folder, count)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    with decoders(tmp_path, cameras=2) as rig:
+    with decoders(tmp_path, cameras=3) as rig:
         strain = fuzz(rig, folder, monkeypatch)
     found = outcomes(folder / "log")
     record_property("outcomes", dict(found))
     record_property("strain", strain)
+    record_property("neighbour_share", round(strain.neighbour_share, 3))
     assert found.total() == count, "every stream is counted"
     assert found["broke-off"] >= 4, "streams that were whole were played to their end"
     assert found["died"] == strain.deaths <= count / 100
     assert strain.highest_mib < MEMORY_MIB
     assert strain.neighbour_deaths == 0
-    assert strain.neighbour_fps > 0.75 * strain.calm_fps
+    assert strain.neighbour_share > strain.bearable_share

@@ -216,12 +216,6 @@ def test_lost_packets_degrade_a_camera_and_no_other(rig: DecoderRig, rng: random
         relay.join()
 
 
-def test_srt_is_named_as_missing(rig: DecoderRig) -> None:
-    camera = rig.add("srt://127.0.0.1:9", **PLAIN)
-    camera.wait_state(CameraState.LOST, 8.0, "built without srt://")
-    wait_until(lambda: camera.state and not camera.child.is_wanted, 5.0, "it is not tried again")
-
-
 def test_a_device_that_is_not_there_is_named_and_tried_again(rig: DecoderRig) -> None:
     camera = rig.add("/dev/video77", **PLAIN)
     camera.wait_state(CameraState.LOST, 8.0, "/dev/video77: no such device")

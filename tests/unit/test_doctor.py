@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from clips import h264_clip
 
+from engine import cores
 from engine.cli import main
 from engine.doctor import examine, machine
 from engine.doctor.findings import Finding, Report, Verdict, print_report
 from engine.shm import MIB, free_bytes
+from engine.sources import srt
 
 SECRET = "hunter2"  # noqa: S105  # what must never be seen
 
@@ -79,6 +81,16 @@ def test_a_front_for_everybody_without_a_key_is_found(tmp_path):
     assert page.remedy.startswith("make one: platering keys add")
 
 
+@pytest.mark.parametrize(("count", "verdict"), [('"auto"', "fine"), ("4", "warning")])
+def test_more_recognizers_than_a_container_has_cores(tmp_path, monkeypatch, count, verdict):
+    monkeypatch.setattr(cores, "container_cores", lambda: 0.5)
+    monkeypatch.setattr(machine, "container_cores", lambda: 0.5)
+    text = CAMERA.format("gate", "demo://") + f"[recognizers]\ncount = {count}\n"
+    found = finding(report_on(tmp_path, text), "cores")
+    assert found.verdict == verdict
+    assert found.found.endswith("the container's limit is 0.5 cores")
+
+
 def test_port_in_use_is_found(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -108,7 +120,6 @@ def test_cameras_are_opened_as_their_settings_say(tmp_path):
         ("stdin", "-", ""),
         ("half", clip, "scale = 2\ncrop = [0.0, 0.0, 0.5, 1.0]\n"),
         ("large", clip, "max_megapixels = 0.01\n"),
-        ("srt", "srt://127.0.0.1:9", ""),
     ]
     text = "".join(CAMERA.format(name, url) + more for name, url, more in cameras)
     report = report_on(tmp_path, text)
@@ -118,8 +129,19 @@ def test_cameras_are_opened_as_their_settings_say(tmp_path):
     assert found["half"].found.startswith(f"{clip}: 40×48, first frame after")
     assert found["large"].found.count(str(clip)) == 1
     assert found["large"].remedy.startswith("raise max_megapixels")
-    assert found["srt"].found.endswith("PyAV's libav was built without srt://")
-    assert found["srt"].remedy.startswith("let ffmpeg hand it on: ffmpeg -i srt://")
+
+
+def test_srt_needs_its_library(tmp_path, monkeypatch):
+    url = "srt://127.0.0.1:9?passphrase=" + SECRET * 2
+    camera = CAMERA.format("srt", url) + QUICK
+    monkeypatch.setattr(srt, "find_libsrt", lambda: None)
+    report = report_on(tmp_path, camera)
+    lacking, unseen = finding(report, "SRT"), finding(report, "camera srt")
+    assert lacking.verdict is unseen.verdict is Verdict.PROBLEM
+    assert "libsrt1.5-gnutls" in lacking.remedy
+    assert lacking.remedy == unseen.remedy
+    assert finding(report_on(tmp_path, ""), "SRT").verdict is Verdict.FINE, "nobody needs it"
+    assert SECRET not in repr(report)
 
 
 def test_camera_that_never_answers_is_given_up(tmp_path):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types scopes logs console signals progress
+    errors types scopes logs console signals progress appetite cores
     regions
     plates section outlines redis_client records
     keys people sessions audit

@@ -143,6 +143,8 @@ def test_nothing_counts_the_frames_of_a_stream():
         ("rtsp://10.0.0.9:554/ch1", "rtsp://10.0.0.9:554/ch1"),
         ("http://cam/v?user=a&password=x&res=2", "http://cam/v?user=a&password=***&res=2"),
         ("srt://cam:9?passphrase=abc", "srt://cam:9?passphrase=***"),
+        ("srt://cam:9?passphrase=***: it refuses", "srt://cam:9?passphrase=***: it refuses"),
+        ("srt://cam:9?passphrase=***abc", "srt://cam:9?passphrase=***"),
         ("http://cam/v?TOKEN=abc#here", "http://cam/v?TOKEN=***#here"),
         ("/videos/a@b:c.mp4", "/videos/a@b:c.mp4"),
     ],

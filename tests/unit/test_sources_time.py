@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from engine.sources.pace import Pacer, Stamp, StreamClock
+from engine.sources.sender_clock import SenderClock
 
 PERIOD_S = 1 / 25
 WRAP_S = 2**33 / 90_000
@@ -82,3 +83,63 @@ def test_captures_never_go_back(rng: random.Random) -> None:
         stamp = clock.captured(pts, Stamp(now_ns, now_ns))
         assert last_ns <= stamp.monotonic_ns <= now_ns
         last_ns = stamp.monotonic_ns
+
+
+NOW_NS = 1_800_000_000 * 10**9
+MEDIA_S = 55.0
+
+
+def sender(ahead_s: float) -> SenderClock:
+    """A sender whose clock is so far ahead of ours; its media time is 55 s now."""
+    clock = SenderClock()
+    clock.tell(NOW_NS / 1e9 + ahead_s - MEDIA_S)
+    return clock
+
+
+def test_a_sender_without_reports_tells_nothing() -> None:
+    assert SenderClock().age_s(MEDIA_S, NOW_NS) is None
+    assert sender(0.0).age_s(None, NOW_NS) is None
+
+
+@pytest.mark.parametrize("age_s", [0.0, 0.07, 1.5, 2.9])
+def test_a_sender_is_believed(age_s: float) -> None:
+    assert sender(0.0).age_s(MEDIA_S - age_s, NOW_NS) == pytest.approx(age_s, abs=1e-5)
+
+
+def test_a_sender_a_little_ahead_is_as_good_as_we() -> None:
+    assert sender(0.05).age_s(MEDIA_S, NOW_NS) == 0.0
+
+
+@pytest.mark.parametrize("ahead_s", [0.2, 3600.0, -3.1, -3600.0, -NOW_NS / 1e9, 1e12])
+def test_a_wrong_clock_is_named_once_and_never_believed(
+    ahead_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = sender(ahead_s)
+    ages = [clock.age_s(MEDIA_S + n * PERIOD_S, NOW_NS + int(n * PERIOD_S * 1e9)) for n in range(9)]
+    assert ages == [None] * 9
+    assert caplog.text.count("ahead of ours" if ahead_s > 0 else "behind ours") == 1
+
+
+def test_a_clock_that_is_set_right_is_believed_from_then_on() -> None:
+    clock = sender(3600.0)
+    assert clock.age_s(MEDIA_S, NOW_NS) is None
+    clock.tell(NOW_NS / 1e9 - MEDIA_S - 0.2)
+    assert clock.age_s(MEDIA_S, NOW_NS) == pytest.approx(0.2, abs=1e-5)
+    clock.tell(NOW_NS / 1e9 - MEDIA_S - 3600.0)
+    assert clock.age_s(MEDIA_S, NOW_NS) is None
+
+
+def test_what_the_network_held_up_is_as_old_as_its_sender_says() -> None:
+    clock = sender(0.0)
+    assert clock.age_s(MEDIA_S - 0.1, NOW_NS) is not None
+    assert clock.age_s(MEDIA_S - 8.0, NOW_NS) == pytest.approx(8.0, abs=1e-5)
+    assert clock.age_s(MEDIA_S - 21.0, NOW_NS) is None
+
+
+def test_the_senders_word_goes_before_arrival_but_never_back() -> None:
+    clock = StreamClock()
+    first = clock.captured(10.0, Stamp(NOW_NS, 10**9))
+    second = clock.captured(10.04, Stamp(NOW_NS + 4 * 10**7, 104 * 10**7), 0.5)
+    assert second.monotonic_ns == first.monotonic_ns + 1
+    third = clock.captured(11.0, Stamp(NOW_NS + 10**9, 2 * 10**9), 0.5)
+    assert third.unix_ns == NOW_NS + 10**9 - 5 * 10**8

@@ -6,7 +6,7 @@ import time
 import av
 import numpy as np
 import pytest
-from clips import h264_clip, make_clip
+from clips import h264_clip, make_clip, picture
 
 from engine.errors import SourceError
 from engine.sources import SourceOptions, count_frames, open_source
@@ -145,6 +145,25 @@ def test_damaged_packets_are_passed_over(tmp_path):
     clip.write_bytes(spoilt)
     shown = sum(1 for _ in open_source(str(clip), FAST).frames(never))
     assert 6 <= shown <= 12
+
+
+def test_a_stream_that_begins_later_spoils_nothing(tmp_path):
+    """PyAV may look for it at the end, and knows only those that were there at first."""
+    first, later = tmp_path / "first.ts", tmp_path / "later.ts"
+    make_clip(first, "libx264", "yuv420p", (320, 180), frames=50)
+    with av.open(str(later), "w", options={"tables_version": "3"}) as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for index in range(50):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(picture(index, (320, 180)), format="rgb24")
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        for stream in streams:
+            container.mux(stream.encode())
+    first.write_bytes(first.read_bytes() + later.read_bytes())
+    for _ in range(5):
+        assert sum(1 for _ in open_source(str(first), FAST).frames(never)) >= 50
 
 
 def test_a_sound_file_has_no_video(tmp_path):
