@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from engine.filters import Rules
-from engine.plates import distance
+from engine.plates import distance, is_part
 from engine.track import NS_PER_MS, NS_PER_S, Track
 from engine.types import Box, FrameReads, FrameStamp, PlateRead
 
@@ -122,7 +122,7 @@ class Lane:
             for spot in rest
             for track in self._within_reach(spot.box, at_ns)
             if track.id not in taken
-            and (cost := self._cost(track, spot.read.plate, spot.box, at_ns)) is not None
+            and (cost := self._cost(track, spot, at_ns)) is not None
         )
         for _cost, index, track_id in offers:
             if index not in chosen and track_id not in taken:
@@ -183,16 +183,28 @@ class Lane:
             ):
                 yield track
 
-    def _cost(self, track: Track, plate: str, box: Box, at_ns: int) -> float | None:
+    def _cost(self, track: Track, spot: Spot, at_ns: int) -> float | None:
         """Return how badly a read fits a track, None where it cannot be the same vehicle."""
-        gap_ns = track.gap_ns(at_ns)
-        offset = track.offset_widths(box, at_ns)
+        gap_ns, plate = track.gap_ns(at_ns), spot.read.plate
+        offset = track.offset_widths(spot.box, at_ns)
         if offset > _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S:
             return None
         overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
         limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT
         apart = distance(track.plate, plate, limit)
+        if apart > limit and _is_part_of_other(track, spot.read):
+            apart = limit
         return None if apart > limit else apart + 0.1 * offset
+
+
+def _is_part_of_other(track: Track, read: PlateRead) -> bool:
+    """Tell whether a read shows a part of what a track shows, or the other way round."""
+    known = track.ballots.get(track.plate)
+    if known is None or not known.reads:
+        return False
+    if read.aspect < known.aspect:
+        return is_part(read.plate, track.plate)
+    return is_part(track.plate, read.plate)
 
 
 def introduce(tracks: Iterable[Track]) -> None:

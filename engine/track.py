@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from functools import lru_cache
 from hashlib import blake2b
+from operator import eq
 from typing import Final
 
 import msgspec
@@ -27,6 +28,8 @@ _SURE_SHARE: Final = 0.7
 _SURE_CONFIDENCE: Final = 85.0
 _URGENT_READS: Final = 6
 """A track is read in every frame until it is settled, or was read so often."""
+_APPEARING: Final = 1.1
+"""A plate so much wider than a moment ago, for its height, comes from behind something."""
 _READS_ENOUGH: Final = 24
 """After so many reads further ones hardly ever change the text."""
 
@@ -94,6 +97,10 @@ class Track(msgspec.Struct, kw_only=True):
     has_frame: bool = False
     evidence_told: bool = True
     has_clip: bool = False
+    aspect: float = 0.0
+    """Width by height of the plate when it was read last."""
+    is_appearing: bool = False
+    """More of it could be read in the last read than in the one before."""
 
     @property
     def key(self) -> int:
@@ -144,13 +151,19 @@ class Track(msgspec.Struct, kw_only=True):
 
     def add(
         self, read: PlateRead, box: Box, at_ns: int, now_ns: int, regions: tuple[str, ...] = ()
-    ) -> None:
-        """Take a read of the same vehicle, captured at ``at_ns`` where plates of regions are."""
-        self.weight += voting.cast(self.ballots, read, regions)
-        if read.plate != self.plate:
-            said = self.ballots.get(self.plate)
-            if said is None or 2 * said.weight <= self.weight:  # else more than half say the same
-                self.plate = voting.elect(self.ballots)
+    ) -> bool:
+        """Take a read of the same vehicle, captured at ``at_ns`` where plates of regions are.
+
+        Return whether it is the best so far.
+        """
+        aspect = read.aspect
+        is_part = voting.shows_part(self.ballots, self.plate, read.plate, aspect)
+        if is_part:
+            box = self._completed(box, read)
+        else:
+            self._vote(read, regions)
+        self.is_appearing = aspect > _APPEARING * self.aspect > 0
+        self.aspect = aspect
         if self.reads == 0 or at_ns > self.last_ns:
             self._move(box, at_ns)
             self.last_ns = at_ns
@@ -160,10 +173,33 @@ class Track(msgspec.Struct, kw_only=True):
         self.first_ns = min(self.first_ns, at_ns)
         self.seen_ns = max(self.seen_ns, now_ns)
         self.changed = True
-        if read.confidence > self.best_confidence:
-            self.best_confidence, self.best_ns = read.confidence, at_ns
         if read.region and (not self.region or read.plate == self.plate):
             self.region = read.region
+        is_best = not is_part and read.confidence > self.best_confidence
+        if is_best:
+            self.best_confidence, self.best_ns = read.confidence, at_ns
+        return is_best
+
+    def _vote(self, read: PlateRead, regions: tuple[str, ...]) -> None:
+        """Let a read of the whole plate vote; what proves to be a part of it no longer counts."""
+        self.weight += voting.cast(self.ballots, read, regions)
+        if self.ballots[read.plate].reads == voting.WHOLE_READS and len(self.ballots) > 1:
+            parts = voting.strike_parts(self.ballots, read.plate)
+            if parts:
+                self.weight -= parts
+                self.best_confidence = 0.0
+        if read.plate != self.plate:
+            said = self.ballots.get(self.plate)
+            if said is None or 2 * said.weight <= self.weight:  # else more than half say the same
+                self.plate = voting.elect(self.ballots)
+
+    def _completed(self, box: Box, read: PlateRead) -> Box:
+        """Return where the whole plate is of which a read shows a part."""
+        width = box.width * self.ballots[self.plate].aspect / read.aspect
+        begins = sum(map(eq, read.plate, self.plate))
+        ends = sum(map(eq, reversed(read.plate), reversed(self.plate)))
+        x = box.x if begins >= ends else box.x + box.width - width
+        return Box(x, box.y, width, box.height)
 
     def stay(self, until_ns: int, frames: int, now_ns: int) -> None:
         """Take the word that nothing changed at its place until then, in so many more frames."""

@@ -5,6 +5,7 @@ same field names. Pixels are never in them; coordinates are pixels of the full f
 right and y down, origin at the top left corner of the top left pixel.
 """
 
+import math
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -89,6 +90,13 @@ class PlateRead(msgspec.Struct, frozen=True, kw_only=True):
     def box(self) -> Box:
         """The upright box around the corners."""
         return Box.around(self.corners)
+
+    @property
+    def aspect(self) -> float:
+        """Width by height of the plate, along its own sides."""
+        one, two, three, four = self.corners
+        high = math.dist(one, four) + math.dist(two, three)
+        return (math.dist(one, two) + math.dist(four, three)) / max(high, 1.0)
 
 
 class FrameStamp(msgspec.Struct, frozen=True, kw_only=True):
