@@ -155,6 +155,8 @@ class Lane:
                 gap_ns <= _OVERLAID_NS
                 and known.offset_widths(track.box, track.last_ns) <= _OVERLAID_WIDTHS
             )
+            if self._hid(known, track):
+                return known
             if not overlaid and not _were_confused(known, track):
                 continue
             limit = _OVERLAID_TEXT if overlaid else _SAME_TEXT
@@ -162,6 +164,15 @@ class Lane:
             if apart <= limit and (best is None or (apart, known.id) < best[:2]):
                 best = apart, known.id, known
         return best[2] if best else None
+
+    def _hid(self, known: Track, track: Track) -> bool:
+        """Tell whether a plate came back from behind something, and only a part was read of it."""
+        gap_ns = known.gap_ns(track.first_ns)
+        return (
+            gap_ns <= self._max_gap_ns
+            and known.offset_widths(track.path[0].box, track.first_ns) <= _reach_widths(gap_ns)
+            and _is_part_of_other(known, track.plate, track.aspect)
+        )
 
     def _within_reach(self, box: Box, at_ns: int) -> Iterator[Track]:
         """Yield the open tracks whose plate can be near this box, roughly: this must be fast."""
@@ -174,8 +185,7 @@ class Lane:
             if gap_ns > self._max_gap_ns:
                 continue
             there, apart_s = track.box, abs(at_ns - track.last_ns) / NS_PER_S
-            reach = _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S
-            reach *= max(there.width, width)
+            reach = _reach_widths(gap_ns) * max(there.width, width)
             across, down = track.speed
             if (
                 abs(there.x + there.width / 2 - middle) <= reach + abs(across) * apart_s
@@ -187,24 +197,32 @@ class Lane:
         """Return how badly a read fits a track, None where it cannot be the same vehicle."""
         gap_ns, plate = track.gap_ns(at_ns), spot.read.plate
         offset = track.offset_widths(spot.box, at_ns)
-        if offset > _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S:
+        if offset > _reach_widths(gap_ns):
             return None
         overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
         limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT
         apart = distance(track.plate, plate, limit)
-        if apart > limit and _is_part_of_other(track, spot.read):
+        if apart > limit and _is_part_of_other(track, plate, spot.read.aspect):
             apart = limit
         return None if apart > limit else apart + 0.1 * offset
 
 
-def _is_part_of_other(track: Track, read: PlateRead) -> bool:
-    """Tell whether a read shows a part of what a track shows, or the other way round."""
+def _is_part_of_other(track: Track, plate: str, aspect: float) -> bool:
+    """Tell whether a text of a plate of this width by height shows a part of a track's plate.
+
+    Or the other way round: the narrower plate is the one that was hidden in part.
+    """
     known = track.ballots.get(track.plate)
     if known is None or not known.reads:
         return False
-    if read.aspect < known.aspect:
-        return is_part(read.plate, track.plate)
-    return is_part(track.plate, read.plate)
+    if aspect < known.aspect:
+        return is_part(plate, track.plate)
+    return is_part(track.plate, plate)
+
+
+def _reach_widths(gap_ns: int) -> float:
+    """Return how far from where it should be a plate is found that was unseen for so long."""
+    return _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S
 
 
 def introduce(tracks: Iterable[Track]) -> None:

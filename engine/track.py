@@ -30,6 +30,8 @@ _URGENT_READS: Final = 6
 """A track is read in every frame until it is settled, or was read so often."""
 _APPEARING: Final = 1.1
 """A plate so much wider than a moment ago, for its height, comes from behind something."""
+_PROVES_READS: Final = 2
+"""What a text's first reads did not prove to be parts of it, its next ones do not, either."""
 _READS_ENOUGH: Final = 24
 """After so many reads further ones hardly ever change the text."""
 
@@ -160,7 +162,7 @@ class Track(msgspec.Struct, kw_only=True):
         is_part = voting.shows_part(self.ballots, self.plate, read.plate, aspect)
         if is_part:
             box = self._completed(box, read)
-        else:
+        if not (is_part and voting.is_whole(self.ballots, self.plate, regions)):
             self._vote(read, regions)
         self.is_appearing = aspect > _APPEARING * self.aspect > 0
         self.aspect = aspect
@@ -181,17 +183,22 @@ class Track(msgspec.Struct, kw_only=True):
         return is_best
 
     def _vote(self, read: PlateRead, regions: tuple[str, ...]) -> None:
-        """Let a read of the whole plate vote; what proves to be a part of it no longer counts."""
+        """Let a read of the plate vote; what it proves to be a part of it no longer counts."""
         self.weight += voting.cast(self.ballots, read, regions)
-        if self.ballots[read.plate].reads == voting.WHOLE_READS and len(self.ballots) > 1:
-            parts = voting.strike_parts(self.ballots, read.plate)
-            if parts:
-                self.weight -= parts
-                self.best_confidence = 0.0
+        if len(self.ballots) > 1 and self.ballots[read.plate].reads <= _PROVES_READS:
+            self._strike_parts(read.plate, regions)
         if read.plate != self.plate:
             said = self.ballots.get(self.plate)
             if said is None or 2 * said.weight <= self.weight:  # else more than half say the same
                 self.plate = voting.elect(self.ballots)
+
+    def _strike_parts(self, whole: str, regions: tuple[str, ...] = ()) -> None:
+        """Let a text that can overrule its parts do so; a picture of a part is no good one."""
+        if not voting.is_whole(self.ballots, whole, regions):
+            return
+        self.weight -= voting.strike_parts(self.ballots, whole)
+        if self.plate not in self.ballots:
+            self.best_confidence = 0.0
 
     def _completed(self, box: Box, read: PlateRead) -> Box:
         """Return where the whole plate is of which a read shows a part."""
@@ -212,6 +219,8 @@ class Track(msgspec.Struct, kw_only=True):
         """Take over all of another track that proved to be the same passage."""
         voting.merge(self.ballots, other.ballots)
         self.weight += other.weight
+        for text in (self.plate, other.plate):
+            self._strike_parts(text)
         self.plate = voting.elect(self.ballots)
         self.reads += other.reads
         self.frames += other.frames

@@ -26,7 +26,6 @@ _OTHERS_SHARE: Final = 0.25
 _SUREST: Final = 0.99
 _CUT_SHARE: Final = 0.9
 """A plate narrower than this share of its width, for its height, is hidden in part."""
-WHOLE_READS: Final = 2
 _FOREIGN_SHARE: Final = 0.6
 """What the read of a text counts that is no plate of the camera's regions."""
 
@@ -85,17 +84,22 @@ def merge(ballots: dict[str, Ballot], others: dict[str, Ballot]) -> None:
 
 
 def shows_part(ballots: dict[str, Ballot], whole: str, part: str, aspect: float) -> bool:
-    """Tell whether a text, read on a plate of this width by height, is a part of another one.
-
-    The whole one must have been read twice, on a plate that much wider.
-    """
+    """Tell whether a text, read on a plate of this width by height, is a part of another one."""
     said = ballots.get(whole)
     return (
         said is not None
-        and said.reads >= WHOLE_READS
+        and said.reads > 0
         and aspect < _CUT_SHARE * said.aspect
         and is_part(part, whole)
     )
+
+
+def is_whole(ballots: dict[str, Ballot], text: str, regions: tuple[str, ...]) -> bool:
+    """Tell whether a text can overrule its parts: read twice, or written so in some country."""
+    said = ballots.get(text)
+    if said is None or not said.reads:
+        return False
+    return said.reads > 1 or matches_any_region(text, regions)
 
 
 def strike_parts(ballots: dict[str, Ballot], whole: str) -> float:
