@@ -31,6 +31,8 @@ _VEHICLE_WIDTHS: Final = (2.2, 3.5, 1.5)
 """How far a vehicle reaches beyond the middle of its plate: aside, up, down; in plate widths."""
 _NEAR_WIDTHS: Final = 0.25
 """The middle of a known plate is this near to where it should be."""
+_STRAYS_WIDTHS: Final = 1.0
+"""A plate is this near to where it should be, whatever it does."""
 _RECENT_S: Final = 1.0
 """Nobody needs to look at what changed longer ago than this and stands since."""
 _FAR_SHARE: Final = 0.1
@@ -94,7 +96,7 @@ class Attention:
     def __init__(self, gate: MotionGate, savings: Savings) -> None:
         self._gate = gate
         self._savings = savings
-        self._looked_at_s = float("-inf")
+        self._searched_at_s = self._reread_at_s = float("-inf")
         self._frames: dict[int, int] = {}
         """Frames in which a track's place did not change, by its key."""
 
@@ -104,26 +106,24 @@ class Attention:
         standing = {place.key for place in places if self._is_still(place, glimpse)}
         moved = [place for place in places if place.key not in standing]
         stills = self._stills(glimpse, standing)
-        skip = self._reason_to_skip(glimpse, moved, passes=passes)
-        if skip is not None:
+        skip = self._reason_not_to_search(glimpse, moved, passes=passes)
+        if skip is None:
+            areas = self._areas(glimpse, moved) if self._savings.focus else ()
+            self._searched_at_s = glimpse.at_s
+            return Verdict(None, areas, stills)
+        due = [_around(place, glimpse) for place in self._due(glimpse, moved)]
+        if not due:
             return Verdict(skip, stills=stills)
-        areas = self._areas(glimpse, moved) if self._savings.focus else ()
-        self._looked_at_s = glimpse.at_s
-        return Verdict(None, areas, stills)
+        if self._savings.focus:
+            return Verdict(None, _joined(due, glimpse), stills)
+        self._searched_at_s = glimpse.at_s
+        return Verdict(None, (), stills)
 
-    def _reason_to_skip(
+    def _reason_not_to_search(
         self, glimpse: Glimpse, moved: Sequence[TrackPlace], *, passes: bool
     ) -> Fate | None:
-        """Return why nobody needs to look at this frame, None where somebody should."""
-        savings, since_look_s = self._savings, glimpse.at_s - self._looked_at_s
-        ages = [(place, (glimpse.unix_ns - place.seen_unix_ns) / 1e9) for place in moved]
-        if any(age_s < _FRESH_S for place, age_s in ages if place.urgent):
-            return None
-        paced = since_look_s < savings.search_s
-        if savings.reread_s and any(
-            age_s >= savings.reread_s and _is_inside(place, glimpse) for place, age_s in ages
-        ):
-            return Fate.SKIPPED_PACED if paced else None
+        """Return why nobody needs to look for plates in this frame, None where somebody should."""
+        savings, since_search_s = self._savings, glimpse.at_s - self._searched_at_s
         if not passes:
             return Fate.SKIPPED_STATIC
         known = [place for place in moved if place.settled]
@@ -132,17 +132,28 @@ class Attention:
         unexplained = self._unexplained(glimpse, known)
         if known and not unexplained.any():
             return Fate.SKIPPED_KNOWN
-        if _is_small(unexplained):
-            paced = since_look_s < _FAR_PACES * savings.search_s
-        return Fate.SKIPPED_PACED if paced else None
+        paces = _FAR_PACES if _is_small(unexplained) else 1
+        return Fate.SKIPPED_PACED if since_search_s < paces * savings.search_s else None
+
+    def _due(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> list[TrackPlace]:
+        """Return the tracks whose plates are to be read in this frame, wherever else one looks."""
+        reread_s, since_reread_s = self._savings.reread_s, glimpse.at_s - self._reread_at_s
+        ages = [(place, (glimpse.unix_ns - place.seen_unix_ns) / 1e9) for place in moved]
+        urgent = [place for place, age_s in ages if place.urgent and age_s < _FRESH_S]
+        if not reread_s or since_reread_s < self._savings.search_s:
+            return urgent
+        old = [place for place, age_s in ages if age_s >= reread_s and _is_inside(place, glimpse)]
+        if old:
+            self._reread_at_s = glimpse.at_s
+        return urgent + old
 
     def _recent(self, glimpse: Glimpse) -> Mask:
-        """Return the blocks that changed since the last look, or a moment ago."""
+        """Return the blocks that changed since the last search, or a moment ago."""
         return self._gate.changed_since(self._recent_from_s(glimpse))
 
     def _recent_from_s(self, glimpse: Glimpse) -> float:
         afterglow_s = min(self._gate.afterglow_s, _RECENT_S)
-        return max(glimpse.at_s - _RECENT_S, min(self._looked_at_s, glimpse.at_s - afterglow_s))
+        return max(glimpse.at_s - _RECENT_S, min(self._searched_at_s, glimpse.at_s - afterglow_s))
 
     def _unexplained(self, glimpse: Glimpse, known: Sequence[TrackPlace]) -> Mask:
         """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
@@ -176,14 +187,8 @@ class Attention:
             Box(x * across, y * down, width * across, height * down)
             for x, y, width, height, _blocks_in_it in stats[1:].tolist()
         ]
-        for place in moved:
-            plate = place.box_at(glimpse.unix_ns)
-            found.append(plate.grown(plate.width, plate.width))
-        areas = _few([area for box in found if (area := _clipped(box, glimpse)) is not None])
-        whole = glimpse.width_px * glimpse.height_px
-        if sum(area.width * area.height for area in areas) > _MOST_OF_FRAME * whole:
-            return ()
-        return areas
+        found += [_around(place, glimpse) for place in moved]
+        return _joined(found, glimpse)
 
 
 def known_plates(places: Sequence[TrackPlace], unix_ns: int, reread_ns: int) -> tuple[Box, ...]:
@@ -206,6 +211,21 @@ def _is_small(mask: Mask) -> bool:
     """Tell whether all that changed is one narrow place, as a vehicle is that is far away."""
     columns = np.flatnonzero(mask.any(axis=0))
     return len(columns) > 0 and columns[-1] - columns[0] < _FAR_SHARE * mask.shape[1]
+
+
+def _around(place: TrackPlace, glimpse: Glimpse) -> Box:
+    """Return where the plate of a track can be."""
+    plate = place.box_at(glimpse.unix_ns)
+    return plate.grown(_STRAYS_WIDTHS * plate.width, _STRAYS_WIDTHS * plate.width)
+
+
+def _joined(boxes: Sequence[Box], glimpse: Glimpse) -> tuple[Box, ...]:
+    """Return the places to look at, few of them; none where it is nearly all of the frame."""
+    areas = _few([area for box in boxes if (area := _clipped(box, glimpse)) is not None])
+    whole = glimpse.width_px * glimpse.height_px
+    if sum(area.width * area.height for area in areas) > _MOST_OF_FRAME * whole:
+        return ()
+    return areas
 
 
 def _is_inside(place: TrackPlace, glimpse: Glimpse) -> bool:

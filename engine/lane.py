@@ -121,8 +121,7 @@ class Lane:
             (cost, spot.index, track.id)
             for spot in rest
             for track in self._within_reach(spot.box, at_ns)
-            if track.id not in taken
-            and (cost := self._cost(track, spot, at_ns)) is not None
+            if track.id not in taken and (cost := self._cost(track, spot, at_ns)) is not None
         )
         for _cost, index, track_id in offers:
             if index not in chosen and track_id not in taken:
