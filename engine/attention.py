@@ -106,34 +106,34 @@ class Attention:
         standing = {place.key for place in places if self._is_still(place, glimpse)}
         moved = [place for place in places if place.key not in standing]
         stills = self._stills(glimpse, standing)
-        skip = self._reason_not_to_search(glimpse, moved, passes=passes)
-        if skip is None:
-            areas = self._areas(glimpse, moved) if self._savings.focus else ()
-            self._searched_at_s = glimpse.at_s
-            return Verdict(None, areas, stills)
         due = [_around(place, glimpse) for place in self._due(glimpse, moved)]
-        if not due:
+        strange = self._strange(glimpse, moved)
+        skip = self._reason_not_to_search(glimpse, moved, strange, passes=passes)
+        if skip is None:
+            due += strange
+            due += [_around(place, glimpse) for place in moved if not place.settled]
+        elif not due:
             return Verdict(skip, stills=stills)
-        if self._savings.focus:
-            return Verdict(None, _joined(due, glimpse), stills)
-        self._searched_at_s = glimpse.at_s
-        return Verdict(None, (), stills)
+        if skip is None or not self._savings.focus:
+            self._searched_at_s = glimpse.at_s
+        return Verdict(None, _joined(due, glimpse) if self._savings.focus else (), stills)
 
     def _reason_not_to_search(
-        self, glimpse: Glimpse, moved: Sequence[TrackPlace], *, passes: bool
+        self,
+        glimpse: Glimpse,
+        moved: Sequence[TrackPlace],
+        strange: Sequence[Box],
+        *,
+        passes: bool,
     ) -> Fate | None:
         """Return why nobody needs to look for plates in this frame, None where somebody should."""
-        savings, since_search_s = self._savings, glimpse.at_s - self._searched_at_s
         if not passes:
             return Fate.SKIPPED_STATIC
-        known = [place for place in moved if place.settled]
-        if known and not savings.reread_s:
-            return None
-        unexplained = self._unexplained(glimpse, known)
-        if known and not unexplained.any():
+        if not strange and any(place.settled for place in moved):
             return Fate.SKIPPED_KNOWN
-        paces = _FAR_PACES if _is_small(unexplained) else 1
-        return Fate.SKIPPED_PACED if since_search_s < paces * savings.search_s else None
+        is_far = 0 < max((box.width for box in strange), default=0) < _FAR_SHARE * glimpse.width_px
+        pace_s = self._savings.search_s * (_FAR_PACES if is_far else 1)
+        return Fate.SKIPPED_PACED if glimpse.at_s - self._searched_at_s < pace_s else None
 
     def _due(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> list[TrackPlace]:
         """Return the tracks whose plates are to be read in this frame, wherever else one looks."""
@@ -155,11 +155,30 @@ class Attention:
         afterglow_s = min(self._gate.afterglow_s, _RECENT_S)
         return max(glimpse.at_s - _RECENT_S, min(self._searched_at_s, glimpse.at_s - afterglow_s))
 
-    def _unexplained(self, glimpse: Glimpse, known: Sequence[TrackPlace]) -> Mask:
+    def _strange(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> list[Box]:
+        """Return the places that moved of late, but those where known vehicles alone moved.
+
+        Where vehicles drive one before the other, they are one place.
+        """
+        mask = self._recent(glimpse)
+        joined = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+        _count, labels, stats, _middles = cv2.connectedComponentsWithStats(joined)
+        found = np.unique(labels[self._unexplained(mask, glimpse, moved)])
+        across, down = glimpse.width_px / mask.shape[1], glimpse.height_px / mask.shape[0]
+        return [
+            Box(x * across, y * down, width * across, height * down)
+            for x, y, width, height, _blocks_in_it in stats[found].tolist()
+        ]
+
+    def _unexplained(self, mask: Mask, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> Mask:
         """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
-        mask = self._recent(glimpse).copy()
+        if not self._savings.reread_s:  # what is known is read all the same
+            return mask
+        mask = mask.copy()
         back_s = glimpse.at_s - self._recent_from_s(glimpse)
-        for place in known:
+        for place in moved:
+            if not place.settled:
+                continue
             vehicle = _vehicle_around(place.box_at(glimpse.unix_ns))
             across, down = place.speed[0] * back_s, place.speed[1] * back_s
             before = Box(vehicle.x - across, vehicle.y - down, vehicle.width, vehicle.height)
@@ -177,19 +196,6 @@ class Attention:
         self._frames = {key: self._frames.get(key, 0) + 1 for key in standing}
         return tuple(Still(key, glimpse.unix_ns, frames) for key, frames in self._frames.items())
 
-    def _areas(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> tuple[Box, ...]:
-        """Return where to look: what changed of late, and where tracks should be."""
-        mask = self._recent(glimpse)
-        across, down = glimpse.width_px / mask.shape[1], glimpse.height_px / mask.shape[0]
-        joined = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
-        _count, _labels, stats, _middles = cv2.connectedComponentsWithStats(joined)
-        found = [
-            Box(x * across, y * down, width * across, height * down)
-            for x, y, width, height, _blocks_in_it in stats[1:].tolist()
-        ]
-        found += [_around(place, glimpse) for place in moved]
-        return _joined(found, glimpse)
-
 
 def known_plates(places: Sequence[TrackPlace], unix_ns: int, reread_ns: int) -> tuple[Box, ...]:
     """Return where plates are at a time that are known with certainty and not due again."""
@@ -205,12 +211,6 @@ def _vehicle_around(plate: Box) -> Box:
     (x, y), width = plate.center, plate.width
     aside, up, down = _VEHICLE_WIDTHS
     return Box(x - aside * width, y - up * width, 2 * aside * width, (up + down) * width)
-
-
-def _is_small(mask: Mask) -> bool:
-    """Tell whether all that changed is one narrow place, as a vehicle is that is far away."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    return len(columns) > 0 and columns[-1] - columns[0] < _FAR_SHARE * mask.shape[1]
 
 
 def _around(place: TrackPlace, glimpse: Glimpse) -> Box:
