@@ -15,7 +15,9 @@ from engine.types import Box, FrameReads, FrameStamp, PlateRead
 _SAME_TEXT: Final = 0.35
 """Texts this near, one look-alike apart, are one plate if they were read for one another."""
 _NEAR_TEXT: Final = 1.0
-"""Texts this near are one plate if the vehicle can have moved there: one misreading."""
+"""Texts this near, one misreading, are one plate if the vehicle can easily have moved there."""
+_ALIKE_TEXT: Final = 0.5
+"""Texts this near, one look-alike apart, are one plate wherever it can have moved."""
 _OVERLAID_TEXT: Final = 2.5
 """Texts this near are one plate if they were read at the same place right after each other."""
 _OVERLAID_WIDTHS: Final = 0.6
@@ -166,10 +168,11 @@ class Lane:
 
     def _hid(self, known: Track, track: Track) -> bool:
         """Tell whether a plate came back from behind something, and only a part was read of it."""
-        gap_ns = known.gap_ns(track.first_ns)
+        gap_ns, first = known.gap_ns(track.first_ns), track.path[0].box
         return (
             gap_ns <= self._max_gap_ns
-            and known.offset_widths(track.path[0].box, track.first_ns) <= _reach_widths(gap_ns)
+            and known.offset_widths(first, track.first_ns)
+            <= _likeness(known.box, first) * _reach_widths(gap_ns)
             and _is_part_of_other(known, track.plate, track.aspect)
         )
 
@@ -198,10 +201,11 @@ class Lane:
         offset = track.offset_widths(spot.box, at_ns)
         if offset > _reach_widths(gap_ns):
             return None
+        is_near = offset <= _likeness(track.box, spot.box) * _reach_widths(gap_ns)
         overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
-        limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT
+        limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT if is_near else _ALIKE_TEXT
         apart = distance(track.plate, plate, limit)
-        if apart > limit and _is_part_of_other(track, plate, spot.read.aspect):
+        if apart > limit and is_near and _is_part_of_other(track, plate, spot.read.aspect):
             apart = limit
         return None if apart > limit else apart + 0.1 * offset
 
@@ -217,6 +221,15 @@ def _is_part_of_other(track: Track, plate: str, aspect: float) -> bool:
     if aspect < known.aspect:
         return is_part(plate, track.plate)
     return is_part(track.plate, plate)
+
+
+def _likeness(one: Box, other: Box) -> float:
+    """Return how much of the larger one's height the smaller one has, 0 to 1.
+
+    What looks much smaller is far away, where a vehicle moves less in the picture.
+    """
+    low, high = sorted((one.height, other.height))
+    return low / max(high, 1.0)
 
 
 def _reach_widths(gap_ns: int) -> float:
