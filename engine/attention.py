@@ -31,8 +31,12 @@ _VEHICLE_WIDTHS: Final = (2.2, 3.5, 1.5)
 """How far a vehicle reaches beyond the middle of its plate: aside, up, down; in plate widths."""
 _NEAR_WIDTHS: Final = 0.25
 """The middle of a known plate is this near to where it should be."""
+_REREADS: Final = 2
+"""So often in the time after which it is due a plate is tried again: all that are due at once."""
 _STRAYS_WIDTHS: Final = 1.0
 """A plate is this near to where it should be, whatever it does."""
+_MOMENT_S: Final = 0.4
+"""While anything moves, what changed this recently is still looked at: it may just have stopped."""
 _RECENT_S: Final = 1.0
 """Nobody needs to look at what changed longer ago than this and stands since."""
 _FAR_SHARE: Final = 0.1
@@ -90,13 +94,22 @@ class Verdict(msgspec.Struct, frozen=True):
     """Tracks whose places did not change since they were seen."""
 
 
+class Strange(msgspec.Struct, frozen=True):
+    """What moved and is no known vehicle."""
+
+    places: tuple[Box, ...] = ()
+    """In frame pixels."""
+    is_far: bool = False
+    """None of it is as wide as a vehicle whose plate is legible."""
+
+
 class Attention:
     """Decides frame by frame; one per camera, one thread uses it."""
 
     def __init__(self, gate: MotionGate, savings: Savings) -> None:
         self._gate = gate
         self._savings = savings
-        self._searched_at_s = self._reread_at_s = float("-inf")
+        self._searched_at_s = self._followed_at_s = self._reread_at_s = float("-inf")
         self._frames: dict[int, int] = {}
         """Frames in which a track's place did not change, by its key."""
 
@@ -110,7 +123,7 @@ class Attention:
         strange = self._strange(glimpse, moved)
         skip = self._reason_not_to_search(glimpse, moved, strange, passes=passes)
         if skip is None:
-            due += strange
+            due += strange.places
             due += [_around(place, glimpse) for place in moved if not place.settled]
         elif not due:
             return Verdict(skip, stills=stills)
@@ -122,53 +135,67 @@ class Attention:
         self,
         glimpse: Glimpse,
         moved: Sequence[TrackPlace],
-        strange: Sequence[Box],
+        strange: Strange,
         *,
         passes: bool,
     ) -> Fate | None:
         """Return why nobody needs to look for plates in this frame, None where somebody should."""
         if not passes:
             return Fate.SKIPPED_STATIC
-        if not strange and any(place.settled for place in moved):
+        if not strange.places and moved:
             return Fate.SKIPPED_KNOWN
-        is_far = 0 < max((box.width for box in strange), default=0) < _FAR_SHARE * glimpse.width_px
-        pace_s = self._savings.search_s * (_FAR_PACES if is_far else 1)
+        pace_s = self._savings.search_s * (_FAR_PACES if strange.is_far else 1)
         return Fate.SKIPPED_PACED if glimpse.at_s - self._searched_at_s < pace_s else None
 
     def _due(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> list[TrackPlace]:
         """Return the tracks whose plates are to be read in this frame, wherever else one looks."""
-        reread_s, since_reread_s = self._savings.reread_s, glimpse.at_s - self._reread_at_s
+        savings, now_s = self._savings, glimpse.at_s
         ages = [(place, (glimpse.unix_ns - place.seen_unix_ns) / 1e9) for place in moved]
-        urgent = [place for place, age_s in ages if place.urgent and age_s < _FRESH_S]
-        if not reread_s or since_reread_s < self._savings.search_s:
-            return urgent
-        old = [place for place, age_s in ages if age_s >= reread_s and _is_inside(place, glimpse)]
-        if old:
-            self._reread_at_s = glimpse.at_s
-        return urgent + old
+        due = [place for place, age_s in ages if place.urgent and age_s < _FRESH_S]
+        if now_s - self._followed_at_s >= savings.search_s:
+            due += [place for place, _age_s in ages if self._is_followed(place, glimpse)]
+            self._followed_at_s = now_s if due else self._followed_at_s
+        if savings.reread_s and now_s - self._reread_at_s >= savings.reread_s / _REREADS:
+            old = [p for p, age_s in ages if age_s >= savings.reread_s and _is_inside(p, glimpse)]
+            self._reread_at_s = now_s if old else self._reread_at_s
+            due += old
+        return due
+
+    def _is_followed(self, place: TrackPlace, glimpse: Glimpse) -> bool:
+        """Tell whether a plate is looked at where it should be, until its text is certain."""
+        age_s = (glimpse.unix_ns - place.seen_unix_ns) / 1e9
+        return self._savings.focus and not place.settled and age_s < _FRESH_S
 
     def _recent(self, glimpse: Glimpse) -> Mask:
         """Return the blocks that changed since the last search, or a moment ago."""
         return self._gate.changed_since(self._recent_from_s(glimpse))
 
     def _recent_from_s(self, glimpse: Glimpse) -> float:
-        afterglow_s = min(self._gate.afterglow_s, _RECENT_S)
+        moves = self._gate.changed_since(glimpse.at_s).any()
+        afterglow_s = min(self._gate.afterglow_s, _MOMENT_S if moves else _RECENT_S)
         return max(glimpse.at_s - _RECENT_S, min(self._searched_at_s, glimpse.at_s - afterglow_s))
 
-    def _strange(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> list[Box]:
+    def _strange(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> Strange:
         """Return the places that moved of late, but those where known vehicles alone moved.
 
         Where vehicles drive one before the other, they are one place.
         """
         mask = self._recent(glimpse)
+        unexplained = self._unexplained(mask, glimpse, moved)
+        if not unexplained.any():
+            return Strange()
+        across, down = glimpse.width_px / mask.shape[1], glimpse.height_px / mask.shape[0]
         joined = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
         _count, labels, stats, _middles = cv2.connectedComponentsWithStats(joined)
-        found = np.unique(labels[self._unexplained(mask, glimpse, moved)])
-        across, down = glimpse.width_px / mask.shape[1], glimpse.height_px / mask.shape[0]
-        return [
+        boxes = tuple(
             Box(x * across, y * down, width * across, height * down)
-            for x, y, width, height, _blocks_in_it in stats[found].tolist()
-        ]
+            for x, y, width, height, _blocks in stats[np.unique(labels[unexplained])].tolist()
+        )
+        _count, _labels, pieces, _middles = cv2.connectedComponentsWithStats(
+            unexplained.astype(np.uint8)
+        )
+        widest = pieces[1:, cv2.CC_STAT_WIDTH].max() / mask.shape[1]
+        return Strange(boxes, is_far=bool(widest < _FAR_SHARE))
 
     def _unexplained(self, mask: Mask, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> Mask:
         """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
@@ -177,7 +204,7 @@ class Attention:
         mask = mask.copy()
         back_s = glimpse.at_s - self._recent_from_s(glimpse)
         for place in moved:
-            if not place.settled:
+            if not (place.settled or self._is_followed(place, glimpse)):
                 continue
             vehicle = _vehicle_around(place.box_at(glimpse.unix_ns))
             across, down = place.speed[0] * back_s, place.speed[1] * back_s

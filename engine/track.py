@@ -26,7 +26,7 @@ _STOOD_WIDTHS: Final = 0.5
 _SURE_READS: Final = 3
 _SURE_SHARE: Final = 0.7
 _SURE_CONFIDENCE: Final = 85.0
-_URGENT_READS: Final = 6
+_URGENT_READS: Final = 4
 """A track is read in every frame until it is settled, or was read so often."""
 _APPEARING: Final = 1.1
 """A plate so much wider than a moment ago, for its height, comes from behind something."""
