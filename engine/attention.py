@@ -207,8 +207,7 @@ class Attention:
             if not (place.settled or self._is_followed(place, glimpse)):
                 continue
             vehicle = _vehicle_around(place.box_at(glimpse.unix_ns))
-            across, down = place.speed[0] * back_s, place.speed[1] * back_s
-            before = Box(vehicle.x - across, vehicle.y - down, vehicle.width, vehicle.height)
+            before = _vehicle_around(place.box_at(glimpse.unix_ns - int(back_s * 1e9)))
             mask[_blocks(_union(before, vehicle), mask.shape, glimpse)] = False
         return mask
 

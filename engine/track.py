@@ -10,7 +10,17 @@ from typing import Final
 import msgspec
 
 from engine import voting
-from engine.types import Box, Evidence, PathPoint, Phase, PlateRead, Point, Sighting, TrackPlace
+from engine.types import (
+    Box,
+    Evidence,
+    PathPoint,
+    Phase,
+    PlateRead,
+    Point,
+    Sighting,
+    TrackPlace,
+    nearing,
+)
 from engine.voting import Ballot
 
 NS_PER_MS: Final = 1_000_000
@@ -30,6 +40,8 @@ _URGENT_READS: Final = 4
 """A track is read in every frame until it is settled, or was read so often."""
 _APPEARING: Final = 1.1
 """A plate so much wider than a moment ago, for its height, comes from behind something."""
+_GROWS_FOR_MS: Final = 500
+_GROWS_PX_S: Final = 2.0
 _PROVES_READS: Final = 2
 """What a text's first reads did not prove to be parts of it, its next ones do not, either."""
 _READS_ENOUGH: Final = 24
@@ -61,6 +73,8 @@ class Track(msgspec.Struct, kw_only=True):
     box: Box
     speed: tuple[float, float] = (0.0, 0.0)
     """Pixels a second, to the right and down."""
+    growth: float = 0.0
+    """The share of its size by which the plate grows a second."""
     first_ns: int
     last_ns: int
     best_ns: int
@@ -129,7 +143,9 @@ class Track(msgspec.Struct, kw_only=True):
         """What decoders and workers are told of it."""
         settled = self.is_settled
         urgent = not settled and self.reads < _URGENT_READS
-        return TrackPlace(self.key, self.box, self.speed, self.last_ns, settled, urgent)
+        return TrackPlace(
+            self.key, self.box, self.speed, self.last_ns, settled, urgent, self.growth
+        )
 
     def gap_ns(self, at_ns: int) -> int:
         """Return how far a time lies outside of the track, 0 when inside."""
@@ -149,6 +165,7 @@ class Track(msgspec.Struct, kw_only=True):
             known = self.path[place]
             (x, y), ahead_s = known.box.center, (at_ms - known.unix_ms) / 1_000
         ahead_s = min(max(ahead_s, -1.0), 1.0)
+        ahead_s *= nearing(self.growth, ahead_s)
         return x + self.speed[0] * ahead_s, y + self.speed[1] * ahead_s
 
     def add(
@@ -291,10 +308,23 @@ class Track(msgspec.Struct, kw_only=True):
             old = seen if self.reads == 1 else self.speed
             self.speed = ((old[0] + seen[0]) / 2, (old[1] + seen[1]) / 2)
         self.box = box
+        self.growth = self._growth(at_ns)
         if self.reads % self.stride == 0:
             self.path.append(PathPoint(at_ns // NS_PER_MS, box))
             if len(self.path) > MAX_PATH:
                 self._thin_path()
+
+    def _growth(self, at_ns: int) -> float:
+        """Return how fast the plate grows, since a while ago: a pixel counts for less then."""
+        at_ms = at_ns // NS_PER_MS
+        later = bisect_left(self.path, at_ms - _GROWS_FOR_MS, key=_time_of)
+        before = self.path[max(0, later - 1)] if self.path else PathPoint(at_ms, self.box)
+        after_s = (at_ms - before.unix_ms) / 1_000
+        old, new = before.box, self.box
+        if after_s * new.height < _GROWS_PX_S:  # a pixel too many or too few would count for more
+            return 0.0
+        times = math.sqrt(new.width * new.height / max(old.width * old.height, 1.0))
+        return (times - 1.0) / after_s
 
     def _stand(self, box: Box) -> None:
         """Note since when the plate stands there; parked once is parked for good."""
