@@ -33,8 +33,12 @@ _NEAR_WIDTHS: Final = 0.25
 """The middle of a known plate is this near to where it should be."""
 _REREADS: Final = 2
 """So often in the time after which it is due a plate is tried again: all that are due at once."""
-_STRAYS_WIDTHS: Final = 1.0
-"""A plate is this near to where it should be, whatever it does."""
+_STRAYS_WIDTHS: Final = 0.6
+_NEW_STRAYS_WIDTHS: Final = 1.0
+"""A plate is this near to where it should be; one whose speed is hardly known yet."""
+_FAR_HEIGHT_PX: Final = 10.0
+_GONE_SHARE: Final = 0.9
+"""A plate lower than both, the latter of its height when it was seen, is gone for its reader."""
 _MOMENT_S: Final = 0.4
 """While anything moves, what changed this recently is still looked at: it may just have stopped."""
 _RECENT_S: Final = 1.0
@@ -156,7 +160,7 @@ class Attention:
             due += [place for place, _age_s in ages if self._is_followed(place, glimpse)]
             self._followed_at_s = now_s if due else self._followed_at_s
         if savings.reread_s and now_s - self._reread_at_s >= savings.reread_s / _REREADS:
-            old = [p for p, age_s in ages if age_s >= savings.reread_s and _is_inside(p, glimpse)]
+            old = [p for p, age_s in ages if age_s >= savings.reread_s and _is_read(p, glimpse)]
             self._reread_at_s = now_s if old else self._reread_at_s
             due += old
         return due
@@ -224,11 +228,12 @@ class Attention:
 
 
 def known_plates(places: Sequence[TrackPlace], unix_ns: int, reread_ns: int) -> tuple[Box, ...]:
-    """Return where plates are at a time that are known with certainty and not due again."""
+    """Return where plates are at a time that are known with certainty, until they are due again."""
     return tuple(
         box.grown(_NEAR_WIDTHS * box.width, _NEAR_WIDTHS * box.width)
         for place in places
-        if place.settled and abs(unix_ns - place.seen_unix_ns) < reread_ns
+        if place.settled
+        and (abs(unix_ns - place.seen_unix_ns) < reread_ns or _is_gone_far(place, unix_ns))
         for box in [place.box_at(unix_ns)]
     )
 
@@ -242,7 +247,8 @@ def _vehicle_around(plate: Box) -> Box:
 def _around(place: TrackPlace, glimpse: Glimpse) -> Box:
     """Return where the plate of a track can be."""
     plate = place.box_at(glimpse.unix_ns)
-    return plate.grown(_STRAYS_WIDTHS * plate.width, _STRAYS_WIDTHS * plate.width)
+    aside = (_NEW_STRAYS_WIDTHS if place.urgent else _STRAYS_WIDTHS) * plate.width
+    return plate.grown(aside, aside)
 
 
 def _joined(boxes: Sequence[Box], glimpse: Glimpse) -> tuple[Box, ...]:
@@ -254,10 +260,17 @@ def _joined(boxes: Sequence[Box], glimpse: Glimpse) -> tuple[Box, ...]:
     return areas
 
 
-def _is_inside(place: TrackPlace, glimpse: Glimpse) -> bool:
-    """Tell whether a track should still be in the picture."""
+def _is_read(place: TrackPlace, glimpse: Glimpse) -> bool:
+    """Tell whether a track should still be in the picture, and legible."""
     x, y = place.box_at(glimpse.unix_ns).center
-    return 0 <= x < glimpse.width_px and 0 <= y < glimpse.height_px
+    is_inside = 0 <= x < glimpse.width_px and 0 <= y < glimpse.height_px
+    return is_inside and not _is_gone_far(place, glimpse.unix_ns)
+
+
+def _is_gone_far(place: TrackPlace, unix_ns: int) -> bool:
+    """Tell whether a plate known with certainty is hardly legible any more, from afar."""
+    height = place.box_at(unix_ns).height
+    return place.settled and height < min(_FAR_HEIGHT_PX, _GONE_SHARE * place.box.height)
 
 
 def _blocks(box: Box, grid: tuple[int, ...], glimpse: Glimpse) -> tuple[slice, slice]:
