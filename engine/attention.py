@@ -44,7 +44,7 @@ _MOMENT_S: Final = 0.4
 _RECENT_S: Final = 1.0
 """Nobody needs to look at what changed longer ago than this and stands since."""
 _FAR_SHARE: Final = 0.1
-"""A vehicle narrower than this share of the frame shows no legible plate yet, as a rule."""
+"""A vehicle with less than this share of the frame's sides shows no legible plate, as a rule."""
 _FAR_PACES: Final = 3
 """What is far away is looked at so many times more rarely."""
 _MOST_OF_FRAME: Final = 0.7
@@ -104,7 +104,7 @@ class Strange(msgspec.Struct, frozen=True):
     places: tuple[Box, ...] = ()
     """In frame pixels."""
     is_far: bool = False
-    """None of it is as wide as a vehicle whose plate is legible."""
+    """None of it is as large as a vehicle whose plate is legible."""
 
 
 class Attention:
@@ -198,8 +198,8 @@ class Attention:
         _count, _labels, pieces, _middles = cv2.connectedComponentsWithStats(
             unexplained.astype(np.uint8)
         )
-        widest = pieces[1:, cv2.CC_STAT_WIDTH].max() / mask.shape[1]
-        return Strange(boxes, is_far=bool(widest < _FAR_SHARE))
+        sides = pieces[1:, (cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH)] / mask.shape
+        return Strange(boxes, is_far=bool((sides.min(axis=1) < _FAR_SHARE).all()))
 
     def _unexplained(self, mask: Mask, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> Mask:
         """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
