@@ -150,12 +150,16 @@ class Tracker:
         return events
 
     def with_clip(self, sighting: Sighting) -> Event | None:
-        """Return the event that a told sighting got a clip; None where its track is forgotten."""
+        """Return the event that a told sighting got a clip; None where its track is forgotten.
+
+        What is final stays so: its final is told once more, with the clip.
+        """
         track = self._track(sighting.camera, sighting.id)
         if track is None:
             return None
         track.has_clip = True
-        return self._tell(track, Phase.REVISED)
+        is_over = track.final and track.id not in self._lanes[track.camera].open
+        return self._tell(track, Phase.FINAL if is_over else Phase.REVISED)
 
     def withheld(self, sighting: Sighting) -> None:
         """Note that nobody saw the pictures of a sighting: they belong to its next event again."""

@@ -125,7 +125,10 @@ class FrameReads(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Phase(StrEnum):
-    """How settled a sighting is; consumers that want one event per vehicle take finals."""
+    """How settled a sighting is; consumers that want one event per vehicle take finals.
+
+    A clip that comes after the final makes one more of the same id, with ``has_clip``.
+    """
 
     PROVISIONAL = "provisional"
     REVISED = "revised"
