@@ -31,10 +31,20 @@ _VEHICLE_WIDTHS: Final = (2.2, 3.5, 1.5)
 """How far a vehicle reaches beyond the middle of its plate: aside, up, down; in plate widths."""
 _NEAR_WIDTHS: Final = 0.25
 """The middle of a known plate is this near to where it should be."""
+_REREADS: Final = 2
+"""So often in the time after which it is due a plate is tried again: all that are due at once."""
+_STRAYS_WIDTHS: Final = 0.6
+_NEW_STRAYS_WIDTHS: Final = 1.0
+"""A plate is this near to where it should be; one whose speed is hardly known yet."""
+_FAR_HEIGHT_PX: Final = 10.0
+_GONE_SHARE: Final = 0.9
+"""A plate lower than both, the latter of its height when it was seen, is gone for its reader."""
+_MOMENT_S: Final = 0.4
+"""While anything moves, what changed this recently is still looked at: it may just have stopped."""
 _RECENT_S: Final = 1.0
 """Nobody needs to look at what changed longer ago than this and stands since."""
 _FAR_SHARE: Final = 0.1
-"""A vehicle narrower than this share of the frame shows no legible plate yet, as a rule."""
+"""A vehicle with less than this share of the frame's sides shows no legible plate, as a rule."""
 _FAR_PACES: Final = 3
 """What is far away is looked at so many times more rarely."""
 _MOST_OF_FRAME: Final = 0.7
@@ -88,13 +98,22 @@ class Verdict(msgspec.Struct, frozen=True):
     """Tracks whose places did not change since they were seen."""
 
 
+class Strange(msgspec.Struct, frozen=True):
+    """What moved and is no known vehicle."""
+
+    places: tuple[Box, ...] = ()
+    """In frame pixels."""
+    is_far: bool = False
+    """None of it is as large as a vehicle whose plate is legible."""
+
+
 class Attention:
     """Decides frame by frame; one per camera, one thread uses it."""
 
     def __init__(self, gate: MotionGate, savings: Savings) -> None:
         self._gate = gate
         self._savings = savings
-        self._looked_at_s = float("-inf")
+        self._searched_at_s = self._followed_at_s = self._reread_at_s = float("-inf")
         self._frames: dict[int, int] = {}
         """Frames in which a track's place did not change, by its key."""
 
@@ -104,54 +123,95 @@ class Attention:
         standing = {place.key for place in places if self._is_still(place, glimpse)}
         moved = [place for place in places if place.key not in standing]
         stills = self._stills(glimpse, standing)
-        skip = self._reason_to_skip(glimpse, moved, passes=passes)
-        if skip is not None:
+        due = [_around(place, glimpse) for place in self._due(glimpse, moved)]
+        strange = self._strange(glimpse, moved)
+        skip = self._reason_not_to_search(glimpse, moved, strange, passes=passes)
+        if skip is None:
+            due += strange.places
+            due += [_around(place, glimpse) for place in moved if not place.settled]
+        elif not due:
             return Verdict(skip, stills=stills)
-        areas = self._areas(glimpse, moved) if self._savings.focus else ()
-        self._looked_at_s = glimpse.at_s
-        return Verdict(None, areas, stills)
+        if skip is None or not self._savings.focus:
+            self._searched_at_s = glimpse.at_s
+        return Verdict(None, _joined(due, glimpse) if self._savings.focus else (), stills)
 
-    def _reason_to_skip(
-        self, glimpse: Glimpse, moved: Sequence[TrackPlace], *, passes: bool
+    def _reason_not_to_search(
+        self,
+        glimpse: Glimpse,
+        moved: Sequence[TrackPlace],
+        strange: Strange,
+        *,
+        passes: bool,
     ) -> Fate | None:
-        """Return why nobody needs to look at this frame, None where somebody should."""
-        savings, since_look_s = self._savings, glimpse.at_s - self._looked_at_s
-        ages = [(place, (glimpse.unix_ns - place.seen_unix_ns) / 1e9) for place in moved]
-        if any(age_s < _FRESH_S for place, age_s in ages if place.urgent):
-            return None
-        paced = since_look_s < savings.search_s
-        if savings.reread_s and any(
-            age_s >= savings.reread_s and _is_inside(place, glimpse) for place, age_s in ages
-        ):
-            return Fate.SKIPPED_PACED if paced else None
+        """Return why nobody needs to look for plates in this frame, None where somebody should."""
         if not passes:
             return Fate.SKIPPED_STATIC
-        known = [place for place in moved if place.settled]
-        if known and not savings.reread_s:
-            return None
-        unexplained = self._unexplained(glimpse, known)
-        if known and not unexplained.any():
+        if not strange.places and moved:
             return Fate.SKIPPED_KNOWN
-        if _is_small(unexplained):
-            paced = since_look_s < _FAR_PACES * savings.search_s
-        return Fate.SKIPPED_PACED if paced else None
+        pace_s = self._savings.search_s * (_FAR_PACES if strange.is_far else 1)
+        return Fate.SKIPPED_PACED if glimpse.at_s - self._searched_at_s < pace_s else None
+
+    def _due(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> list[TrackPlace]:
+        """Return the tracks whose plates are to be read in this frame, wherever else one looks."""
+        savings, now_s = self._savings, glimpse.at_s
+        ages = [(place, (glimpse.unix_ns - place.seen_unix_ns) / 1e9) for place in moved]
+        due = [place for place, age_s in ages if place.urgent and age_s < _FRESH_S]
+        if now_s - self._followed_at_s >= savings.search_s:
+            due += [place for place, _age_s in ages if self._is_followed(place, glimpse)]
+            self._followed_at_s = now_s if due else self._followed_at_s
+        if savings.reread_s and now_s - self._reread_at_s >= savings.reread_s / _REREADS:
+            old = [p for p, age_s in ages if age_s >= savings.reread_s and _is_read(p, glimpse)]
+            self._reread_at_s = now_s if old else self._reread_at_s
+            due += old
+        return due
+
+    def _is_followed(self, place: TrackPlace, glimpse: Glimpse) -> bool:
+        """Tell whether a plate is looked at where it should be, until its text is certain."""
+        age_s = (glimpse.unix_ns - place.seen_unix_ns) / 1e9
+        return self._savings.focus and not place.settled and age_s < _FRESH_S
 
     def _recent(self, glimpse: Glimpse) -> Mask:
-        """Return the blocks that changed since the last look, or a moment ago."""
+        """Return the blocks that changed since the last search, or a moment ago."""
         return self._gate.changed_since(self._recent_from_s(glimpse))
 
     def _recent_from_s(self, glimpse: Glimpse) -> float:
-        afterglow_s = min(self._gate.afterglow_s, _RECENT_S)
-        return max(glimpse.at_s - _RECENT_S, min(self._looked_at_s, glimpse.at_s - afterglow_s))
+        moves = self._gate.changed_since(glimpse.at_s).any()
+        afterglow_s = min(self._gate.afterglow_s, _MOMENT_S if moves else _RECENT_S)
+        return max(glimpse.at_s - _RECENT_S, min(self._searched_at_s, glimpse.at_s - afterglow_s))
 
-    def _unexplained(self, glimpse: Glimpse, known: Sequence[TrackPlace]) -> Mask:
+    def _strange(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> Strange:
+        """Return the places that moved of late, but those where known vehicles alone moved.
+
+        Where vehicles drive one before the other, they are one place.
+        """
+        mask = self._recent(glimpse)
+        unexplained = self._unexplained(mask, glimpse, moved)
+        if not unexplained.any():
+            return Strange()
+        across, down = glimpse.width_px / mask.shape[1], glimpse.height_px / mask.shape[0]
+        joined = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+        _count, labels, stats, _middles = cv2.connectedComponentsWithStats(joined)
+        boxes = tuple(
+            Box(x * across, y * down, width * across, height * down)
+            for x, y, width, height, _blocks in stats[np.unique(labels[unexplained])].tolist()
+        )
+        _count, _labels, pieces, _middles = cv2.connectedComponentsWithStats(
+            unexplained.astype(np.uint8)
+        )
+        sides = pieces[1:, (cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH)] / mask.shape
+        return Strange(boxes, is_far=bool((sides.min(axis=1) < _FAR_SHARE).all()))
+
+    def _unexplained(self, mask: Mask, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> Mask:
         """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
-        mask = self._recent(glimpse).copy()
+        if not self._savings.reread_s:  # what is known is read all the same
+            return mask
+        mask = mask.copy()
         back_s = glimpse.at_s - self._recent_from_s(glimpse)
-        for place in known:
+        for place in moved:
+            if not (place.settled or self._is_followed(place, glimpse)):
+                continue
             vehicle = _vehicle_around(place.box_at(glimpse.unix_ns))
-            across, down = place.speed[0] * back_s, place.speed[1] * back_s
-            before = Box(vehicle.x - across, vehicle.y - down, vehicle.width, vehicle.height)
+            before = _vehicle_around(place.box_at(glimpse.unix_ns - int(back_s * 1e9)))
             mask[_blocks(_union(before, vehicle), mask.shape, glimpse)] = False
         return mask
 
@@ -166,32 +226,14 @@ class Attention:
         self._frames = {key: self._frames.get(key, 0) + 1 for key in standing}
         return tuple(Still(key, glimpse.unix_ns, frames) for key, frames in self._frames.items())
 
-    def _areas(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> tuple[Box, ...]:
-        """Return where to look: what changed of late, and where tracks should be."""
-        mask = self._recent(glimpse)
-        across, down = glimpse.width_px / mask.shape[1], glimpse.height_px / mask.shape[0]
-        joined = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
-        _count, _labels, stats, _middles = cv2.connectedComponentsWithStats(joined)
-        found = [
-            Box(x * across, y * down, width * across, height * down)
-            for x, y, width, height, _blocks_in_it in stats[1:].tolist()
-        ]
-        for place in moved:
-            plate = place.box_at(glimpse.unix_ns)
-            found.append(plate.grown(plate.width, plate.width))
-        areas = _few([area for box in found if (area := _clipped(box, glimpse)) is not None])
-        whole = glimpse.width_px * glimpse.height_px
-        if sum(area.width * area.height for area in areas) > _MOST_OF_FRAME * whole:
-            return ()
-        return areas
-
 
 def known_plates(places: Sequence[TrackPlace], unix_ns: int, reread_ns: int) -> tuple[Box, ...]:
-    """Return where plates are at a time that are known with certainty and not due again."""
+    """Return where plates are at a time that are known with certainty, until they are due again."""
     return tuple(
         box.grown(_NEAR_WIDTHS * box.width, _NEAR_WIDTHS * box.width)
         for place in places
-        if place.settled and abs(unix_ns - place.seen_unix_ns) < reread_ns
+        if place.settled
+        and (abs(unix_ns - place.seen_unix_ns) < reread_ns or _is_gone_far(place, unix_ns))
         for box in [place.box_at(unix_ns)]
     )
 
@@ -202,16 +244,33 @@ def _vehicle_around(plate: Box) -> Box:
     return Box(x - aside * width, y - up * width, 2 * aside * width, (up + down) * width)
 
 
-def _is_small(mask: Mask) -> bool:
-    """Tell whether all that changed is one narrow place, as a vehicle is that is far away."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    return len(columns) > 0 and columns[-1] - columns[0] < _FAR_SHARE * mask.shape[1]
+def _around(place: TrackPlace, glimpse: Glimpse) -> Box:
+    """Return where the plate of a track can be."""
+    plate = place.box_at(glimpse.unix_ns)
+    aside = (_NEW_STRAYS_WIDTHS if place.urgent else _STRAYS_WIDTHS) * plate.width
+    return plate.grown(aside, aside)
 
 
-def _is_inside(place: TrackPlace, glimpse: Glimpse) -> bool:
-    """Tell whether a track should still be in the picture."""
+def _joined(boxes: Sequence[Box], glimpse: Glimpse) -> tuple[Box, ...]:
+    """Return the places to look at, few of them; none where it is nearly all of the frame."""
+    areas = _few([area for box in boxes if (area := _clipped(box, glimpse)) is not None])
+    whole = glimpse.width_px * glimpse.height_px
+    if sum(area.width * area.height for area in areas) > _MOST_OF_FRAME * whole:
+        return ()
+    return areas
+
+
+def _is_read(place: TrackPlace, glimpse: Glimpse) -> bool:
+    """Tell whether a track should still be in the picture, and legible."""
     x, y = place.box_at(glimpse.unix_ns).center
-    return 0 <= x < glimpse.width_px and 0 <= y < glimpse.height_px
+    is_inside = 0 <= x < glimpse.width_px and 0 <= y < glimpse.height_px
+    return is_inside and not _is_gone_far(place, glimpse.unix_ns)
+
+
+def _is_gone_far(place: TrackPlace, unix_ns: int) -> bool:
+    """Tell whether a plate known with certainty is hardly legible any more, from afar."""
+    height = place.box_at(unix_ns).height
+    return place.settled and height < min(_FAR_HEIGHT_PX, _GONE_SHARE * place.box.height)
 
 
 def _blocks(box: Box, grid: tuple[int, ...], glimpse: Glimpse) -> tuple[slice, slice]:

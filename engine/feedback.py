@@ -7,7 +7,7 @@ Words of one camera on the board, two halves with one writer each::
                 1 places
                 2 ...        [PLACES][5]: key, box (x, y, width, height in 16 bits each),
                              speed (two 32 bit, pixels a second), seen_unix_ns,
-                             flags: 1 settled, 2 urgent
+                             flags (1 settled, 2 urgent), growth in thousandths (two 32 bit)
     decoder     96 version   odd while it writes
                 97 answers
                 98 ...       [PLACES][3]: key, until_unix_ns, frames
@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from engine.board import Board
-from engine.types import Box, Still, TrackPlace
+from engine.types import Box, Point, Still, TrackPlace
 
 PLACES: Final = 16
 """The newest open tracks of a camera; older ones are left to the recognizer."""
@@ -47,8 +47,9 @@ class Feedback:
         """Say where the newest tracks are (publisher only)."""
         flat: list[int] = []
         for place in places[:PLACES]:
-            flat += (place.key, packed_box(place.box), _packed_speed(place.speed))
-            flat += (place.seen_unix_ns, place.settled | place.urgent << 1)
+            flat += (place.key, packed_box(place.box), _packed_pair(place.speed))
+            flags = place.settled | place.urgent << 1
+            flat += (place.seen_unix_ns, _packed_pair((flags, 1_000 * place.growth)))
         self._write(0, len(flat) // _PLACE_WORDS, flat)
 
     def places(self) -> tuple[TrackPlace, ...]:
@@ -56,9 +57,7 @@ class Feedback:
         flat = self._read(0, _PLACE_WORDS)
         if flat is not None:
             self._places = tuple(
-                TrackPlace(
-                    key, unpacked_box(box), _speed(speed), seen_ns, bool(flags & 1), bool(flags & 2)
-                )
+                _place(key, unpacked_box(box), _pair(speed), seen_ns, _pair(flags))
                 for key, box, speed, seen_ns, flags in zip(
                     *(flat[part::_PLACE_WORDS] for part in range(_PLACE_WORDS)), strict=True
                 )
@@ -132,6 +131,14 @@ class StillNews:
         self._heard = {key: still for key, still in self._heard.items() if key in keys}
 
 
+def _place(
+    key: int, box: Box, speed: Point, seen_unix_ns: int, flags_and_growth: Point
+) -> TrackPlace:
+    flags, thousandths = int(flags_and_growth[0]), flags_and_growth[1]
+    settled, urgent = bool(flags & 1), bool(flags & 2)
+    return TrackPlace(key, box, speed, seen_unix_ns, settled, urgent, thousandths / 1_000)
+
+
 def packed_box(box: Box) -> int:
     """Return a box in one word, rounded to pixels; what is outside of 0 to 65535 is cut."""
     word = 0
@@ -145,12 +152,12 @@ def unpacked_box(word: int) -> Box:
     return Box(*(float(word >> shift & _LARGEST) for shift in (0, 16, 32, 48)))
 
 
-def _packed_speed(speed: tuple[float, float]) -> int:
-    across, down = (min(max(round(part), -_FASTEST), _FASTEST) & 0xFFFF_FFFF for part in speed)
+def _packed_pair(pair: Point) -> int:
+    across, down = (min(max(round(part), -_FASTEST), _FASTEST) & 0xFFFF_FFFF for part in pair)
     return down << 32 | across
 
 
-def _speed(word: int) -> tuple[float, float]:
+def _pair(word: int) -> Point:
     across, down = (
         float(part - (1 << 32) if part > _FASTEST else part)
         for part in (word & 0xFFFF_FFFF, word >> 32)

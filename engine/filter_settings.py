@@ -37,6 +37,8 @@ def hours_of(span: str) -> tuple[Hours, ...]:
         raise ValueError('must be like "mon-fri 07:00-19:00", "sat,sun 00:00-24:00", "22:00-06:00"')
     from_min = _minutes(found["h1"], found["m1"])
     to_min = _minutes(found["h2"], found["m2"])
+    if from_min == to_min:
+        raise ValueError("ends when it begins; a whole day is 00:00-24:00")
     days = _days(found["days"] or "mon-sun")
     if from_min < to_min:
         return (Hours(days, from_min, to_min),)

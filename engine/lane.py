@@ -8,14 +8,16 @@ from typing import Final
 import msgspec
 
 from engine.filters import Rules
-from engine.plates import distance
+from engine.plates import distance, is_part
 from engine.track import NS_PER_MS, NS_PER_S, Track
 from engine.types import Box, FrameReads, FrameStamp, PlateRead
 
 _SAME_TEXT: Final = 0.35
 """Texts this near, one look-alike apart, are one plate if they were read for one another."""
 _NEAR_TEXT: Final = 1.0
-"""Texts this near are one plate if the vehicle can have moved there: one misreading."""
+"""Texts this near, one misreading, are one plate if the vehicle can easily have moved there."""
+_ALIKE_TEXT: Final = 0.5
+"""Texts this near, one look-alike apart, are one plate wherever it can have moved."""
 _OVERLAID_TEXT: Final = 2.5
 """Texts this near are one plate if they were read at the same place right after each other."""
 _OVERLAID_WIDTHS: Final = 0.6
@@ -121,8 +123,7 @@ class Lane:
             (cost, spot.index, track.id)
             for spot in rest
             for track in self._within_reach(spot.box, at_ns)
-            if track.id not in taken
-            and (cost := self._cost(track, spot.read.plate, spot.box, at_ns)) is not None
+            if track.id not in taken and (cost := self._cost(track, spot, at_ns)) is not None
         )
         for _cost, index, track_id in offers:
             if index not in chosen and track_id not in taken:
@@ -155,6 +156,8 @@ class Lane:
                 gap_ns <= _OVERLAID_NS
                 and known.offset_widths(track.box, track.last_ns) <= _OVERLAID_WIDTHS
             )
+            if self._hid(known, track):
+                return known
             if not overlaid and not _were_confused(known, track):
                 continue
             limit = _OVERLAID_TEXT if overlaid else _SAME_TEXT
@@ -162,6 +165,16 @@ class Lane:
             if apart <= limit and (best is None or (apart, known.id) < best[:2]):
                 best = apart, known.id, known
         return best[2] if best else None
+
+    def _hid(self, known: Track, track: Track) -> bool:
+        """Tell whether a plate came back from behind something, and only a part was read of it."""
+        gap_ns, first = known.gap_ns(track.first_ns), track.path[0].box
+        return (
+            gap_ns <= self._max_gap_ns
+            and known.offset_widths(first, track.first_ns)
+            <= _likeness(known.box, first) * _reach_widths(gap_ns)
+            and _is_part_of_other(known, track.plate, track.aspect)
+        )
 
     def _within_reach(self, box: Box, at_ns: int) -> Iterator[Track]:
         """Yield the open tracks whose plate can be near this box, roughly: this must be fast."""
@@ -174,8 +187,7 @@ class Lane:
             if gap_ns > self._max_gap_ns:
                 continue
             there, apart_s = track.box, abs(at_ns - track.last_ns) / NS_PER_S
-            reach = _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S
-            reach *= max(there.width, width)
+            reach = _reach_widths(gap_ns) * max(there.width, width)
             across, down = track.speed
             if (
                 abs(there.x + there.width / 2 - middle) <= reach + abs(across) * apart_s
@@ -183,16 +195,46 @@ class Lane:
             ):
                 yield track
 
-    def _cost(self, track: Track, plate: str, box: Box, at_ns: int) -> float | None:
+    def _cost(self, track: Track, spot: Spot, at_ns: int) -> float | None:
         """Return how badly a read fits a track, None where it cannot be the same vehicle."""
-        gap_ns = track.gap_ns(at_ns)
-        offset = track.offset_widths(box, at_ns)
-        if offset > _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S:
+        gap_ns, plate = track.gap_ns(at_ns), spot.read.plate
+        offset = track.offset_widths(spot.box, at_ns)
+        if offset > _reach_widths(gap_ns):
             return None
+        is_near = offset <= _likeness(track.box, spot.box) * _reach_widths(gap_ns)
         overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
-        limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT
+        limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT if is_near else _ALIKE_TEXT
         apart = distance(track.plate, plate, limit)
+        if apart > limit and is_near and _is_part_of_other(track, plate, spot.read.aspect):
+            apart = limit
         return None if apart > limit else apart + 0.1 * offset
+
+
+def _is_part_of_other(track: Track, plate: str, aspect: float) -> bool:
+    """Tell whether a text of a plate of this width by height shows a part of a track's plate.
+
+    Or the other way round: the narrower plate is the one that was hidden in part.
+    """
+    known = track.ballots.get(track.plate)
+    if known is None or not known.reads:
+        return False
+    if aspect < known.aspect:
+        return is_part(plate, track.plate)
+    return is_part(track.plate, plate)
+
+
+def _likeness(one: Box, other: Box) -> float:
+    """Return how much of the larger one's height the smaller one has, 0 to 1.
+
+    What looks much smaller is far away, where a vehicle moves less in the picture.
+    """
+    low, high = sorted((one.height, other.height))
+    return low / max(high, 1.0)
+
+
+def _reach_widths(gap_ns: int) -> float:
+    """Return how far from where it should be a plate is found that was unseen for so long."""
+    return _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S
 
 
 def introduce(tracks: Iterable[Track]) -> None:

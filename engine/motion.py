@@ -129,7 +129,8 @@ def _block_changes(preview: Luma, reference: Luma) -> npt.NDArray[np.float32]:
     """
     change = preview.astype(np.float32) - reference
     few, levels = change[::_SPARSE, ::_SPARSE], reference[::_SPARSE, ::_SPARSE]
-    still = np.abs(few - np.median(few)) < _LIGHT_LEVELS  # the rest moved
+    middle = np.partition(few, few.size // 2, axis=None)[few.size // 2]
+    still = np.abs(few - middle) < _LIGHT_LEVELS  # the rest moved
     few, levels = few[still], levels[still].astype(np.float32)
     mean, level = few.mean(), levels.mean()
     levels -= level

@@ -24,6 +24,7 @@ __all__ = [
     "LETTERS_FOR",
     "Pattern",
     "distance",
+    "is_part",
     "matches_any_region",
     "matching_regions",
     "normalise",
@@ -58,6 +59,7 @@ LETTERS_FOR: Final = {
 }  # fmt: skip
 """The letters that a digit is mistaken for most, likeliest first."""
 
+_ONE_LOOKALIKE: Final = 0.5
 _PLATE_SHAPED = re.compile(r"[0-9A-Z]*\Z")
 _LATIN_TWINS: Final = str.maketrans("АВЕКМНОРСТУХІΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIABEZHIKMNOPTYX")
 _OUTSIDE = re.compile(r"[^0-9A-Z]+")
@@ -124,6 +126,29 @@ def _banded(one: str, other: str, limit: float) -> float:
             return limit + 1.0
         above = current
     return above[-1] if above[-1] <= limit else limit + 1.0
+
+
+def is_part(part: str, whole: str) -> bool:
+    """Tell whether a text is what is read of a plate where something hides the rest of it.
+
+    Look-alikes aside, the whole one begins or ends like it, or holds it. Of four and more
+    characters the one at the edge may be any: half of it is hidden, too.
+    """
+    if not 2 <= len(part) < len(whole):
+        return False
+    spare = len(whole) - len(part)
+    if len(part) > 3 and (_alike(part[:-1], whole) or _alike(part[1:], whole[spare + 1 :])):
+        return True
+    return any(_alike(part, whole[start:]) for start in range(spare + 1))
+
+
+def _alike(start: str, text: str) -> bool:
+    """Tell whether a text begins like this, up to one look-alike."""
+    apart = 0.0
+    for mine, theirs in zip(start, text, strict=False):
+        if mine != theirs:
+            apart += _SUBSTITUTION.get(mine + theirs, 1.0)
+    return apart <= _ONE_LOOKALIKE
 
 
 def shape(plate: str) -> str:

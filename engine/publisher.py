@@ -270,7 +270,7 @@ class Publisher:
             revision = clip.sighting.revision + 1
             told = Event(
                 msgspec.structs.replace(
-                    clip.sighting, revision=revision, phase=Phase.REVISED, has_clip=True
+                    clip.sighting, revision=revision, phase=Phase.FINAL, has_clip=True
                 )
             )
         shown = told.evidence or Evidence()

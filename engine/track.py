@@ -4,12 +4,23 @@ import math
 from bisect import bisect_left
 from functools import lru_cache
 from hashlib import blake2b
+from operator import eq
 from typing import Final
 
 import msgspec
 
 from engine import voting
-from engine.types import Box, Evidence, PathPoint, Phase, PlateRead, Point, Sighting, TrackPlace
+from engine.types import (
+    Box,
+    Evidence,
+    PathPoint,
+    Phase,
+    PlateRead,
+    Point,
+    Sighting,
+    TrackPlace,
+    nearing,
+)
 from engine.voting import Ballot
 
 NS_PER_MS: Final = 1_000_000
@@ -25,8 +36,14 @@ _STOOD_WIDTHS: Final = 0.5
 _SURE_READS: Final = 3
 _SURE_SHARE: Final = 0.7
 _SURE_CONFIDENCE: Final = 85.0
-_URGENT_READS: Final = 6
+_URGENT_READS: Final = 4
 """A track is read in every frame until it is settled, or was read so often."""
+_APPEARING: Final = 1.1
+"""A plate so much wider than a moment ago, for its height, comes from behind something."""
+_GROWS_FOR_MS: Final = 500
+_GROWS_PX_S: Final = 2.0
+_PROVES_READS: Final = 2
+"""What a text's first reads did not prove to be parts of it, its next ones do not, either."""
 _READS_ENOUGH: Final = 24
 """After so many reads further ones hardly ever change the text."""
 
@@ -56,6 +73,8 @@ class Track(msgspec.Struct, kw_only=True):
     box: Box
     speed: tuple[float, float] = (0.0, 0.0)
     """Pixels a second, to the right and down."""
+    growth: float = 0.0
+    """The share of its size by which the plate grows a second."""
     first_ns: int
     last_ns: int
     best_ns: int
@@ -94,6 +113,10 @@ class Track(msgspec.Struct, kw_only=True):
     has_frame: bool = False
     evidence_told: bool = True
     has_clip: bool = False
+    aspect: float = 0.0
+    """Width by height of the plate when it was read last."""
+    is_appearing: bool = False
+    """More of it could be read in the last read than in the one before."""
 
     @property
     def key(self) -> int:
@@ -120,7 +143,9 @@ class Track(msgspec.Struct, kw_only=True):
         """What decoders and workers are told of it."""
         settled = self.is_settled
         urgent = not settled and self.reads < _URGENT_READS
-        return TrackPlace(self.key, self.box, self.speed, self.last_ns, settled, urgent)
+        return TrackPlace(
+            self.key, self.box, self.speed, self.last_ns, settled, urgent, self.growth
+        )
 
     def gap_ns(self, at_ns: int) -> int:
         """Return how far a time lies outside of the track, 0 when inside."""
@@ -140,17 +165,24 @@ class Track(msgspec.Struct, kw_only=True):
             known = self.path[place]
             (x, y), ahead_s = known.box.center, (at_ms - known.unix_ms) / 1_000
         ahead_s = min(max(ahead_s, -1.0), 1.0)
+        ahead_s *= nearing(self.growth, ahead_s)
         return x + self.speed[0] * ahead_s, y + self.speed[1] * ahead_s
 
     def add(
         self, read: PlateRead, box: Box, at_ns: int, now_ns: int, regions: tuple[str, ...] = ()
-    ) -> None:
-        """Take a read of the same vehicle, captured at ``at_ns`` where plates of regions are."""
-        self.weight += voting.cast(self.ballots, read, regions)
-        if read.plate != self.plate:
-            said = self.ballots.get(self.plate)
-            if said is None or 2 * said.weight <= self.weight:  # else more than half say the same
-                self.plate = voting.elect(self.ballots)
+    ) -> bool:
+        """Take a read of the same vehicle, captured at ``at_ns`` where plates of regions are.
+
+        Return whether it is the best so far.
+        """
+        aspect = read.aspect
+        is_part = voting.shows_part(self.ballots, self.plate, read.plate, aspect)
+        if is_part:
+            box = self._completed(box, read)
+        if not (is_part and voting.is_whole(self.ballots, self.plate, regions)):
+            self._vote(read, regions)
+        self.is_appearing = aspect > _APPEARING * self.aspect > 0
+        self.aspect = aspect
         if self.reads == 0 or at_ns > self.last_ns:
             self._move(box, at_ns)
             self.last_ns = at_ns
@@ -160,10 +192,38 @@ class Track(msgspec.Struct, kw_only=True):
         self.first_ns = min(self.first_ns, at_ns)
         self.seen_ns = max(self.seen_ns, now_ns)
         self.changed = True
-        if read.confidence > self.best_confidence:
-            self.best_confidence, self.best_ns = read.confidence, at_ns
         if read.region and (not self.region or read.plate == self.plate):
             self.region = read.region
+        is_best = not is_part and read.confidence > self.best_confidence
+        if is_best:
+            self.best_confidence, self.best_ns = read.confidence, at_ns
+        return is_best
+
+    def _vote(self, read: PlateRead, regions: tuple[str, ...]) -> None:
+        """Let a read of the plate vote; what it proves to be a part of it no longer counts."""
+        self.weight += voting.cast(self.ballots, read, regions)
+        if len(self.ballots) > 1 and self.ballots[read.plate].reads <= _PROVES_READS:
+            self._strike_parts(read.plate, regions)
+        if read.plate != self.plate:
+            said = self.ballots.get(self.plate)
+            if said is None or 2 * said.weight <= self.weight:  # else more than half say the same
+                self.plate = voting.elect(self.ballots)
+
+    def _strike_parts(self, whole: str, regions: tuple[str, ...] = ()) -> None:
+        """Let a text that can overrule its parts do so; a picture of a part is no good one."""
+        if not voting.is_whole(self.ballots, whole, regions):
+            return
+        self.weight -= voting.strike_parts(self.ballots, whole)
+        if self.plate not in self.ballots:
+            self.best_confidence = 0.0
+
+    def _completed(self, box: Box, read: PlateRead) -> Box:
+        """Return where the whole plate is of which a read shows a part."""
+        width = box.width * self.ballots[self.plate].aspect / read.aspect
+        begins = sum(map(eq, read.plate, self.plate))
+        ends = sum(map(eq, reversed(read.plate), reversed(self.plate)))
+        x = box.x if begins >= ends else box.x + box.width - width
+        return Box(x, box.y, width, box.height)
 
     def stay(self, until_ns: int, frames: int, now_ns: int) -> None:
         """Take the word that nothing changed at its place until then, in so many more frames."""
@@ -176,6 +236,8 @@ class Track(msgspec.Struct, kw_only=True):
         """Take over all of another track that proved to be the same passage."""
         voting.merge(self.ballots, other.ballots)
         self.weight += other.weight
+        for text in (self.plate, other.plate):
+            self._strike_parts(text)
         self.plate = voting.elect(self.ballots)
         self.reads += other.reads
         self.frames += other.frames
@@ -246,10 +308,23 @@ class Track(msgspec.Struct, kw_only=True):
             old = seen if self.reads == 1 else self.speed
             self.speed = ((old[0] + seen[0]) / 2, (old[1] + seen[1]) / 2)
         self.box = box
+        self.growth = self._growth(at_ns)
         if self.reads % self.stride == 0:
             self.path.append(PathPoint(at_ns // NS_PER_MS, box))
             if len(self.path) > MAX_PATH:
                 self._thin_path()
+
+    def _growth(self, at_ns: int) -> float:
+        """Return how fast the plate grows, since a while ago: a pixel counts for less then."""
+        at_ms = at_ns // NS_PER_MS
+        later = bisect_left(self.path, at_ms - _GROWS_FOR_MS, key=_time_of)
+        before = self.path[max(0, later - 1)] if self.path else PathPoint(at_ms, self.box)
+        after_s = (at_ms - before.unix_ms) / 1_000
+        old, new = before.box, self.box
+        if after_s * new.height < _GROWS_PX_S:  # a pixel too many or too few would count for more
+            return 0.0
+        times = math.sqrt(new.width * new.height / max(old.width * old.height, 1.0))
+        return (times - 1.0) / after_s
 
     def _stand(self, box: Box) -> None:
         """Note since when the plate stands there; parked once is parked for good."""

@@ -150,12 +150,16 @@ class Tracker:
         return events
 
     def with_clip(self, sighting: Sighting) -> Event | None:
-        """Return the event that a told sighting got a clip; None where its track is forgotten."""
+        """Return the event that a told sighting got a clip; None where its track is forgotten.
+
+        What is final stays so: its final is told once more, with the clip.
+        """
         track = self._track(sighting.camera, sighting.id)
         if track is None:
             return None
         track.has_clip = True
-        return self._tell(track, Phase.REVISED)
+        is_over = track.final and track.id not in self._lanes[track.camera].open
+        return self._tell(track, Phase.FINAL if is_over else Phase.REVISED)
 
     def withheld(self, sighting: Sighting) -> None:
         """Note that nobody saw the pictures of a sighting: they belong to its next event again."""
@@ -287,11 +291,11 @@ class Tracker:
 
     def _add(self, lane: Lane, track: Track, frame: FrameReads, spot: Spot, clock_ns: int) -> None:
         """Give a read to its track; keep its pictures if they are the best so far."""
-        text, better = track.plate, spot.read.confidence > track.best_confidence
+        text = track.plate
         rules, at_ns = self._rules_of(track), frame.stamp.captured_unix_ns
         if at_ns > track.last_ns and rules.crosses(track.box, spot.box, frame.stamp):
             track.crossed = True
-        track.add(spot.read, spot.box, at_ns, clock_ns, rules.regions)
+        better = track.add(spot.read, spot.box, at_ns, clock_ns, rules.regions)
         if text != track.plate:
             lane.renamed(track, text)
         self._dirty[track.id] = track
@@ -351,7 +355,7 @@ class Tracker:
         if track.revision:
             return [self._tell(track, Phase.REVISED)] if self._is_news(track) else []
         said = track.ballots.get(track.plate)
-        agreed = said is not None and said.reads >= max(2, track.needed)
+        agreed = said is not None and said.reads >= max(2, track.needed) and not track.is_appearing
         waited = lane.now_ns(clock_ns) - track.first_ns >= self._announce_ns
         if track.reads < track.needed or not (agreed or waited) or not self._admits(track):
             return []

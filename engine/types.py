@@ -5,6 +5,7 @@ same field names. Pixels are never in them; coordinates are pixels of the full f
 right and y down, origin at the top left corner of the top left pixel.
 """
 
+import math
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -90,6 +91,13 @@ class PlateRead(msgspec.Struct, frozen=True, kw_only=True):
         """The upright box around the corners."""
         return Box.around(self.corners)
 
+    @property
+    def aspect(self) -> float:
+        """Width by height of the plate, along its own sides."""
+        one, two, three, four = self.corners
+        high = math.dist(one, four) + math.dist(two, three)
+        return (math.dist(one, two) + math.dist(four, three)) / max(high, 1.0)
+
 
 class FrameStamp(msgspec.Struct, frozen=True, kw_only=True):
     """Which frame this is and when it was captured; the wall clock is stamped only once."""
@@ -117,7 +125,10 @@ class FrameReads(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Phase(StrEnum):
-    """How settled a sighting is; consumers that want one event per vehicle take finals."""
+    """How settled a sighting is; consumers that want one event per vehicle take finals.
+
+    A clip that comes after the final makes one more of the same id, with ``has_clip``.
+    """
 
     PROVISIONAL = "provisional"
     REVISED = "revised"
@@ -183,6 +194,15 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of watchlists that its plate matches, the closest first."""
 
 
+def nearing(growth: float, ahead_s: float) -> float:
+    """Return how many times as large what drives evenly will look, and be as far along as thought.
+
+    ``growth``: the share of its size by which it grows a second now. At half the distance it is
+    twice as large and twice as fast in the picture; more than that is not foreseen.
+    """
+    return 1.0 / max(0.5, 1.0 - growth * ahead_s)
+
+
 class TrackPlace(msgspec.Struct, frozen=True):
     """Where an open track is, as decoders and workers are told of it; ``key`` stands for its id."""
 
@@ -196,13 +216,17 @@ class TrackPlace(msgspec.Struct, frozen=True):
     """Its text is certain."""
     urgent: bool = False
     """It was read too few times to be certain: the next frames are wanted."""
+    growth: float = 0.0
+    """The share of its size by which it grows a second, as it comes nearer."""
 
     def box_at(self, unix_ns: int) -> Box:
-        """Return where it should be at a time, at most a second ahead."""
-        ahead_s = min(max(0.0, (unix_ns - self.seen_unix_ns) / 1e9), 1.0)
-        box = self.box
-        x, y = box.x + self.speed[0] * ahead_s, box.y + self.speed[1] * ahead_s
-        return Box(x, y, box.width, box.height)
+        """Return where it should be at a time, at most a second away from when it was seen."""
+        ahead_s = min(max(-1.0, (unix_ns - self.seen_unix_ns) / 1e9), 1.0)
+        box, nearer = self.box, nearing(self.growth, ahead_s)
+        x, y = box.center
+        x, y = x + self.speed[0] * ahead_s * nearer, y + self.speed[1] * ahead_s * nearer
+        width, height = box.width * nearer, box.height * nearer
+        return Box(x - width / 2, y - height / 2, width, height)
 
 
 class Still(msgspec.Struct, frozen=True):

@@ -4,6 +4,9 @@ Every read casts a ballot for its text, weighted by the logarithm of how unlikel
 wrong; its other candidates cast small ones. A text that no country of the camera's regions writes
 counts for less, whoever reads it so. The most voted length wins, then each position is
 won by the character with the most weight; texts of another length take part where they align.
+
+What is read of a plate that something hides in part has no vote: it is a part of the text, as wide
+as it is long. A plate misread with a character too few is as wide as ever, and votes.
 """
 
 import math
@@ -12,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from engine.plates import matches_any_region
+from engine.plates import is_part, matches_any_region
 from engine.types import Candidate, PlateRead
 
 MAX_TEXTS: Final = 24
@@ -21,6 +24,8 @@ MAX_TEXTS: Final = 24
 _OTHERS: Final = 2
 _OTHERS_SHARE: Final = 0.25
 _SUREST: Final = 0.99
+_CUT_SHARE: Final = 0.9
+"""A plate narrower than this share of its width, for its height, is hidden in part."""
 _FOREIGN_SHARE: Final = 0.6
 """What the read of a text counts that is no plate of the camera's regions."""
 
@@ -31,6 +36,8 @@ class Ballot(msgspec.Struct):
     weight: float = 0.0
     reads: int = 0
     confidence: float = 0.0
+    aspect: float = 0.0
+    """Width by height of the plate, the widest that was read so."""
 
 
 def weight_of(confidence: float) -> float:
@@ -48,6 +55,7 @@ def cast(ballots: dict[str, Ballot], read: PlateRead, regions: tuple[str, ...] =
     ballot.weight += added
     ballot.reads += 1
     ballot.confidence = max(ballot.confidence, read.confidence)
+    ballot.aspect = max(ballot.aspect, read.aspect)
     for other in read.candidates[1 : 1 + _OTHERS]:
         if other.plate != read.plate:
             little = _OTHERS_SHARE * weight_of(other.confidence) * _share_of(other.plate, regions)
@@ -72,6 +80,32 @@ def merge(ballots: dict[str, Ballot], others: dict[str, Ballot]) -> None:
         mine.weight += theirs.weight
         mine.reads += theirs.reads
         mine.confidence = max(mine.confidence, theirs.confidence)
+        mine.aspect = max(mine.aspect, theirs.aspect)
+
+
+def shows_part(ballots: dict[str, Ballot], whole: str, part: str, aspect: float) -> bool:
+    """Tell whether a text, read on a plate of this width by height, is a part of another one."""
+    said = ballots.get(whole)
+    return (
+        said is not None
+        and said.reads > 0
+        and aspect < _CUT_SHARE * said.aspect
+        and is_part(part, whole)
+    )
+
+
+def is_whole(ballots: dict[str, Ballot], text: str, regions: tuple[str, ...]) -> bool:
+    """Tell whether a text can overrule its parts: read twice, or written so in some country."""
+    said = ballots.get(text)
+    if said is None or not said.reads:
+        return False
+    return said.reads > 1 or matches_any_region(text, regions)
+
+
+def strike_parts(ballots: dict[str, Ballot], whole: str) -> float:
+    """Strike out the texts that are parts of one; return the weight that they had."""
+    parts = [text for text in ballots if shows_part(ballots, whole, text, ballots[text].aspect)]
+    return sum(ballots.pop(text).weight for text in parts)
 
 
 def elect(ballots: dict[str, Ballot]) -> str:

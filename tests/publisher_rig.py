@@ -33,13 +33,20 @@ CAMERA = "gate"
 EPOCH_NS = 1_790_000_000_000_000_000
 
 
-def plate_read(plate: str, x: float = 100, y: float = 100, confidence: float = 90) -> PlateRead:
+def plate_read(
+    plate: str,
+    x: float = 100,
+    y: float = 100,
+    confidence: float = 90,
+    size: tuple[float, float] = (100, 25),
+) -> PlateRead:
     """A read of a plate of 100 by 25 pixels whose top left corner is at x, y."""
+    width, height = size
     return PlateRead(
         plate=plate,
         confidence=confidence,
         candidates=(Candidate(plate, confidence),),
-        corners=((x, y), (x + 100, y), (x + 100, y + 25), (x, y + 25)),
+        corners=((x, y), (x + width, y), (x + width, y + height), (x, y + height)),
         recognizer="test",
         elapsed_ms=1,
     )

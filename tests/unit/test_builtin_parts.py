@@ -100,9 +100,9 @@ def test_within_a_part_the_same_plates_are_found_for_less():
     mount(scene, plate("LS15EBC"), (300, 300), width=130)
     mount(scene, plate("XJ73PLM"), (900, 500), width=140)
     whole = detector.detect(scene, least=0.4, limit=9)
-    (part,) = detector.detect(scene, least=0.4, limit=9, within=Box(850, 450, 100, 100))
+    (part,) = detector.detect(scene, least=0.4, limit=9, within=[Box(850, 450, 100, 100)])
     assert min(np.abs(part.quad - found.quad).max() for found in whole) < 6
-    assert detector.detect(scene, least=0.4, limit=9, within=Box(5000, 0, 10, 10)) == []
+    assert detector.detect(scene, least=0.4, limit=9, within=[Box(5000, 0, 10, 10)]) == []
 
 
 def test_missing_weights_are_an_error_of_ours():

@@ -27,7 +27,7 @@ def place(key=1, **parts):
 
 def test_places_and_stills_arrive(board):
     publisher, decoder, worker = (Feedback(board, 1) for _ in range(3))
-    places = (place(1), place(2, speed=(0.0, -1.0), urgent=True), place(2**64 - 1))
+    places = (place(1), place(2, speed=(0.0, -1.0), urgent=True, growth=-0.25), place(2**64 - 1))
     publisher.tell_places(places)
     assert decoder.places() == worker.places() == places
     assert decoder.places() is decoder.places(), "what is not new is not decoded again"

@@ -110,6 +110,7 @@ def test_reads_count_in_the_hours_of_the_schedule(schedule, moment, is_open):
     [
         ({"schedule": ["monday 07:00-19:00"]}, r"schedule\[0\].*'monday' is no day"),
         ({"schedule": ["07:00-25:00"]}, r"schedule\[0\].*25:00 is no time of day"),
+        ({"schedule": ["08:00-08:00"]}, r"schedule\[0\].*whole day is 00:00-24:00"),
         ({"schedule": ["noon"]}, r"schedule\[0\].*must be like"),
         ({"accept": ["A{"]}, r"accept\[0\].*no plate pattern"),
         ({"ignore": ["--"]}, r"ignore\[0\].*letter or digit"),

@@ -10,6 +10,7 @@ from engine.plates import (
     ALPHABET,
     Pattern,
     distance,
+    is_part,
     matches_any_region,
     matching_regions,
     normalise,
@@ -85,6 +86,33 @@ def test_the_limit_only_cuts_what_exceeds_it(one, other, limit):
 )
 def test_look_alikes_are_near_and_strangers_far(read, true, apart):
     assert distance(read, true) == pytest.approx(apart)
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "is_one"),
+    [
+        ("AB12", "AB12CDE", True),
+        ("2CDE", "AB12CDE", True),
+        ("12CD", "AB12CDE", True),
+        ("O383", "0383BYP", True),
+        ("KTLV1", "KTLVR04", True),
+        ("J3718", "HA93718", True),
+        ("AB12CDE", "AB12CDE", False),
+        ("AB12CDE", "AB12", False),
+        ("AX17", "AB12CDE", False),
+        ("A", "AB12CDE", False),
+        ("", "AB12CDE", False),
+    ],
+)
+def test_what_is_read_of_a_plate_hidden_in_part_is_known_as_a_part(part, whole, is_one):
+    assert is_part(part, whole) is is_one
+
+
+@given(PLATES, st.data())
+def test_every_span_of_a_plate_is_a_part_of_it(plate, data):
+    start = data.draw(st.integers(0, len(plate)))
+    span = plate[start : data.draw(st.integers(start, len(plate)))]
+    assert is_part(span, plate) is (2 <= len(span) < len(plate))
 
 
 def test_distance_is_quick_enough_for_every_read_of_many_cameras():

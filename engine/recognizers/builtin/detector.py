@@ -5,7 +5,8 @@ plate is centred there, its width and height, its centre and its four corners (1
 scales see plates from about a fiftieth of the frame's width up to nearly all of it.
 """
 
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
 
 import cv2
 import msgspec
@@ -54,6 +55,8 @@ _LEAST_FOCUSED: Final = 0.2
 _CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
 
 Floats = npt.NDArray[np.float32]
+Part: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom of a part of a frame, in pixels."""
 
 
 class Detection(msgspec.Struct, frozen=True):
@@ -72,28 +75,37 @@ class PlateDetector:
         self._canvases: dict[tuple[int, int], Luma] = {}
 
     def detect(
-        self, frame: Luma, least: float, limit: int, within: Box | None = None
+        self, frame: Luma, least: float, limit: int, within: Sequence[Box] = ()
     ) -> list[Detection]:
         """Return at most ``limit`` plates of a (H, W) luma frame, the likeliest first.
 
-        Places less likely than ``least`` (0.15 to 1) are left out. Only the part ``within``, in
-        frame pixels, and what is around it are looked at, if given: as sharply, for less.
-
-        The frame is read once for the larger scale; the smaller is made from that.
+        Places less likely than ``least`` (0.15 to 1) are left out. Only the parts ``within``, in
+        frame pixels, and what is around them are looked at, if given: as sharply, for less.
         """
-        picture, origin = _part(frame, within)
-        from_scale = 1.0
         probabilities: list[Floats] = []
         quads: list[Floats] = []
-        for scale in _scales(max(frame.shape)):
-            picture = shrink(picture, scale / from_scale)
-            from_scale = scale
-            found, corners = _decode(self._network.run(self._blocks(picture))[0])
-            probabilities.append(found)
-            quads.append(corners / np.float32(scale) + origin)
+        for left, top, right, low in _parts(frame, within):
+            origin = np.array((left, top), np.float32)
+            for found, corners in self._looks(frame[top:low, left:right], max(frame.shape)):
+                probabilities.append(found)
+                quads.append(corners + origin)
+        if not probabilities:
+            return []
         found = np.concatenate(probabilities)
         enough = found >= least
         return _without_overlaps(found[enough], np.concatenate(quads)[enough], limit)
+
+    def _looks(self, picture: Luma, longest_px: int) -> Iterator[tuple[Floats, Floats]]:
+        """Look at a part of a frame of this longest side at each scale; yield what is seen there.
+
+        The part is read once for the larger scale; the smaller is made from that.
+        """
+        from_scale = 1.0
+        for scale in _scales(longest_px):
+            picture = shrink(picture, scale / from_scale)
+            from_scale = scale
+            found, corners = _decode(self._network.run(self._blocks(picture))[0])
+            yield found, corners / np.float32(scale)
 
     def focus(self, frame: Luma, detection: Detection) -> Detection | None:
         """Look again at one detection from near, and return it with better corners.
@@ -142,18 +154,32 @@ def _scales(longest_px: int) -> list[float]:
     return sorted(set(scales), reverse=True)
 
 
-def _part(frame: Luma, within: Box | None) -> tuple[Luma, Floats]:
-    """Return the part of a frame around a box, and where in the frame it begins."""
-    if within is None:
-        return frame, np.zeros(2, np.float32)
+def _parts(frame: Luma, within: Sequence[Box]) -> list[Part]:
+    """Return what to look at: the boxes and what is around them, or one part for all of them.
+
+    One by one, where that is less.
+    """
     height, width = frame.shape
+    if not within:
+        return [(0, 0, width, height)]
     margin = max(frame.shape) * _AROUND
-    left, top = (int(max(0.0, start - margin)) for start in (within.x, within.y))
-    right = int(min(width, within.x + within.width + margin))
-    low = int(min(height, within.y + within.height + margin))
-    if left >= right or top >= low:
-        return frame[:1, :1], np.zeros(2, np.float32)
-    return frame[top:low, left:right], np.array((left, top), np.float32)
+    found: list[Part] = []
+    for box in within:
+        left, top = (int(max(0.0, start - margin)) for start in (box.x, box.y))
+        right = int(min(width, box.x + box.width + margin))
+        low = int(min(height, box.y + box.height + margin))
+        if left < right and top < low:
+            found.append((left, top, right, low))
+    if not found:
+        return []
+    lefts, tops, rights, lows = zip(*found, strict=True)
+    around = min(lefts), min(tops), max(rights), max(lows)
+    return found if sum(map(_size, found)) < _size(around) else [around]
+
+
+def _size(part: Part) -> int:
+    left, top, right, low = part
+    return (right - left) * (low - top)
 
 
 def _decode(output: Floats) -> tuple[Floats, Floats]:

@@ -72,7 +72,7 @@ class BuiltinRecognizer:
         found = [
             detection
             for detection in self._detector.detect(
-                frame, _LEAST_PROBABILITY, _MOST_PLATES, _around(hints.areas)
+                frame, _LEAST_PROBABILITY, _MOST_PLATES, hints.areas
             )
             if _wanted(detection.quad, hints)
         ]
@@ -138,16 +138,6 @@ def _distinct(drafts: list[_Draft]) -> list[_Draft]:
         if not any(_same_plate(draft.box, better.box) for better in kept):
             kept.append(draft)
     return kept
-
-
-def _around(areas: tuple[Box, ...]) -> Box | None:
-    """Return the smallest box that holds all areas, if there are any."""
-    if not areas:
-        return None
-    x, y = min(area.x for area in areas), min(area.y for area in areas)
-    right = max(area.x + area.width for area in areas)
-    low = max(area.y + area.height for area in areas)
-    return Box(x, y, right - x, low - y)
 
 
 def _wanted(quad: Quad, hints: RecognizeHints) -> bool:
