@@ -15,6 +15,7 @@ from api.herald import Herald
 from api.hub import Hub
 from api.nodes import Nodes
 from api.problems import ProblemError
+from api.stream_limits import StreamLimits
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.errors import SinkError
@@ -56,7 +57,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     row: Row
     store: Store
     hub: Hub
-    feed: Feed
+    streams: stream.StreamRoom
     engine: EngineLink
     cameras: CameraRoom
     camera_events: CameraEvents
@@ -94,7 +95,12 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         row=row,
         store=store,
         hub=hub,
-        feed=Feed(store),
+        streams=stream.StreamRoom(
+            hub,
+            Feed(store),
+            StreamLimits(settings.streams_per_key, settings.streams_per_address),
+            lambda: nodes.clients,
+        ),
         engine=engine,
         cameras=room,
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
@@ -116,7 +122,7 @@ def create_app(front: Front) -> Flask:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # asked each time, answered by 304
     app.url_map.strict_slashes = False
     problems.install(app)
-    app.register_blueprint(stream.blueprint(front.hub, front.feed))
+    app.register_blueprint(stream.blueprint(front.streams))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
     app.register_blueprint(camera_events.blueprint(front.store))

@@ -220,6 +220,9 @@ class ApiSettings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     max_body_mib: Annotated[float, Field(gt=0, le=1_024)] = 16.0
+    streams_per_key: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
+    """Live streams in each process; 0: any number, here and in the next."""
+    streams_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
 
 
 class LogSettings(Section):
