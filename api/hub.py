@@ -4,7 +4,8 @@
 filter) and the bytes are written straight to the clients' non-blocking sockets: no queue and no
 greenlet wakes per client. The first event after a quiet moment leaves at once; after a delivery
 that took long the hub rests a multiple of that time, so that events gather in Redis and the next
-write to each socket carries several: coalescing begins exactly when there is load.
+write to each socket carries several: coalescing begins exactly when there is load, and from the
+beginning of one delivery to that of the next it is a tenth of a second at most.
 
 A client that takes less than it is sent has a backlog (``api.subscriber``). Where that outgrows its
 bound the client is cut, told why, counted, and resumes by id.
@@ -29,8 +30,10 @@ from engine.types import Phase
 HEARTBEAT_S: Final = 10.0
 BATCH: Final = 500
 REST_FACTOR: Final = 6.0
-"""Deliveries use at most one part in seven of the time, until the rest reaches its maximum."""
-MAX_REST_S: Final = 0.1
+"""Deliveries use at most one part in seven of the time, until one and its rest fill a period."""
+PERIOD_S: Final = 0.1
+MIN_REST_S: Final = 0.02
+"""After a delivery that took longer than the period."""
 TURN: Final = 250
 """Sends between two chances for the other greenlets."""
 RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -101,7 +104,7 @@ class Hub:
             if events:
                 began = time.monotonic()
                 self._deliver(events)
-                gevent.sleep(min(MAX_REST_S, REST_FACTOR * (time.monotonic() - began)))
+                gevent.sleep(_rest_s(time.monotonic() - began))
             self._beat_if_due()
 
     def wait_for_place(self, seconds: float) -> None:
@@ -230,3 +233,8 @@ class Hub:
     def is_level(self, mark: Mark) -> bool:
         """Tell whether a client that has seen everything up to ``mark`` may join now."""
         return self.position is not None and not self.position.is_after(mark)
+
+
+def _rest_s(took_s: float) -> float:
+    """Return how long events may gather after a delivery that took so long."""
+    return min(REST_FACTOR * took_s, max(PERIOD_S - took_s, MIN_REST_S))

@@ -41,7 +41,7 @@ _CONTESTANTS: Final = (
 )  # fmt: skip
 """Whom ``platering eval`` can measure."""
 
-_BENCHES: Final = ("decode", "handoff", "delivery")
+_BENCHES: Final = ("decode", "handoff", "delivery", "sse")
 """Modules of ``engine.benchmarks`` whose ``run`` measures and prints."""
 
 _EXIT_CODES: Final = """\
@@ -131,7 +131,9 @@ _BENCH_ABOUT: Final = """\
 Measures what this machine does, in about half a minute on an idle one: handoff is the cost of
 getting a frame from a decoder to a recognizer, beside bare copies and multiprocessing.Queue;
 delivery is sightings a second into Redis, beside single commands and the limit of the server;
-decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV."""
+decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV;
+sse (two minutes) is live events to 5,000 browsers, or as many as the limit of open files allows,
+beside a subscription per client and a C program that is compiled here."""
 
 _PROBE_ABOUT: Final = """\
 Opens a camera as its decoder would, watches it for three seconds and says what is there: size,
