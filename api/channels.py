@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from api.feed import Event, Mark, Missed, missed
+from engine.event_stream import Gap
 from engine.types import Sighting
 
 RETRY_MS: Final = 2_000
@@ -111,10 +112,3 @@ class End(msgspec.Struct, frozen=True):
     """The body of an ``end`` event."""
 
     reason: Ending
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """The body of a ``gap`` event: how many events were trimmed, and where the stream goes on."""
-
-    missed: int | None
-    id: str

@@ -23,6 +23,7 @@ from engine.delivery_commands import (
     show_schema,
 )
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
+from engine.follow import WATCH_ABOUT, add_watch
 from engine.order_commands import RECOGNIZERS_ABOUT, add_camera_orders, add_recognizers
 
 if TYPE_CHECKING:
@@ -196,6 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=_BENCHES, help="what to measure")
     _add_json(bench)
     bench.set_defaults(command=_bench)
+    watch = _add(commands, "watch", "follow the live events of a front", WATCH_ABOUT)
+    _add_json(watch)
+    add_watch(watch)
     letters = _add(commands, "deadletters", "what sinks refused for good", DEADLETTERS_ABOUT)
     add_deadletters(letters, _add_config)
     lists = _add(commands, "lists", "plates to look out for", LISTS_ABOUT)

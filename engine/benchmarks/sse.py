@@ -185,7 +185,7 @@ def take_turn(server: Server, clients: int, load: Load, redis_socket: str) -> Tu
 def _await_subscriptions(client: redis.Redis, clients: int) -> None:
     """The tutorials' server subscribes for a client only after its first bytes."""
     deadline = time.monotonic() + LATE_S
-    while dict(client.pubsub_numsub(PLATES_CHANNEL))[PLATES_CHANNEL.encode()] < clients:  # type: ignore[no-untyped-call]
+    while dict(client.pubsub_numsub(PLATES_CHANNEL))[PLATES_CHANNEL.encode()] < clients:
         if time.monotonic() > deadline:
             raise PreflightError("the tutorials' server does not subscribe for all of its clients")
         time.sleep(0.05)

@@ -17,9 +17,9 @@ import pytest
 from event_stream import Stream
 from front_process import FrontProcess, front_process, sighting
 
-from api.channels import Gap
 from engine.config import RedisSettings
 from engine.errors import SinkError
+from engine.event_stream import Gap
 from engine.store_writer import StoreWriter
 from engine.track import Event
 
