@@ -98,11 +98,13 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def end(self) -> Mark:
-        """Return the place behind the newest entry."""
-        end = Mark.parse(self._store.stream_end())
-        entries = self._store.read_stream(end.before_it().id, count=1)
-        return _mark(entries[0]) if entries else end
+    def newest(self, count: int) -> tuple[Mark, list[Event]]:
+        """Return the newest events, oldest first, and a place behind which they are all."""
+        start = Mark(0, 0, self._store.sequence())  # where there is no event left to tell it
+        events = [_event(entry) for entry in self._store.stream_tail(count)]
+        if len(events) == count:
+            return events[0].mark, events[1:]
+        return (START if events else start), events
 
     def after(self, mark: Mark, count: int, wait_ms: int = 0) -> list[Event]:
         """Return the events behind a place, oldest first; waits when there are none."""

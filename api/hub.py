@@ -23,6 +23,7 @@ from gevent.event import Event as GeventEvent
 from api.channels import Channel, Ending
 from api.feed import Event, Feed, Mark
 from api.subscriber import Subscriber
+from api.window import MOST, Window
 from engine.board import Count, Row, Stage
 from engine.errors import SinkError
 from engine.types import Phase
@@ -58,6 +59,7 @@ class Hub:
         self._failures = 0
         self._heartbeat_due = time.monotonic() + HEARTBEAT_S
         self._placed = GeventEvent()
+        self.window = Window()
         self.closing = False
         self.position: Mark | None = None
         """Where the last event delivered stands; None until Redis was first reached."""
@@ -105,6 +107,7 @@ class Hub:
                 began = time.monotonic()
                 self._deliver(events)
                 gevent.sleep(_rest_s(time.monotonic() - began))
+            self.window.grow_old(time.time_ns() // 1_000_000)
             self._beat_if_due()
 
     def wait_for_place(self, seconds: float) -> None:
@@ -117,7 +120,9 @@ class Hub:
     def _next_events(self) -> list[Event]:
         """Wait for events after the last one; the first time only find out which that is."""
         if self.position is None:
-            self.position = self._feed.end()
+            since, events = self._feed.newest(MOST)
+            self.window.begin(since, events)
+            self.position = events[-1].mark if events else since
             self._placed.set()
             return []
         return self._feed.after(self.position, count=BATCH, wait_ms=500)
@@ -137,6 +142,7 @@ class Hub:
         # replayed up to here, and a snapshot of the members is taken before anybody can join.
         members = [(channel, list(each)) for channel, each in self._channels.items()]
         before, self.position = self.position, events[-1].mark
+        self.window.add(events)
         for channel, listening in members:
             subscribers = self._deliver_ahead(listening, events)
             payload, count = channel.encode(events, before)

@@ -109,10 +109,10 @@ class Visit:
             self._hub.leave(subscriber)
 
     def _catch_up(self, sock: Any, seen: Mark) -> Mark | None:
-        """Send what Redis holds until the hub is reached; return how far, None when it closes."""
+        """Send what was missed until the hub is reached; return how far, None when it closes."""
         while not self._hub.closing:
             try:
-                events = self._feed.after(seen, REPLAY_BATCH)
+                events = self._behind(seen)
                 gap = self._gap_behind(seen, events)
             except SinkError:  # the client stays; a byte now and then shows whether it is there
                 gevent.sleep(REDIS_AGAIN_S)
@@ -128,6 +128,11 @@ class Visit:
             self._hub.count_delivered(count)
             seen = events[-1].mark
         return None
+
+    def _behind(self, seen: Mark) -> list[Event]:
+        """Return what follows, from the hub's window if it reaches back that far, else Redis."""
+        recent = self._hub.window.after(seen)
+        return self._feed.after(seen, REPLAY_BATCH) if recent is None else recent[:REPLAY_BATCH]
 
     def _gap_behind(self, seen: Mark, events: list[Event]) -> bytes:
         """Return the gap behind a bare id, whose size nobody can know; others count themselves."""
