@@ -155,7 +155,7 @@ class StreamRoom(msgspec.Struct, frozen=True):
         """Answer with a stream that takes this connection over."""
         if self.hub.closing:
             raise ProblemError(503, "this process is closing", retry_after_s=1)
-        holder = Holder(request.remote_addr or "", _actor())
+        holder = _holder()
         reached = self.limits.reached(holder)
         if reached:
             self.hub.count_refused()
@@ -170,10 +170,11 @@ class StreamRoom(msgspec.Struct, frozen=True):
         return Response(iter(()), headers=HEADERS)  # an iterator: no Content-Length
 
 
-def _actor() -> str:
-    """Return the name of the key or person that asks, as the access checks left it."""
-    actor = g.get("actor")
-    return str(getattr(actor, "name", actor) or "")
+def _holder() -> Holder:
+    """Return who asks, as the access checks left it; without them only the address is known."""
+    origin = g.get("origin")
+    address = request.remote_addr or "" if origin is None else str(origin.network)
+    return Holder(address, str(g.get("actor") or ""))
 
 
 def _since(asked: str) -> Mark | None:

@@ -36,14 +36,17 @@ def ours(listener: socket.socket, redis_socket: str) -> Iterator[int]:
     """Run an API process."""
     board = Board.create(f"platering.bench{secrets.token_hex(4)}.board", 1, 1)
     link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    settings = ApiSettings(streams_per_address=0)
-    section = ApiSection(
-        api=settings.model_dump_json(), redis_url=f"unix://{redis_socket}", node="bench",
-        board=board.name, cameras=(), control_path="", ingest_path="", data_dir="",
-    )  # fmt: skip
     command = [sys.executable, "-m", "api.server", str(theirs.fileno())]
     try:
-        with running(command, theirs.fileno()) as pid:
+        with (
+            tempfile.TemporaryDirectory(prefix="plt-bench-") as data_dir,
+            running(command, theirs.fileno()) as pid,
+        ):
+            section = ApiSection(
+                api=unlimited().model_dump_json(), redis_url=f"unix://{redis_socket}",
+                node="bench", board=board.name, cameras=(), control_path="", ingest_path="",
+                data_dir=data_dir,
+            )  # fmt: skip
             theirs.close()
             start = Start(
                 seat=Seat(board.name, 0, 1), name="api", section=section.encode(),
@@ -58,6 +61,13 @@ def ours(listener: socket.socket, redis_socket: str) -> Iterator[int]:
         link.close()
         board.close()
         board.unlink()
+
+
+def unlimited() -> ApiSettings:
+    """Return settings without limits: the whole crowd comes from one address."""
+    endings = ("_per_s", "_per_key", "_per_address")
+    limits = [name for name in ApiSettings.model_fields if name.endswith(endings)]
+    return ApiSettings.model_validate(dict.fromkeys(limits, 0))
 
 
 @contextmanager

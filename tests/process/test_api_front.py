@@ -12,6 +12,7 @@ from event_stream import Stream
 from front_process import FrontProcess, front_process, sighting
 from polling import wait_until
 
+from engine.benchmarks.sse_servers import unlimited
 from engine.board import Count
 from engine.config import RedisSettings
 from engine.store_writer import StoreWriter
@@ -312,7 +313,7 @@ def test_more_clients_than_the_usual_limit_of_descriptors(redis_server) -> None:
         pytest.skip("needs a hard limit of 2000 open files: raise it with ulimit -Hn")
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        with front_process(redis_server.url) as front:
+        with front_process(redis_server.url, settings=unlimited()) as front:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             streams = [Stream(front, "/stream") for _ in range(300)]
             joined(front, 300)

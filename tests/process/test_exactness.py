@@ -17,6 +17,7 @@ import pytest
 from event_stream import Stream
 from front_process import FrontProcess, front_process, sighting
 
+from engine.benchmarks.sse_servers import unlimited
 from engine.config import RedisSettings
 from engine.errors import SinkError
 from engine.event_stream import Gap
@@ -125,7 +126,9 @@ class Fronts:
 
     def _start(self) -> None:
         own = self._contexts.enter_context(contextlib.ExitStack())
-        front = own.enter_context(front_process(self._redis_url, listen=self._listener))
+        front = own.enter_context(
+            front_process(self._redis_url, listen=self._listener, settings=unlimited())
+        )
         self._running.append((own, front))
 
     def replace(self, how: str) -> None:

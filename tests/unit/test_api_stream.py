@@ -5,15 +5,20 @@ import socket
 import gevent
 import gevent.socket
 import pytest
+from flask import Flask, g
 from front_process import sighting
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.channels import Channel, Ending
-from api.feed import Event, Mark, Missed, missed
-from api.stream import EventsQuery
+from api.feed import Event, Feed, Mark, Missed, missed
+from api.hub import Hub
+from api.problems import ProblemError
+from api.stream import EventsQuery, StreamRoom
 from api.stream_limits import Holder, StreamLimits
 from api.subscriber import MAX_BACKLOG_BYTES, TLS_RECORD_BYTES, Subscriber
+from engine.board import COUNT_BASE, Count, Row
+from engine.store import Store, connect
 from engine.types import Hit
 
 words = st.integers(0, (1 << 64) - 1)
@@ -118,6 +123,21 @@ def test_streams_are_limited_by_key_and_by_address() -> None:
     assert limits.reached(gate) == limits.reached(other) == ""
     with StreamLimits(0, 0).held(gate):
         assert StreamLimits(0, 0).reached(gate) == ""
+
+
+def test_a_stream_is_counted_for_the_key_that_access_checks_found() -> None:
+    words, cells = (memoryview(bytearray(8 * 4096)).cast("Q") for _ in range(2))
+    feed = Feed(Store(connect("unix:///nowhere")))
+    limits = StreamLimits(per_key=1, per_address=0)
+    room = StreamRoom(Hub(feed, Row(words, cells)), feed, limits, dict)
+    app = Flask("test")
+    with app.test_request_context(), limits.held(Holder("198.51.100.1", "gate")):
+        assert room.serve(Channel()).status_code == 200
+        g.actor = "gate"
+        with pytest.raises(ProblemError, match="this key") as refused:
+            room.serve(Channel())
+        assert refused.value.status == 429
+    assert words[COUNT_BASE + Count.SSE_REFUSED] == 1
 
 
 def pair() -> tuple[gevent.socket.socket, socket.socket]:
