@@ -134,7 +134,7 @@ getting a frame from a decoder to a recognizer, beside bare copies and multiproc
 delivery is sightings a second into Redis, beside single commands and the limit of the server;
 decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV;
 sse (two minutes) is live events to 5,000 browsers, or as many as the limit of open files allows,
-beside a subscription per client and a C program that is compiled here."""
+beside a subscription per client, a C program that is compiled here, and nginx with nchan."""
 
 _PROBE_ABOUT: Final = """\
 Opens a camera as its decoder would, watches it for three seconds and says what is there: size,

@@ -1,4 +1,4 @@
-"""What a delivery to a browser costs the server: ours, the tutorials', and a C program's, one run.
+"""What a delivery to a browser costs the server: ours, the tutorials', C's and nginx's, one run.
 
 Every server gets the same events through the same Redis at the same pace and sends them to real
 sockets, which this process reads. The servers take turns, ratios are medians of the turns. CPU time
@@ -24,6 +24,7 @@ import redis
 
 from engine.benchmarks.delivery import own_server
 from engine.benchmarks.sse_crowd import Crowd
+from engine.benchmarks.sse_nchan import installed_nchan
 from engine.benchmarks.sse_servers import Server, compiled_sender, ours, tutorial
 from engine.config import RedisSettings
 from engine.errors import PreflightError
@@ -72,7 +73,9 @@ class SseFigures(msgspec.Struct, frozen=True, kw_only=True):
     sse_cpu_vs_naive: float
     """How many times more CPU the tutorials' server takes for a delivery."""
     sse_cpu_vs_c: float | None
-    """How many times more CPU ours takes than the C program; None without a C compiler."""
+    """How many times more CPU ours takes than the C program."""
+    sse_cpu_vs_nchan: float | None
+    """How many times more CPU nginx takes with nchan."""
     sse_p99_ms: float
     sse_kib_per_client: float
     sse_p50_ms: float
@@ -80,7 +83,10 @@ class SseFigures(msgspec.Struct, frozen=True, kw_only=True):
     naive_cpu_us: float
     c_cpu_us: float | None
     c_p99_ms: float | None
-    why_no_c: str
+    nchan_cpu_us: float | None
+    nchan_p99_ms: float | None
+    absent: dict[str, str]
+    """Servers that are not installed here, and what is missing; their figures are None."""
     clients: int
     naive_clients: int
     events_per_s: float
@@ -102,25 +108,26 @@ def measure(load: Load, rounds: int, say: Callable[[str], None]) -> SseFigures:
     Raises:
         PreflightError: there is no redis-server, or this machine is too busy.
     """
-    turns: dict[str, list[Turn]] = {"ours": [], "naive": [], "c": []}
-    why_no_c = ""
+    turns: dict[str, list[Turn]] = {}
+    absent: dict[str, str] = {}
     with ExitStack() as stack:
         redis_socket = stack.enter_context(own_server()).removeprefix("unix://")
-        servers: dict[str, tuple[Server, int]] = {
-            "ours": (ours, load.clients), "naive": (tutorial, load.naive_clients),
-        }  # fmt: skip
-        try:
-            servers["c"] = (stack.enter_context(compiled_sender()), load.clients)
-        except PreflightError as error:
-            why_no_c = str(error)
+        servers: dict[str, Server] = {"ours": ours, "naive": tutorial}
+        for name, found in (("c", compiled_sender()), ("nchan", installed_nchan())):
+            try:
+                servers[name] = stack.enter_context(found)
+            except PreflightError as error:
+                absent[name] = str(error)
         for number in range(rounds):
-            for name, (server, clients) in servers.items():
+            for name, server in servers.items():
+                clients = load.naive_clients if name == "naive" else load.clients
                 say(f"{name}, {clients} clients, turn {number + 1} of {rounds}")
-                turns[name].append(take_turn(server, clients, load, redis_socket))
-    return _figures(turns, load, why_no_c)
+                turn = take_turn(server, clients, load, redis_socket)
+                turns.setdefault(name, []).append(turn)
+    return _figures(turns, load, absent)
 
 
-def _figures(turns: dict[str, list[Turn]], load: Load, why_no_c: str) -> SseFigures:
+def _figures(turns: dict[str, list[Turn]], load: Load, absent: dict[str, str]) -> SseFigures:
     def middle(name: str, pick: Callable[[Turn], float]) -> float:
         return round(statistics.median(map(pick, turns[name])), 2)
 
@@ -128,19 +135,27 @@ def _figures(turns: dict[str, list[Turn]], load: Load, why_no_c: str) -> SseFigu
         pairs = zip(turns[over], turns[under], strict=True)
         return round(statistics.median(one.cpu_us / two.cpu_us for one, two in pairs), 2)
 
-    has_c = bool(turns["c"])
+    def cpu_us(name: str) -> float:
+        return middle(name, lambda turn: turn.cpu_us)
+
+    def p99_ms(name: str) -> float:
+        return middle(name, lambda turn: turn.p99_ms)
+
     return SseFigures(
         sse_deliveries_per_s=middle("ours", lambda turn: turn.deliveries_per_s),
         sse_cpu_vs_naive=ratio("naive", "ours"),
-        sse_cpu_vs_c=ratio("ours", "c") if has_c else None,
-        sse_p99_ms=middle("ours", lambda turn: turn.p99_ms),
+        sse_cpu_vs_c=ratio("ours", "c") if "c" in turns else None,
+        sse_cpu_vs_nchan=ratio("nchan", "ours") if "nchan" in turns else None,
+        sse_p99_ms=p99_ms("ours"),
         sse_kib_per_client=middle("ours", lambda turn: turn.kib_per_client),
         sse_p50_ms=middle("ours", lambda turn: turn.p50_ms),
-        sse_cpu_us=middle("ours", lambda turn: turn.cpu_us),
-        naive_cpu_us=middle("naive", lambda turn: turn.cpu_us),
-        c_cpu_us=middle("c", lambda turn: turn.cpu_us) if has_c else None,
-        c_p99_ms=middle("c", lambda turn: turn.p99_ms) if has_c else None,
-        why_no_c=why_no_c,
+        sse_cpu_us=cpu_us("ours"),
+        naive_cpu_us=cpu_us("naive"),
+        c_cpu_us=cpu_us("c") if "c" in turns else None,
+        c_p99_ms=p99_ms("c") if "c" in turns else None,
+        nchan_cpu_us=cpu_us("nchan") if "nchan" in turns else None,
+        nchan_p99_ms=p99_ms("nchan") if "nchan" in turns else None,
+        absent=absent,
         clients=load.clients,
         naive_clients=load.naive_clients,
         events_per_s=load.events_per_s,
@@ -227,5 +242,5 @@ def run(*, as_json: bool) -> int:
         print(json.dumps({"figures": found}))  # noqa: T201  # what was asked for
     else:
         for name, value in found.items():
-            print(f"{name:<22} {'–' if value is None else value:>12}")  # noqa: T201  # same
+            print(f"{name:<22} {'–' if value is None else value!s:>12}")  # noqa: T201  # same
     return 0

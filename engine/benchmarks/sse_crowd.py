@@ -9,8 +9,8 @@ from typing import Final
 
 from engine.errors import PreflightError
 
-PLATE: Final = re.compile(rb"data: B(\d+)\n\n")
-REQUEST: Final = b"GET /stream HTTP/1.1\r\nHost: bench\r\n\r\n"
+PLATE: Final = re.compile(rb"data: B(\d+)\n")
+REQUEST: Final = b"GET /stream HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
 AT_ONCE: Final = 100
 """Clients that come together; the others wait until these have heard from the server."""
 ANSWER_WITHIN_S: Final = 30.0
