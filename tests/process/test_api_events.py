@@ -3,6 +3,7 @@
 import http.client
 import json
 import ssl
+import time
 from pathlib import Path
 
 import gevent
@@ -67,6 +68,23 @@ def test_an_address_has_so_many_streams_and_no_more(redis_server) -> None:
         streams.append(Stream(front, "/stream"))
         for stream in streams:
             stream.close()
+
+
+def test_the_first_event_after_a_quiet_moment_leaves_at_once(redis_server) -> None:
+    writer = StoreWriter(redis_server.url, RedisSettings())
+    took_s = []
+    with front_process(redis_server.url) as front:
+        stream = Stream(front, "/api/v1/events")
+        wait_until(lambda: front.total(Count.SSE_CLIENTS) == 1, 5.0, "it has joined")
+        for number in range(8):
+            time.sleep(0.15)  # a quiet moment
+            began = time.monotonic()
+            writer.commit([Event(sighting(number), None)])
+            stream.take(1)
+            took_s.append(time.monotonic() - began)
+        stream.close()
+    writer.close()
+    assert min(took_s) < 0.03, "it waits for others"
 
 
 def test_a_slow_client_over_tls_gets_every_byte(tmp_path: Path) -> None:
