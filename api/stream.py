@@ -96,9 +96,10 @@ class Visit:
         try:
             sock.settimeout(SEND_WITHIN_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
-            sock.sendall(self._channel.greeting(self._since or self._hub.position))
-            seen = None if self._since is None else self._catch_up(sock, self._since)
-            if (self._since is None or seen is not None) and not self._hub.closing:
+            start = self._since or self._hub.position  # None: Redis was never there
+            sock.sendall(self._channel.greeting(start))
+            seen = None if start is None else self._catch_up(sock, start)
+            if not self._hub.closing:
                 self._hub.join(subscriber, seen)
                 sock.settimeout(None)
                 while sock.recv(4096):  # clients say nothing more; the end of it is their end

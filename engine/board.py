@@ -172,7 +172,7 @@ class Count(IntEnum):
     """Sightings that joined the group of one at another camera of the site."""
     GROUPS_MISSED = 30
     """Events of cameras with a site for which Redis told no group in time."""
-    SSE_REFUSED = 40
+    SSE_REFUSED = 31
     """Live streams refused because their key or address has as many as it may."""
 
 
