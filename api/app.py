@@ -30,6 +30,7 @@ from api.hub import Hub
 from api.nodes import Nodes
 from api.patience import SlowClientError
 from api.problems import ProblemError
+from api.stream_limits import StreamLimits
 from engine.audit import AuditLog
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
@@ -76,7 +77,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     row: Row
     store: Store
     hub: Hub
-    feed: Feed
+    streams: stream.StreamRoom
     engine: EngineLink
     cameras: CameraRoom
     camera_events: CameraEvents
@@ -120,7 +121,12 @@ def build_front(
         row=row,
         store=store,
         hub=hub,
-        feed=Feed(store),
+        streams=stream.StreamRoom(
+            hub,
+            Feed(store),
+            StreamLimits(settings.streams_per_key, settings.streams_per_address),
+            lambda: nodes.clients,
+        ),
         engine=engine,
         cameras=room,
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
@@ -147,7 +153,7 @@ def create_app(front: Front) -> Flask:
     problems.install(app)
     front.access.install(app)
     Auditor(front.audit_log, front.row).install(app)
-    app.register_blueprint(stream.blueprint(front.hub, front.feed))
+    app.register_blueprint(stream.blueprint(front.streams))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
     app.register_blueprint(camera_events.blueprint(front.store))

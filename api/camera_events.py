@@ -1,15 +1,14 @@
 """How cameras turn, live: a reader of the camera log tells the hub's clients that want to hear."""
 
 import logging
-from typing import Final
+from typing import Annotated, Final
 
 import gevent
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint
 
 from api.endpoints import endpoint
 from api.hub import Hub
-from api.problems import ProblemError
 from engine.errors import SinkError
 from engine.scopes import Scope
 from engine.store import Store
@@ -22,6 +21,12 @@ BLOCK_MS: Final = 500
 RETRY_S: Final = 1.0
 
 log = logging.getLogger(__name__)
+
+
+class CameraEventsQuery(msgspec.Struct, frozen=True):
+    """How many."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST)] = DEFAULT
 
 
 class CameraEventList(msgspec.Struct, frozen=True):
@@ -56,13 +61,9 @@ def blueprint(store: Store) -> Blueprint:
     routes = Blueprint("camera_events", __name__)
 
     @routes.get("/api/v1/cameras/events")
-    @endpoint(needs=Scope.READ)
-    def camera_events() -> Response:
+    @endpoint(needs=Scope.READ, query=CameraEventsQuery, answers=CameraEventList)
+    def camera_events(query: CameraEventsQuery) -> CameraEventList:
         """How cameras turned, the newest first; ``limit`` of them."""
-        text = request.args.get("limit", str(DEFAULT))
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST:
-            raise ProblemError(400, f"is a whole number from 1 to {MOST}", field="limit")
-        found = CameraEventList(store.camera_events(int(text)))
-        return Response(msgspec.json.encode(found), mimetype="application/json")
+        return CameraEventList(store.camera_events(query.limit))
 
     return routes

@@ -5,15 +5,26 @@ A ``Channel`` is a value: clients with equal wishes share one, and the hub encod
 
 import fnmatch
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from api.feed import Event, Mark, Missed
+from api.feed import Event, Mark, Missed, missed
+from engine.event_stream import Gap
 from engine.types import Sighting
 
 RETRY_MS: Final = 2_000
 """How long a browser waits before it connects again."""
+
+
+class Ending(StrEnum):
+    """Why the server ends a stream; the client comes back and resumes by id."""
+
+    SLOW = "slow"
+    """It took less than it was sent."""
+    CLOSING = "closing"
+    """The process that served it closes."""
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +35,9 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     phase: str = ""
     camera: str = ""
     plate: str = ""
-    """A plate in which ``*`` stands for any characters and ``?`` for one."""
+    """A normalised plate in which ``*`` stands for any characters and ``?`` for one."""
+    list: str = ""
+    """A watchlist; only plates that are on it."""
     min_confidence: float = 0.0
     cameras: bool = False
     """Also how cameras turn, as events named ``camera`` without an id."""
@@ -42,18 +55,30 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
             and (not self.camera or sighting.camera == self.camera)
             and sighting.confidence >= self.min_confidence
             and (not self.plate or fnmatch.fnmatchcase(sighting.plate, self.plate))
+            and (not self.list or any(hit.list == self.list for hit in sighting.hits))
         )
 
-    def encode(self, events: Iterable[Event]) -> tuple[bytes, int]:
-        """Return the events that pass as bytes of an event stream, and how many they are."""
-        chosen = [event for event in events if self.wants(event.sighting)]
+    def encode(self, events: Iterable[Event], seen: Mark | None = None) -> tuple[bytes, int]:
+        """Return what follows ``seen`` as bytes of an event stream, and how many events pass.
+
+        Where events are missing between them, as our own sequence tells, a gap says how many.
+        """
+        parts: list[bytes] = []
+        count = 0
+        for event in events:
+            lost = None if seen is None else missed(seen, event.mark)
+            if lost is not None:
+                parts.append(self.gap(lost, event.mark.before_it()))
+            if self.wants(event.sighting):
+                parts.append(self._written(event))
+                count += 1
+            seen = event.mark
+        return b"".join(parts), count
+
+    def _written(self, event: Event) -> bytes:
         if self.plain:
-            parts = [b"data: %b\n\n" % event.sighting.plate.encode() for event in chosen]
-        else:
-            parts = [
-                b"id: %b\ndata: %b\n\n" % (str(event.mark).encode(), event.json) for event in chosen
-            ]
-        return b"".join(parts), len(parts)
+            return b"data: %b\n\n" % event.sighting.plate.encode()
+        return b"id: %b\ndata: %b\n\n" % (str(event.mark).encode(), event.json)
 
     def heartbeat(self, position: Mark | None) -> bytes:
         """Return a comment; with the id a filtered client resumes behind what it did not want."""
@@ -66,15 +91,24 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
         return b"retry: %d\n" % RETRY_MS + self.heartbeat(position)
 
     def gap(self, lost: Missed, position: Mark) -> bytes:
-        """Return the event that says how many events nobody can bring back; plain has none."""
+        """Return the event that says how many events nobody can bring back; plain has none.
+
+        They are counted whatever was in them: whether they would have passed nobody can tell.
+        """
         if self.plain:
             return b""
         body = msgspec.json.encode(Gap(lost.count, str(position)))
         return b"event: gap\nid: %b\ndata: %b\n\n" % (str(position).encode(), body)
 
+    def farewell(self, ending: Ending, again_ms: int) -> bytes:
+        """Return the last of a stream: why it ends, and when its client should come back."""
+        if self.plain:
+            return b"retry: %d\n\n" % again_ms
+        body = msgspec.json.encode(End(ending))
+        return b"event: end\nretry: %d\ndata: %b\n\n" % (again_ms, body)
 
-class Gap(msgspec.Struct, frozen=True):
-    """The body of a ``gap`` event: how many events were trimmed, and where the stream goes on."""
 
-    missed: int | None
-    id: str
+class End(msgspec.Struct, frozen=True):
+    """The body of an ``end`` event."""
+
+    reason: Ending

@@ -81,10 +81,15 @@ class Missed(msgspec.Struct, frozen=True):
 
 
 def missed(seen: Mark, first: Mark) -> Missed | None:
-    """Return what lies between a place of known ``seq`` and the next entry that is still there."""
+    """Return what lies between a place and the next entry that is still there.
+
+    None where nothing does, and where ``seq`` of the place is unknown.
+    """
+    if seen.seq < 0 or first.seq == seen.seq + 1:
+        return None
     if first.seq <= seen.seq:  # the sequence began anew: Redis lost its data
         return Missed(None)
-    return Missed(first.seq - seen.seq - 1) if first.seq > seen.seq + 1 else None
+    return Missed(first.seq - seen.seq - 1)
 
 
 class Feed:
@@ -93,25 +98,25 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def end(self) -> Mark:
-        """Return the place behind the newest entry."""
-        end = Mark.parse(self._store.stream_end())
-        entries = self._store.read_stream(end.before_it().id, count=1)
-        return _mark(entries[0]) if entries else end
+    def newest(self, count: int) -> tuple[Mark, list[Event]]:
+        """Return the newest events, oldest first, and a place behind which they are all."""
+        start = Mark(0, 0, self._store.sequence())  # where there is no event left to tell it
+        events = [_event(entry) for entry in self._store.stream_tail(count)]
+        if len(events) == count:
+            return events[0].mark, events[1:]
+        return (START if events else start), events
 
     def after(self, mark: Mark, count: int, wait_ms: int = 0) -> list[Event]:
         """Return the events behind a place, oldest first; waits when there are none."""
         return [_event(entry) for entry in self._store.read_stream(mark.id, wait_ms, count)]
 
-    def missed_since(self, seen: Mark, first: Mark) -> Missed | None:
-        """Return what a reader that comes back has lost for ever, if anything."""
-        if seen.seq >= 0:
-            return missed(seen, first)
+    def missed_behind(self, bare: Mark) -> Missed | None:
+        """Return what a reader that comes back with a bare id has lost for ever, if anything."""
         entries = self._store.read_stream(START.id, count=1)
         if not entries:
             return Missed(None)
         oldest = _mark(entries[0])
-        return Missed(None) if oldest.is_after(seen) and oldest.seq > 1 else None
+        return Missed(None) if oldest.is_after(bare) and oldest.seq > 1 else None
 
 
 def _mark(entry: StreamEntry) -> Mark:

@@ -4,107 +4,46 @@
 filter) and the bytes are written straight to the clients' non-blocking sockets: no queue and no
 greenlet wakes per client. The first event after a quiet moment leaves at once; after a delivery
 that took long the hub rests a multiple of that time, so that events gather in Redis and the next
-write to each socket carries several: coalescing begins exactly when there is load.
+write to each socket carries several: coalescing begins exactly when there is load, and from the
+beginning of one delivery to that of the next it is a tenth of a second at most.
 
-A socket that takes no more keeps its remainder in ``Subscriber.backlog``, which a write watcher
-empties; a client whose backlog outgrows ``MAX_BACKLOG_BYTES`` is cut, counted, and resumes by id.
+A client that takes less than it is sent has a backlog (``api.subscriber``). Where that outgrows its
+bound the client is cut, told why, counted, and resumes by id.
 """
 
-import contextlib
 import logging
-import ssl
+import random
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import gevent
-from gevent import get_hub
 from gevent.event import Event as GeventEvent
 
-from api.channels import Channel
-from api.feed import Event, Feed, Mark, missed
+from api.channels import Channel, Ending
+from api.feed import Event, Feed, Mark
+from api.subscriber import Subscriber
+from api.window import MOST, Window
 from engine.board import Count, Row, Stage
 from engine.errors import SinkError
 from engine.types import Phase
 
-MAX_BACKLOG_BYTES: Final = 1 << 18
-"""What may wait for one slow client."""
-
 HEARTBEAT_S: Final = 10.0
 BATCH: Final = 500
 REST_FACTOR: Final = 6.0
-"""Deliveries use at most one part in seven of the time, until the rest reaches its maximum."""
-MAX_REST_S: Final = 0.1
+"""Deliveries use at most one part in seven of the time, until one and its rest fill a period."""
+PERIOD_S: Final = 0.1
+MIN_REST_S: Final = 0.02
+"""After a delivery that took longer than the period."""
 TURN: Final = 250
 """Sends between two chances for the other greenlets."""
 RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-
-FULL: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
-"""How a socket, plain or encrypted, says that it takes no more now."""
-
-WRITE: Final = 2
-"""libev's event mask for a writable descriptor."""
+ROTATE_S: Final = 0.8
+"""How long it takes to send all clients away when this process closes."""
+BACK_AFTER_MS: Final = (100, 1_000)
+"""After so long, by chance, they come back; later by a millisecond for each client that is sent."""
 
 log = logging.getLogger(__name__)
-
-
-class Subscriber:
-    """One live client: its socket and what it has not taken yet."""
-
-    __slots__ = ("_raw", "_send", "_socket", "_watcher", "backlog", "channel", "cut")
-
-    def __init__(self, sock: Any, channel: Channel) -> None:
-        """Take a connected gevent socket; the caller closes it after ``Hub.leave``."""
-        self._socket = sock
-        self._raw = sock._sock  # noqa: SLF001  # the plain socket below gevent's: send() that returns at once
-        tls = getattr(sock, "_sslobj", None)
-        self._send: Callable[[bytes], int] = self._raw.send if tls is None else tls.write
-        self._watcher: Any = None
-        self.channel = channel
-        self.backlog = b""
-        self.cut = ""
-
-    def offer(self, payload: bytes) -> bool:
-        """Send what the socket takes now and keep the rest; False when the client must go."""
-        if self.backlog:
-            self.backlog += payload
-        else:
-            try:
-                sent = self._send(payload)
-            except FULL:
-                sent = 0
-            except OSError:
-                return False
-            if sent == len(payload):
-                return True
-            self.backlog = payload[sent:]
-            self._watcher = get_hub().loop.io(self._raw.fileno(), WRITE)
-            self._watcher.start(self._drain)
-        return len(self.backlog) <= MAX_BACKLOG_BYTES
-
-    def _drain(self) -> None:
-        """Send more of the backlog, now that the socket takes some."""
-        try:
-            self.backlog = self.backlog[self._send(self.backlog) :]
-        except FULL:
-            return
-        except OSError:
-            self.backlog = b""
-        if not self.backlog:
-            self.stop_watching()
-
-    def stop_watching(self) -> None:
-        """Let go of the write watcher, before the descriptor is closed."""
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
-            self._watcher = None
-
-    def end(self, reason: str) -> None:
-        """Shut the connection down: the greenlet parked on it wakes up and cleans up."""
-        self.cut = reason
-        with contextlib.suppress(OSError):
-            self._raw.shutdown(2)
 
 
 class Hub:
@@ -119,9 +58,10 @@ class Hub:
         self._clients = 0
         self._failures = 0
         self._heartbeat_due = time.monotonic() + HEARTBEAT_S
+        self._placed = GeventEvent()
+        self.window = Window()
         self.closing = False
         self.position: Mark | None = None
-        self._placed = GeventEvent()
         """Where the last event delivered stands; None until Redis was first reached."""
 
     @property
@@ -139,7 +79,11 @@ class Hub:
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a client; harmless when it had not joined."""
-        subscriber.stop_watching()
+        subscriber.let_go()
+        self._drop(subscriber)
+
+    def _drop(self, subscriber: Subscriber) -> None:
+        """Deliver nothing more to this client; it may still be taking its backlog."""
         self._ahead.pop(subscriber, None)
         members = self._channels.get(subscriber.channel, set())
         if subscriber not in members:
@@ -162,7 +106,8 @@ class Hub:
             if events:
                 began = time.monotonic()
                 self._deliver(events)
-                gevent.sleep(min(MAX_REST_S, REST_FACTOR * (time.monotonic() - began)))
+                gevent.sleep(_rest_s(time.monotonic() - began))
+            self.window.grow_old(time.time_ns() // 1_000_000)
             self._beat_if_due()
 
     def wait_for_place(self, seconds: float) -> None:
@@ -175,7 +120,9 @@ class Hub:
     def _next_events(self) -> list[Event]:
         """Wait for events after the last one; the first time only find out which that is."""
         if self.position is None:
-            self.position = self._feed.end()
+            since, events = self._feed.newest(MOST)
+            self.window.begin(since, events)
+            self.position = events[-1].mark if events else since
             self._placed.set()
             return []
         return self._feed.after(self.position, count=BATCH, wait_ms=500)
@@ -194,20 +141,18 @@ class Hub:
         # The position moves first: a client that joins while this loop gives way has been
         # replayed up to here, and a snapshot of the members is taken before anybody can join.
         members = [(channel, list(each)) for channel, each in self._channels.items()]
-        lost = missed(self.position, events[0].mark) if self.position else None
-        self.position = events[-1].mark
+        before, self.position = self.position, events[-1].mark
+        self.window.add(events)
         for channel, listening in members:
-            subscribers = self._deliver_ahead(channel, listening, events)
-            payload, count = channel.encode(events)
-            if lost is not None:
-                payload = channel.gap(lost, events[0].mark.before_it()) + payload
-            if payload:
+            subscribers = self._deliver_ahead(listening, events)
+            payload, count = channel.encode(events, before)
+            if payload and subscribers:
                 self._send(subscribers, payload)
                 self.count_delivered(count * len(subscribers))
         self._observe(events)
 
     def _deliver_ahead(
-        self, channel: Channel, subscribers: list[Subscriber], events: list[Event]
+        self, subscribers: list[Subscriber], events: list[Event]
     ) -> list[Subscriber]:
         """Send those who are ahead only what they have not seen; return all others."""
         if not self._ahead:
@@ -218,7 +163,7 @@ class Hub:
             unseen = [event for event in events if event.mark.is_after(seen)]
             if unseen:
                 del self._ahead[subscriber]
-                payload, count = channel.encode(unseen)
+                payload, count = subscriber.channel.encode(unseen, seen)
                 self._send([subscriber], payload)
                 self.count_delivered(count)
         return [each for each in subscribers if each not in ahead]
@@ -234,14 +179,22 @@ class Hub:
 
     def _send(self, subscribers: Iterable[Subscriber], payload: bytes) -> None:
         """Write to each socket; those that are too slow are cut, they resume by id."""
+        if not payload:
+            return
         for number, subscriber in enumerate(subscribers, start=1):
-            if not subscriber.offer(payload) and not subscriber.cut:
-                if subscriber.backlog:
-                    self._row.count(Count.SSE_CUT)
-                subscriber.end("too slow")
-                self.leave(subscriber)
+            if not subscriber.dismissed and not subscriber.offer(payload):
+                self._let_go(subscriber)
             if number % TURN == 0:
                 gevent.sleep(0)
+
+    def _let_go(self, subscriber: Subscriber) -> None:
+        """Part from a client that is gone or too slow."""
+        if subscriber.is_slow:
+            self._row.count(Count.SSE_CUT)
+            subscriber.dismiss(subscriber.channel.farewell(Ending.SLOW, BACK_AFTER_MS[1]))
+        else:
+            subscriber.end()
+        self._drop(subscriber)
 
     def _beat_if_due(self) -> None:
         """Say that the line is alive, with the id up to which a client has seen everything."""
@@ -250,11 +203,18 @@ class Hub:
             return
         self._heartbeat_due = now + HEARTBEAT_S
         for channel, members in list(self._channels.items()):
-            self._send(list(members), channel.heartbeat(self.position))
+            level = [each for each in members if each not in self._ahead]
+            for subscriber in members - set(level):  # the hub's place lies behind theirs
+                self._send([subscriber], channel.heartbeat(self._ahead[subscriber]))
+            self._send(level, channel.heartbeat(self.position))
 
     def count_delivered(self, events: int) -> None:
         """Count events sent to clients, also those that a client is sent while it catches up."""
         self._row.count(Count.SSE_DELIVERIES, events)
+
+    def count_refused(self) -> None:
+        """Count a stream that a limit forbade."""
+        self._row.count(Count.SSE_REFUSED)
 
     def tell_camera(self, camera: str, payload: bytes) -> None:
         """Send a turn of a camera to those who want to hear of it; it moves no position."""
@@ -263,12 +223,24 @@ class Hub:
                 self._send(list(members), payload)
 
     def close(self) -> None:
-        """End every stream; browsers come back by themselves and resume by id."""
+        """Send every client away, one after the other; each comes back at a time of its own.
+
+        Takes ``ROTATE_S`` at most. They resume by id, here or at another process.
+        """
         self.closing = True
-        for members in list(self._channels.values()):
-            for subscriber in list(members):
-                subscriber.end("closing")
+        leaving = [each for members in self._channels.values() for each in members]
+        latest_ms = BACK_AFTER_MS[1] + len(leaving)
+        for number, subscriber in enumerate(leaving, start=1):
+            again_ms = random.randint(BACK_AFTER_MS[0], latest_ms)
+            subscriber.dismiss(subscriber.channel.farewell(Ending.CLOSING, again_ms))
+            if number % TURN == 0:
+                gevent.sleep(ROTATE_S * TURN / len(leaving))
 
     def is_level(self, mark: Mark) -> bool:
         """Tell whether a client that has seen everything up to ``mark`` may join now."""
         return self.position is not None and not self.position.is_after(mark)
+
+
+def _rest_s(took_s: float) -> float:
+    """Return how long events may gather after a delivery that took so long."""
+    return min(REST_FACTOR * took_s, max(PERIOD_S - took_s, MIN_REST_S))

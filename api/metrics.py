@@ -79,6 +79,7 @@ TOTALS: Final = {
     Count.SINK_FAILURES: ("sink_failures", "Batches that a sink did not take."),
     Count.SSE_DELIVERIES: ("sse_deliveries", "Events delivered to clients of the live stream."),
     Count.SSE_CUT: ("sse_clients_cut", "Clients of the live stream cut for being too slow."),
+    Count.SSE_REFUSED: ("sse_refused", "Live streams refused: the key or address has its share."),
     Count.REQUESTS: ("http_requests", "HTTP requests answered."),
     Count.RESTARTS: ("restarts", "Children started again after they ended unasked."),
     Count.QUARANTINED: ("frames_quarantined", "Frames set aside: their recognizer died."),

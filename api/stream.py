@@ -1,21 +1,25 @@
 """``/stream`` and ``/api/v1/events``: a client catches up from Redis, then joins the hub."""
 
+import re
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import gevent
-from flask import Blueprint, Response, request
+import msgspec
+from flask import Blueprint, Response, g, request
 
 from api.channels import Channel
 from api.endpoints import endpoint
-from api.feed import Feed, Mark
-from api.hub import Hub, Subscriber
+from api.feed import Event, Feed, Mark
+from api.hub import Hub
 from api.problems import ProblemError
+from api.stream_limits import Holder, StreamLimits
+from api.subscriber import Subscriber
 from api.wire import TAKEOVER
 from engine.errors import SinkError
+from engine.plates import normalise
 from engine.scopes import Scope
-from engine.types import Phase
 
 REPLAY_BATCH: Final = 500
 SEND_WITHIN_S: Final = 15.0
@@ -25,22 +29,64 @@ GONE_AFTER_MS: Final = 30_000
 REDIS_AGAIN_S: Final = 0.5
 LEVEL_AGAIN_S: Final = 0.01
 """The hub is ahead by events that are on their way to us."""
+LIMIT_AGAIN_S: Final = 10
+EVENT_STREAM: Final = "text/event-stream"
 
 HEADERS: Final = {
-    "Content-Type": "text/event-stream; charset=utf-8",
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "Cache-Control": "no-store",
     "Connection": "close",
     "X-Accel-Buffering": "no",
 }
 
+_WILDCARDS: Final = re.compile(r"([*?])")
+
+
+class EventsQuery(msgspec.Struct, frozen=True):
+    """What a client wants to hear; what is left out lets everything through."""
+
+    since: str = ""
+    """Id of the last event that is known, ``0`` for all that Redis keeps; ``Last-Event-ID`` in the
+    headers goes before it."""
+    phase: Literal["", "provisional", "revised", "final"] = ""
+    camera: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    plate: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """``*`` stands for any characters, ``?`` for one."""
+    list: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """A watchlist: only plates that are on it."""
+    min_confidence: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
+    cameras: bool = False
+    """Also how cameras turn, as events named ``camera``."""
+
+    def channel(self) -> Channel:
+        """Return what the hub encodes once for all who want the same."""
+        plate = "".join(
+            part if part in {"*", "?"} else normalise(part) for part in _WILDCARDS.split(self.plate)
+        )
+        if self.plate and not plate:
+            raise ProblemError(400, "holds no letter, digit or wildcard", field="plate")
+        return Channel(
+            phase=self.phase, camera=self.camera, plate=plate, list=self.list,
+            min_confidence=self.min_confidence, cameras=self.cameras,
+        )  # fmt: skip
+
+
+class StreamClients(msgspec.Struct, frozen=True):
+    """Live streams now; ``nodes`` are those of each machine's fronts, as Redis knows them."""
+
+    here: int
+    """Of the process that answers."""
+    total: int
+    nodes: dict[str, int]
+
 
 class Visit:
     """One client's connection, from its greeting to its end."""
 
-    def __init__(self, hub: Hub, feed: Feed, channel: Channel, since: Mark | None) -> None:
+    def __init__(self, room: "StreamRoom", channel: Channel, since: Mark | None) -> None:
         """Resume behind ``since``; None means from now on."""
-        self._hub = hub
-        self._feed = feed
+        self._hub = room.hub
+        self._feed = room.feed
         self._channel = channel
         self._since = since
 
@@ -50,9 +96,10 @@ class Visit:
         try:
             sock.settimeout(SEND_WITHIN_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
-            sock.sendall(self._channel.greeting(self._since or self._hub.position))
-            seen = None if self._since is None else self._catch_up(sock, self._since)
-            if self._since is None or seen is not None:
+            start = self._since or self._hub.position  # None: Redis was never there
+            sock.sendall(self._channel.greeting(start))
+            seen = None if start is None else self._catch_up(sock, start)
+            if not self._hub.closing:
                 self._hub.join(subscriber, seen)
                 sock.settimeout(None)
                 while sock.recv(4096):  # clients say nothing more; the end of it is their end
@@ -63,11 +110,11 @@ class Visit:
             self._hub.leave(subscriber)
 
     def _catch_up(self, sock: Any, seen: Mark) -> Mark | None:
-        """Send what Redis holds until the hub is reached; return how far, None when it closes."""
+        """Send what was missed until the hub is reached; return how far, None when it closes."""
         while not self._hub.closing:
             try:
-                events = self._feed.after(seen, REPLAY_BATCH)
-                lost = self._feed.missed_since(seen, events[0].mark) if events else None
+                events = self._behind(seen)
+                gap = self._gap_behind(seen, events)
             except SinkError:  # the client stays; a byte now and then shows whether it is there
                 gevent.sleep(REDIS_AGAIN_S)
                 sock.sendall(self._channel.heartbeat(seen))
@@ -77,18 +124,63 @@ class Visit:
             if not events:
                 gevent.sleep(LEVEL_AGAIN_S)
                 continue
-            if lost is not None:
-                sock.sendall(self._channel.gap(lost, events[0].mark.before_it()))
-            payload, count = self._channel.encode(events)
-            sock.sendall(payload)
+            payload, count = self._channel.encode(events, seen)
+            sock.sendall(gap + payload)
             self._hub.count_delivered(count)
             seen = events[-1].mark
         return None
 
+    def _behind(self, seen: Mark) -> list[Event]:
+        """Return what follows, from the hub's window if it reaches back that far, else Redis."""
+        recent = self._hub.window.after(seen)
+        return self._feed.after(seen, REPLAY_BATCH) if recent is None else recent[:REPLAY_BATCH]
 
-def _since() -> Mark | None:
+    def _gap_behind(self, seen: Mark, events: list[Event]) -> bytes:
+        """Return the gap behind a bare id, whose size nobody can know; others count themselves."""
+        if seen.seq >= 0 or not events:
+            return b""
+        lost = self._feed.missed_behind(seen)
+        return b"" if lost is None else self._channel.gap(lost, events[0].mark.before_it())
+
+
+class StreamRoom(msgspec.Struct, frozen=True):
+    """What the routes of live streams work with."""
+
+    hub: Hub
+    feed: Feed
+    limits: StreamLimits
+    clients: Callable[[], dict[str, int]]
+    """Live streams of each machine's fronts."""
+
+    def serve(self, channel: Channel, since: Mark | None = None) -> Response:
+        """Answer with a stream that takes this connection over."""
+        if self.hub.closing:
+            raise ProblemError(503, "this process is closing", retry_after_s=1)
+        holder = _holder()
+        reached = self.limits.reached(holder)
+        if reached:
+            self.hub.count_refused()
+            raise ProblemError(429, reached, retry_after_s=LIMIT_AGAIN_S)
+        visit = Visit(self, channel, since)
+
+        def takeover(sock: Any) -> None:
+            with self.limits.held(holder):
+                visit(sock)
+
+        request.environ[TAKEOVER] = takeover
+        return Response(iter(()), headers=HEADERS)  # an iterator: no Content-Length
+
+
+def _holder() -> Holder:
+    """Return who asks, as the access checks left it; without them only the address is known."""
+    origin = g.get("origin")
+    address = request.remote_addr or "" if origin is None else str(origin.network)
+    return Holder(address, str(g.get("actor") or ""))
+
+
+def _since(asked: str) -> Mark | None:
     """Return where the client wants to resume: its header, else ``?since=``."""
-    text = request.headers.get("Last-Event-ID", "") or request.args.get("since", "")
+    text = request.headers.get("Last-Event-ID", "") or asked
     if not text:
         return None
     try:
@@ -97,46 +189,27 @@ def _since() -> Mark | None:
         raise ProblemError(400, str(error), field="since") from error
 
 
-def _channel() -> Channel:
-    """Return what the client wants to hear."""
-    phase = request.args.get("phase", "")
-    if phase and phase not in set(Phase):
-        raise ProblemError(400, f"is one of {', '.join(Phase)}", field="phase")
-    try:
-        least = float(request.args.get("min_confidence", 0))
-    except ValueError as error:
-        raise ProblemError(400, "is no number", field="min_confidence") from error
-    if not 0 <= least <= 100:
-        raise ProblemError(400, "lies between 0 and 100", field="min_confidence")
-    return Channel(
-        phase=phase,
-        camera=request.args.get("camera", "")[:64],
-        plate=request.args.get("plate", "").upper()[:64],
-        min_confidence=least,
-        cameras=request.args.get("cameras", "") in {"1", "true"},
-    )
-
-
-def blueprint(hub: Hub, feed: Feed) -> Blueprint:
+def blueprint(room: StreamRoom) -> Blueprint:
     """Return the routes of this room."""
     routes = Blueprint("stream", __name__)
 
-    def serve(takeover: Callable[[Any], None]) -> Response:
-        if hub.closing:
-            raise ProblemError(503, "this process is closing", retry_after_s=1)
-        request.environ[TAKEOVER] = takeover
-        return Response(iter(()), headers=HEADERS)  # an iterator: no Content-Length
-
     @routes.get("/stream")
-    @endpoint(needs=Scope.STREAM)
+    @endpoint(needs=Scope.STREAM, answers=EVENT_STREAM)
     def stream() -> Response:
         """The plain text of each plate, once, when it is first announced."""
-        return serve(Visit(hub, feed, Channel(plain=True), None))
+        return room.serve(Channel(plain=True))
 
     @routes.get("/api/v1/events")
-    @endpoint(needs=Scope.STREAM)
-    def events() -> Response:
-        """Every event as JSON; resumes by id; with ``cameras=1`` also how cameras turn."""
-        return serve(Visit(hub, feed, _channel(), _since()))
+    @endpoint(needs=Scope.STREAM, query=EventsQuery, answers=EVENT_STREAM)
+    def events(query: EventsQuery) -> Response:
+        """Every event as JSON; resumes by id; ``gap`` counts what is gone, ``end`` says why."""
+        return room.serve(query.channel(), _since(query.since))
+
+    @routes.get("/api/v1/events/clients")
+    @endpoint(needs=Scope.READ, answers=StreamClients)
+    def clients() -> StreamClients:
+        """How many live streams there are, here and everywhere."""
+        nodes = room.clients()
+        return StreamClients(room.hub.clients, sum(nodes.values()), nodes)
 
     return routes

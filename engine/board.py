@@ -180,6 +180,8 @@ class Count(IntEnum):
     """Connections closed for too many of one address, or for sending too slowly."""
     AUDIT_LOST = 34
     """Entries that could not be written to the audit log."""
+    SSE_REFUSED = 35
+    """Live streams refused because their key or address has as many as it may."""
 
 
 class Stage(IntEnum):

@@ -24,6 +24,7 @@ from engine.delivery_commands import (
     show_schema,
 )
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
+from engine.follow import WATCH_ABOUT, add_watch
 from engine.order_commands import RECOGNIZERS_ABOUT, add_camera_orders, add_recognizers
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _CONTESTANTS: Final = (
 )  # fmt: skip
 """Whom ``platering eval`` can measure."""
 
-_BENCHES: Final = ("decode", "handoff", "delivery")
+_BENCHES: Final = ("decode", "handoff", "delivery", "sse")
 """Modules of ``engine.benchmarks`` whose ``run`` measures and prints."""
 
 _EXIT_CODES: Final = """\
@@ -132,7 +133,9 @@ _BENCH_ABOUT: Final = """\
 Measures what this machine does, in about half a minute on an idle one: handoff is the cost of
 getting a frame from a decoder to a recognizer, beside bare copies and multiprocessing.Queue;
 delivery is sightings a second into Redis, beside single commands and the limit of the server;
-decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV."""
+decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV;
+sse (two minutes) is live events to 5,000 browsers, or as many as the limit of open files allows,
+beside a subscription per client, a C program that is compiled here, and nginx with nchan."""
 
 _PROBE_ABOUT: Final = """\
 Opens a camera as its decoder would, watches it for three seconds and says what is there: size,
@@ -195,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=_BENCHES, help="what to measure")
     _add_json(bench)
     bench.set_defaults(command=_bench)
+    watch = _add(commands, "watch", "follow the live events of a front", WATCH_ABOUT)
+    _add_json(watch)
+    add_watch(watch)
     letters = _add(commands, "deadletters", "what sinks refused for good", DEADLETTERS_ABOUT)
     add_deadletters(letters, _add_config)
     lists = _add(commands, "lists", "plates to look out for", LISTS_ABOUT)

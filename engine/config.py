@@ -233,6 +233,9 @@ class ApiSettings(Section):
     """In one process; not of this machine and of trusted proxies; 0: no limit."""
     session_hours: Annotated[float, Field(gt=0, le=8_760)] = 12.0
     audit_mib: Annotated[int, Field(ge=1, le=65_536)] = 64
+    streams_per_key: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
+    """Live streams in each process; 0: any number, here and in the next."""
+    streams_per_address: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
 
     @model_validator(mode="after")
     def _certificates_have_keys(self) -> Self:

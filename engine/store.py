@@ -63,7 +63,7 @@ the pictures first.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache, partial
 from typing import Any, Final, cast
@@ -250,10 +250,14 @@ class Store:
         """Return what names this log; another value means that sequence numbers began anew."""
         return cast("bytes", self._ask(lambda: self._client.get(EPOCH)) or b"").decode("ascii")
 
-    def stream_end(self) -> str:
-        """Return the id of the newest stream entry, ``0-0`` where there is none."""
-        newest = self._ask(lambda: self._client.xrevrange(STREAM, count=1))
-        return newest[0][0].decode("ascii") if newest else "0-0"
+    def sequence(self) -> int:
+        """Return how many events were ever committed: the number of the newest one."""
+        return int(self._ask(lambda: self._client.get(SEQUENCE)) or 0)
+
+    def stream_tail(self, count: int) -> list[StreamEntry]:
+        """Return the newest entries, oldest first."""
+        newest = self._ask(lambda: self._client.xrevrange(STREAM, count=count))
+        return _stream_entries(reversed(newest))
 
     def read_stream(self, after_id: str, block_ms: int = 0, count: int = 512) -> list[StreamEntry]:
         """Return the entries after one id, oldest first; ``block_ms`` 0 returns at once.
@@ -263,11 +267,7 @@ class Store:
         answer = self._ask(
             lambda: self._client.xread({STREAM: after_id}, count=count, block=block_ms or None)
         )
-        return [
-            StreamEntry(entry_id.decode("ascii"), int(fields[b"seq"]), fields[b"json"])
-            for entry_id, fields in _entries(answer)
-            if fields and b"seq" in fields and b"json" in fields
-        ]
+        return _stream_entries(_entries(answer))
 
     def camera_events(self, count: int) -> list[CameraEvent]:
         """Return how cameras turned, the newest first."""
@@ -317,6 +317,14 @@ def _decoded(raw: bytes | None) -> Sighting | None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         log.warning("a stored sighting cannot be read: %s", error)
         return None
+
+
+def _stream_entries(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[StreamEntry]:
+    return [
+        StreamEntry(entry_id.decode("ascii"), int(fields[b"seq"]), fields[b"json"])
+        for entry_id, fields in entries
+        if fields and b"seq" in fields and b"json" in fields
+    ]
 
 
 def _turns(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[CameraEvent]:

@@ -1,19 +1,18 @@
 """The API process: live events, replay, REST and its end, against a real Redis."""
 
-import contextlib
 import http.client
 import json
-import random
 import resource
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from event_stream import Stream
 from front_process import FrontProcess, front_process, sighting
 from polling import wait_until
 
+from engine.benchmarks.sse_servers import unlimited
 from engine.board import Count
 from engine.config import RedisSettings
 from engine.store_writer import StoreWriter
@@ -21,51 +20,6 @@ from engine.track import Event
 from engine.types import Candidate, Evidence, Sighting
 
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
-
-
-class Stream:
-    """A client of an event stream that reads with a deadline."""
-
-    def __init__(self, front: FrontProcess | int, path: str, last_id: str = "") -> None:
-        port = front if isinstance(front, int) else front.port
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        headers = {"Last-Event-ID": last_id} if last_id else {}
-        try:
-            self._connection.request("GET", path, headers=headers)
-            self.response = self._connection.getresponse()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            raise
-        if self.response.status != 200:
-            answer = self.response.read()
-            self._connection.close()
-            raise http.client.HTTPException(answer)
-
-    def block(self) -> dict[str, str]:
-        """Return the next event's fields; empty where the stream ended."""
-        fields: dict[str, str] = {}
-        while True:
-            line = self.response.readline().decode()
-            if not line:
-                return {}
-            if line == "\n":
-                return fields
-            name, _, value = line.rstrip("\n").partition(": ")
-            fields[name] = value
-
-    def take(self, count: int) -> list[dict[str, str]]:
-        """Return the next events that carry data."""
-        found: list[dict[str, str]] = []
-        while len(found) < count:
-            block = self.block()
-            assert block, "the stream ended"
-            if "data" in block:
-                found.append(block)
-        return found
-
-    def close(self) -> None:
-        self.response.close()
-        self._connection.close()
 
 
 @pytest.fixture
@@ -149,23 +103,26 @@ def test_a_bare_stream_id_resumes_too(front: FrontProcess, writer: StoreWriter) 
     again.close()
 
 
-def test_trimmed_events_are_counted_in_a_gap_event(
-    front: FrontProcess, redis_server, writer: StoreWriter
-) -> None:
+def test_trimmed_events_are_counted_in_a_gap_event(redis_server, writer: StoreWriter) -> None:
     commit(writer, *(sighting(number) for number in range(10)))
-    everything = Stream(front, "/api/v1/events?since=0")
-    first = everything.take(10)[0]["id"]
-    everything.close()
-    with redis_server.connect() as client:
-        client.xtrim("platering:{log}:stream", maxlen=3, approximate=False)
-    again = Stream(front, "/api/v1/events?phase=final", last_id=first)
-    (gap,) = again.take(1)
-    assert gap["event"] == "gap"
-    assert json.loads(gap["data"])["missed"] == 6
-    again.close()
-    whole = Stream(front, "/api/v1/events", last_id=gap["id"])
-    assert [json.loads(block["data"])["id"] for block in whole.take(3)] == ["s7", "s8", "s9"]
-    whole.close()
+    with front_process(redis_server.url) as front:
+        everything = Stream(front, "/api/v1/events?since=0")
+        first = everything.take(10)[0]["id"]
+        everything.close()
+        with redis_server.connect() as client:
+            client.xtrim("platering:{log}:stream", maxlen=3, approximate=False)
+        still = Stream(front, "/api/v1/events", last_id=first)  # this process remembers them
+        assert [json.loads(each["data"])["id"] for each in still.take(9)][::8] == ["s1", "s9"]
+        still.close()
+    with front_process(redis_server.url) as front:
+        again = Stream(front, "/api/v1/events?phase=final", last_id=first)
+        (gap,) = again.take(1)
+        assert gap["event"] == "gap"
+        assert json.loads(gap["data"])["missed"] == 6
+        again.close()
+        whole = Stream(front, "/api/v1/events", last_id=gap["id"])
+        assert [json.loads(block["data"])["id"] for block in whole.take(3)] == ["s7", "s8", "s9"]
+        whole.close()
 
 
 def test_filters_let_only_what_was_asked_for_through(
@@ -271,6 +228,9 @@ def test_stop_ends_streams_gently_and_within_three_seconds(
     assert front.stop() == 0
     assert time.monotonic() - began < 3.0
     for stream in streams:
+        ending = stream.block()
+        assert (ending["event"], json.loads(ending["data"])) == ("end", {"reason": "closing"})
+        assert 100 <= int(ending["retry"]) <= 1_005  # they do not come back all at once
         assert stream.block() == {}
         stream.close()
 
@@ -333,61 +293,6 @@ def test_several_processes_share_a_listener_and_each_serves_the_stream(
             stream.close()
 
 
-class Follower(threading.Thread):
-    """Follows the events, hangs up at random, comes back by its last id, also after a restart."""
-
-    def __init__(self, listener: socket.socket, total: int, luck: random.Random) -> None:
-        super().__init__(daemon=True)
-        self.seen: list[int] = []
-        self.gaps = 0
-        self._listener = listener
-        self._total = total
-        self._luck = luck
-
-    def run(self) -> None:
-        last = "0"
-        while len(self.seen) < self._total:
-            stream = None
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                stream = Stream(self._listener.getsockname()[1], "/api/v1/events", last)
-                for _ in range(self._luck.randrange(1, self._total // 5)):
-                    block = stream.block() if len(self.seen) < self._total else None
-                    if not block:
-                        break
-                    last = block.get("id", last)
-                    self.gaps += block.get("event") == "gap"
-                    if "event" not in block and "data" in block:
-                        self.seen.append(json.loads(block["data"])["revision"])
-            if stream is not None:
-                stream.close()
-
-
-@pytest.mark.parametrize(
-    ("clients", "total", "restarts"),
-    [(12, 600, 1), pytest.param(200, 12_000, 5, marks=pytest.mark.long)],
-)
-def test_clients_that_come_and_go_see_every_event_once_and_in_order(
-    redis_server, writer: StoreWriter, rng: random.Random, clients, total, restarts
-) -> None:
-    part = total // (restarts + 1)
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        followers = [Follower(listener, total, random.Random(rng.random())) for _ in range(clients)]
-        for follower in followers:
-            follower.start()
-        for begin in range(0, total, part):
-            with front_process(redis_server.url, listen=listener) as front:
-                for first in range(begin + 1, begin + part + 1, 10):
-                    commit(writer, *(sighting(1, number) for number in range(first, first + 10)))
-                    time.sleep(0.002)
-                if begin + part < total:
-                    assert front.stop() == 0
-                else:
-                    for follower in followers:
-                        follower.join(200)
-    assert [follower.seen for follower in followers] == [list(range(1, total + 1))] * clients
-    assert sum(follower.gaps for follower in followers) == 0
-
-
 def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(
     front: FrontProcess,
 ) -> None:
@@ -408,7 +313,7 @@ def test_more_clients_than_the_usual_limit_of_descriptors(redis_server) -> None:
         pytest.skip("needs a hard limit of 2000 open files: raise it with ulimit -Hn")
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        with front_process(redis_server.url) as front:
+        with front_process(redis_server.url, settings=unlimited()) as front:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             streams = [Stream(front, "/stream") for _ in range(300)]
             joined(front, 300)

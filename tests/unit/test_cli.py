@@ -14,7 +14,8 @@ import pytest
 from engine.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "engine", "api", "read", "eval", "doctor", "bench", "status", "keys", "people")
+COMMANDS = ("run", "engine", "api", "read", "eval", "doctor", "bench", "status", "watch", "keys",
+            "people")
 
 
 def test_version(capsys):

@@ -28,10 +28,10 @@ FLOORS = """
     ring reaper children quarantine control sinks watchlists intake places judge
     held_rings
     decoder worker publisher plane resources
-    roster
-    watch orders
+    roster event_stream
+    watch orders event_table
     supervisor
-    read probe doctor forget status benchmarks evaluation delivery_commands order_commands
+    read probe doctor forget status benchmarks evaluation delivery_commands order_commands follow
     access_commands
     cli
 """

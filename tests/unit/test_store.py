@@ -78,7 +78,9 @@ def test_what_is_committed_can_be_read_every_way(writer, store, client):
     entries = store.read_stream("0-0")
     assert [entry.seq for entry in entries] == [1, 2]
     assert keys_of(entries) == [("id-1", 1), ("id-2", 1)]
-    assert store.stream_end() == entries[-1].id
+    assert store.stream_tail(10) == entries
+    assert store.stream_tail(1) == entries[-1:]
+    assert store.sequence() == 2
     assert store.read_stream(entries[-1].id, block_ms=10) == []
 
 

@@ -1,6 +1,7 @@
 """The tutorials' live stream, to compare with: a pub/sub subscription and a greenlet per client.
 
-Run by ``bench_sse.py`` as ``python naive_sse.py LISTENER_FD REDIS_SOCKET``.
+Nothing here serves anybody: ``engine.benchmarks.sse_servers`` runs it as
+``python -m api.tutorial LISTENER_FD REDIS_SOCKET``.
 """
 
 # ruff: noqa: E402  # gevent replaces blocking calls before anybody else has imported them

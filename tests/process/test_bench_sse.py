@@ -1,0 +1,25 @@
+"""The benchmark of live events, in miniature: its three servers work, its figures are whole."""
+
+from engine.benchmarks.sse import Load, affordable_clients, measure
+
+
+def test_every_server_of_the_benchmark_serves_everybody() -> None:
+    assert affordable_clients() >= 200
+    said: list[str] = []
+    figures = measure(Load(clients=30, naive_clients=5, seconds=0.4), 1, said.append)
+    present = [name for name in ("ours", "naive", "c", "nchan") if name not in figures.absent]
+    assert [line.split(",")[0] for line in said] == present
+    assert figures.sse_deliveries_per_s > 100
+    assert figures.sse_p50_ms <= figures.sse_p99_ms < 5_000
+    assert (figures.sse_cpu_vs_c is None) == (figures.c_p99_ms is None) == ("c" in figures.absent)
+    assert (figures.sse_cpu_vs_nchan is None) == ("nchan" in figures.absent)
+
+
+def test_what_is_not_installed_is_absent_and_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr("engine.benchmarks.sse_servers.COMPILERS", ("no-such-compiler",))
+    monkeypatch.setattr("engine.benchmarks.sse_nchan.MODULE", "no_such_module.so")
+    figures = measure(Load(clients=5, naive_clients=2, seconds=0.2), 1, lambda _: None)
+    assert figures.sse_cpu_vs_c is None
+    assert figures.sse_cpu_vs_nchan is None
+    assert "gcc" in figures.absent["c"]
+    assert "install the package" in figures.absent["nchan"]
