@@ -6,19 +6,28 @@ key or channel                            type   what                           
 ``platering:{s:ID}``                      hash   ``json`` (the newest revision) and,   keep_days
                                                  for people, plate, camera, node,
                                                  phase, revision, confidence,
-                                                 first_unix_ms, last_unix_ms
+                                                 first_unix_ms, last_unix_ms, lists
+                                                 (of its hits); after a correction
+                                                 ``corrected`` (the text) and
+                                                 ``corrections`` (how many)
 ``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
                                                  MP4 or Matroska
+``platering:{s:ID}:corrections``          list   JSON of each ``Correction``, the     as the hash
+                                                 first one first
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
+``platering:list:LIST``                   zset   ids of hits by first_unix_ms         keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
 ``platering:group:SITE:PLATE``            string id of the group's first sighting     group_window_s
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
+``platering:texts:YYYY-MM-DD``            zset   plates seen that day, for beginnings keep_days + 1
+                                                 and patterns; none that is a hash
 ``platering:{log}:sequence``              int    events committed so far              for ever
 ``platering:{log}:epoch``                 string changes when the log began anew      for ever
 ``platering:{log}:stream``                stream ``seq``, ``json``; one entry per      stream_length
                                                  revision, oldest go first
 ``platering:{log}:count:CAMERA:DAY``      hash   hour (0 to 23, UTC): sightings that  keep_days + 1
-                                                 were first seen then
+                                                 were first seen then; HOUR.TENTH:
+                                                 finals by tenths of confidence
 ``platering:{log}:latest``                list   ids, newest first, one per sighting  latest_length
 ``platering:{log}:seen:ID``               string newest revision committed            7 days
 ``platering:clients``                     hash   NODE:PROCESS of a front: how many    60 s after
@@ -73,7 +82,7 @@ import msgspec
 from engine.errors import SinkError
 from engine.redis_client import REDIS_ERRORS, Client
 from engine.redis_client import connect as connect  # noqa: PLC0414  # offered here, too
-from engine.types import CameraEvent, Evidence, Sighting
+from engine.types import CameraEvent, Correction, Evidence, Sighting
 
 PLATES_CHANNEL: Final = "license_plates"
 SIGHTINGS_CHANNEL: Final = "platering:sightings"
@@ -114,6 +123,21 @@ def marker_key(sighting_id: str) -> str:
 def plate_key(plate: str) -> str:
     """Return the key of the index of one plate."""
     return f"platering:plate:{plate}"
+
+
+def corrections_key(sighting_id: str) -> str:
+    """Return the key of what was corrected by hand of a sighting."""
+    return f"platering:{{s:{sighting_id}}}:corrections"
+
+
+def list_key(name: str) -> str:
+    """Return the key of the index of the hits of one watchlist."""
+    return f"platering:list:{name}"
+
+
+def texts_key(unix_ms: int) -> str:
+    """Return the key of the index of the plates of one day, in the order of their letters."""
+    return f"platering:texts:{_day(unix_ms // _DAY_MS)}"
 
 
 def camera_key(camera: str) -> str:
@@ -188,6 +212,14 @@ class Store:
     def get(self, sighting_id: str) -> Sighting | None:
         """Return the newest revision of a sighting, None where there is none."""
         return _decoded(self._ask(lambda: self._client.hget(sighting_key(sighting_id), "json")))
+
+    def corrections(self, sighting_id: str) -> list[Correction]:
+        """Return what was corrected by hand of a sighting, the first one first."""
+        key = corrections_key(sighting_id)
+        return [
+            msgspec.json.decode(raw, type=Correction)
+            for raw in self._ask(lambda: self._client.lrange(key, 0, -1))
+        ]
 
     def evidence(self, sighting_id: str) -> Evidence:
         """Return a sighting's pictures, empty where there are none; its clip is apart: ``clip``."""
