@@ -6,9 +6,10 @@ from typing import Final
 import msgspec
 from flask import Flask, Response, request
 
-from api import camera_events, cameras, ingest, metrics, plates, problems, stream
+from api import camera_events, cameras, ingest, metrics, openapi, plates, problems, stream
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
+from api.docs import page as docs
 from api.engine_link import EngineLink
 from api.feed import Feed
 from api.herald import Herald
@@ -122,6 +123,8 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
+    app.register_blueprint(openapi.blueprint())
+    app.register_blueprint(docs.blueprint())
 
     @app.get("/")
     def page() -> Response:

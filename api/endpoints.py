@@ -38,7 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     status: int = HTTPStatus.OK
 
 
-def endpoint(  # noqa: PLR0913  # the parts of a declaration
+def endpoint(
     *,
     needs: Scope | None,
     query: type[msgspec.Struct] | None = None,

@@ -19,6 +19,8 @@ key or channel                            type   what                           
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
 ``platering:group:SITE:PLATE``            string id of the group's first sighting     group_window_s
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
+``platering:days``                        zset   days (YYYY-MM-DD) of which there are  keep_days + 1
+                                                 sightings, by when they end
 ``platering:texts:YYYY-MM-DD``            zset   plates seen that day, for beginnings keep_days + 1
                                                  and patterns; none that is a hash
 ``platering:{log}:sequence``              int    events committed so far              for ever
@@ -72,7 +74,7 @@ the pictures first.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache, partial
 from typing import Any, Final, cast
@@ -93,6 +95,7 @@ STREAM: Final = "platering:{log}:stream"
 SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
 EPOCH: Final = "platering:{log}:epoch"
+DAYS: Final = "platering:days"
 CLIENTS: Final = "platering:clients"
 NODES: Final = "platering:nodes"
 
@@ -155,6 +158,11 @@ def day_key(unix_ms: int) -> str:
     return f"platering:day:{_day(unix_ms // _DAY_MS)}"
 
 
+def day_of_key(key: str) -> str:
+    """Return the day, YYYY-MM-DD, of the index of one."""
+    return key.rpartition(":")[2]
+
+
 def count_key(camera: str, unix_ms: int) -> str:
     """Return the key of the counters of one camera on one day."""
     return f"platering:{{log}}:count:{camera}:{_day(unix_ms // _DAY_MS)}"
@@ -178,6 +186,11 @@ def node_asked_key(node: str) -> str:
 def node_snapshot_key(node: str, camera: str) -> str:
     """Return the key of what a camera of a machine saw a moment ago."""
     return f"platering:{{n:{node}}}:snapshot:{camera}"
+
+
+def begin_ms(day: str) -> int:
+    """Return when a day, YYYY-MM-DD, begins (unix_ms)."""
+    return (date.fromisoformat(day) - date(1970, 1, 1)).days * _DAY_MS
 
 
 @lru_cache(maxsize=4_096)
@@ -318,14 +331,25 @@ class Store:
         entries = _entries(answer)
         return entries[-1][0].decode("ascii") if entries else after_id, _turns(entries)
 
+    def many(self, ids: Sequence[str]) -> list[Sighting | None]:
+        """Return sightings in the order of their ids, None for expired ones."""
+        asked = self.asking(("hget", sighting_key(sighting_id), "json") for sighting_id in ids)
+        return [_decoded(raw) for raw in asked]
+
+    def asking(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Return the answers of commands (a method of redis-py, its arguments), asked at once."""
+        pipeline = self._client.pipeline(transaction=False)
+        for name, *arguments in commands:
+            getattr(pipeline, name)(*arguments)
+        return cast("list[Any]", self._ask(pipeline.execute)) if len(pipeline) else []
+
+    def disguised(self, plate: str) -> str:
+        """Return what a plate is stored as where it is stored as a hash; itself without the key."""
+        return self._disguise(plate)
+
     def _many(self, ids: Sequence[bytes]) -> list[Sighting]:
         """Return sightings in the order of their ids; expired ones are left out."""
-        if not ids:
-            return []
-        pipeline = self._client.pipeline(transaction=False)
-        for sighting_id in ids:
-            pipeline.hget(sighting_key(sighting_id.decode("ascii", "replace")), "json")
-        found = (_decoded(raw) for raw in self._ask(pipeline.execute))
+        found = self.many([sighting_id.decode("ascii", "replace") for sighting_id in ids])
         return [sighting for sighting in found if sighting is not None]
 
     def _ask(self, command: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.config import RedisSettings
 from engine.store import (
+    DAYS,
     LATEST,
     PLATES_CHANNEL,
     SEQUENCE,
@@ -21,6 +22,7 @@ from engine.store import (
     camera_key,
     count_key,
     day_key,
+    day_of_key,
     evidence_key,
     list_key,
     marker_key,
@@ -153,6 +155,10 @@ def own_keys(
         commands.append(("EXPIRE", index, keep_s))
     commands += [("ZADD", key, *_unscored(plates)) for key, plates in texts.items()]
     commands += [("EXPIRE", key, longest_s + DAY_S) for key in (*days, *texts)]
+    now_s = int(time.time())
+    ends = [part for day in days for part in (now_s + longest_s + DAY_S, day_of_key(day))]
+    commands += (("ZADD", DAYS, *ends), ("EXPIRE", DAYS, longest_s + DAY_S))
+    commands.append(("ZREMRANGEBYSCORE", DAYS, "-inf", now_s))
     return commands, owners + [-1] * (len(commands) - len(owners))
 
 

@@ -194,9 +194,7 @@ class StoreWriter:
     def _mended(self, portion: _Portion, answers: list[Any]) -> list[Command]:
         """Let events keep what was corrected by hand; return what that and new texts change."""
         commands = []
-        for index, event in corrected(
-            portion.events, portion.own, portion.owners, answers
-        ).items():
+        for index, event in corrected(portion.events, portion.own, portion.owners, answers).items():
             portion.events[index] = event
             portion.encoded[index] = encode_json(event.sighting)
             commands.append(rewritten(event, portion.encoded[index]))

@@ -1,1 +1,1 @@
-"""The readable form of the OpenAPI document, drawn by the server: no script, nothing from outside."""
+"""The OpenAPI document as a page: drawn by the server, no script, nothing from outside."""
