@@ -6,7 +6,17 @@ from typing import Final
 import msgspec
 from flask import Flask, Response, request
 
-from api import camera_events, cameras, ingest, metrics, openapi, plates, problems, stream
+from api import (
+    camera_events,
+    cameras,
+    corrections,
+    ingest,
+    metrics,
+    openapi,
+    plates,
+    problems,
+    stream,
+)
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
 from api.docs import page as docs
@@ -18,6 +28,7 @@ from api.nodes import Nodes
 from api.problems import ProblemError
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
+from engine.corrections import Corrector
 from engine.errors import SinkError
 from engine.privacy import KEY_FILE, disguise_of
 from engine.sections import ApiSection
@@ -56,6 +67,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     settings: ApiSettings
     row: Row
     store: Store
+    corrector: Corrector
     hub: Hub
     feed: Feed
     engine: EngineLink
@@ -74,7 +86,8 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
     ``process`` is the name of this process among those of its machine.
     """
     disguise = disguise_of(Path(section.data_dir) / "engine" / KEY_FILE)
-    store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S), disguise)
+    client = connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)
+    store = Store(client, disguise)
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
@@ -94,6 +107,7 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         settings=settings,
         row=row,
         store=store,
+        corrector=Corrector(store, client),
         hub=hub,
         feed=Feed(store),
         engine=engine,
@@ -119,6 +133,7 @@ def create_app(front: Front) -> Flask:
     problems.install(app)
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
+    app.register_blueprint(corrections.blueprint(front.store, front.corrector))
     app.register_blueprint(cameras.blueprint(front.cameras))
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))

@@ -106,6 +106,7 @@ log = logging.getLogger(__name__)
 
 _sighting_decoder = msgspec.json.Decoder(Sighting)
 _camera_decoder = msgspec.json.Decoder(CameraEvent)
+_corrections = msgspec.json.Decoder(Correction)
 
 
 def sighting_key(sighting_id: str) -> str:
@@ -229,10 +230,7 @@ class Store:
     def corrections(self, sighting_id: str) -> list[Correction]:
         """Return what was corrected by hand of a sighting, the first one first."""
         key = corrections_key(sighting_id)
-        return [
-            msgspec.json.decode(raw, type=Correction)
-            for raw in self._ask(lambda: self._client.lrange(key, 0, -1))
-        ]
+        return list(map(_corrections.decode, self._ask(lambda: self._client.lrange(key, 0, -1))))
 
     def evidence(self, sighting_id: str) -> Evidence:
         """Return a sighting's pictures, empty where there are none; its clip is apart: ``clip``."""
@@ -357,6 +355,11 @@ class Store:
             return command()
         except REDIS_ERRORS as error:
             raise SinkError(f"Redis: {error}") from error
+
+
+def former_texts(corrections: Iterable[bytes]) -> set[str]:
+    """Return the texts that a sighting had before its corrections, given as they are stored."""
+    return {_corrections.decode(raw).before for raw in corrections}
 
 
 def _decoded(raw: bytes | None) -> Sighting | None:
