@@ -8,6 +8,7 @@ from flask import Flask, Response, request
 
 from api import (
     camera_events,
+    camera_orders,
     cameras,
     corrections,
     ingest,
@@ -18,7 +19,7 @@ from api import (
     stream,
 )
 from api.camera_events import CameraEvents
-from api.cameras import CameraRoom
+from api.cameras import CameraRoom, Viewers
 from api.docs import page as docs
 from api.engine_link import EngineLink
 from api.feed import Feed
@@ -26,6 +27,7 @@ from api.herald import Herald
 from api.hub import Hub
 from api.nodes import Nodes
 from api.problems import ProblemError
+from api.snapshots import plates_in_view
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.corrections import Corrector
@@ -98,7 +100,7 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         section.node if section.has_cameras else "",
         lambda: hub.clients,
     )
-    room = CameraRoom(engine, board, section, nodes)
+    room = CameraRoom(engine, board, section, nodes, plates_in_view(store))
     collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
     herald = None
     if section.heralds:
@@ -134,7 +136,9 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(corrections.blueprint(front.store, front.corrector))
-    app.register_blueprint(cameras.blueprint(front.cameras))
+    viewers = Viewers(front.cameras, lambda: front.hub.closing)
+    app.register_blueprint(cameras.blueprint(front.cameras, viewers))
+    app.register_blueprint(camera_orders.blueprint(front.cameras, front.engine))
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
