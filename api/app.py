@@ -16,7 +16,10 @@ from api import (
     openapi,
     plates,
     problems,
+    statistics,
     stream,
+    system,
+    watchlists,
 )
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom, Viewers
@@ -28,6 +31,8 @@ from api.hub import Hub
 from api.nodes import Nodes
 from api.problems import ProblemError
 from api.snapshots import plates_in_view
+from api.system import SystemRoom
+from api.watchlists import ListRoom
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.corrections import Corrector
@@ -35,6 +40,7 @@ from engine.errors import SinkError
 from engine.privacy import KEY_FILE, disguise_of
 from engine.sections import ApiSection
 from engine.store import Store, connect
+from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 
 UI: Final = Path(__file__).parent / "ui"
 MIB: Final = 1 << 20
@@ -68,6 +74,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: ApiSettings
     row: Row
+    board: Board
     store: Store
     corrector: Corrector
     hub: Hub
@@ -77,6 +84,8 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     camera_events: CameraEvents
     collector: metrics.BoardCollector
     nodes: Nodes
+    lists: ListRoom
+    system: SystemRoom
     herald: Herald | None
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
@@ -105,9 +114,11 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
     herald = None
     if section.heralds:
         herald = Herald(connect(section.redis_url), section.node, room, collector.text)
+    has_lists = bool(section.data_dir) and section.has_cameras
     return Front(
         settings=settings,
         row=row,
+        board=board,
         store=store,
         corrector=Corrector(store, client),
         hub=hub,
@@ -117,6 +128,8 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
         nodes=nodes,
+        lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),
+        system=SystemRoom(section.node, store, board, engine),
         herald=herald,
         ingest=ingest.IngestRoom(
             section.ingest_path,
@@ -142,6 +155,9 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
+    app.register_blueprint(watchlists.blueprint(front.lists))
+    app.register_blueprint(statistics.blueprint(front.store, front.board))
+    app.register_blueprint(system.blueprint(front.system, front.nodes))
     app.register_blueprint(openapi.blueprint())
     app.register_blueprint(docs.blueprint())
 
