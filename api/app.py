@@ -9,19 +9,26 @@ from flask import Flask, Response, g, request
 from api import (
     audit,
     camera_events,
+    camera_orders,
     cameras,
+    corrections,
     ingest,
     keys,
     metrics,
+    openapi,
     plates,
     problems,
     sessions,
+    statistics,
     stream,
+    system,
+    watchlists,
 )
 from api.access import Access
 from api.audit import Auditor
 from api.camera_events import CameraEvents
-from api.cameras import CameraRoom
+from api.cameras import CameraRoom, Viewers
+from api.docs import page as docs
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.feed import Feed
@@ -30,15 +37,20 @@ from api.hub import Hub
 from api.nodes import Nodes
 from api.patience import SlowClientError
 from api.problems import ProblemError
+from api.snapshots import plates_in_view
 from api.stream_limits import StreamLimits
+from api.system import SystemRoom
+from api.watchlists import ListRoom
 from engine.audit import AuditLog
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
+from engine.corrections import Corrector
 from engine.errors import SinkError
 from engine.privacy import KEY_FILE, disguise_of
 from engine.records import FOLDER
 from engine.sections import ApiSection
 from engine.store import Store, connect
+from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 
 UI: Final = Path(__file__).parent / "ui"
 MIB: Final = 1 << 20
@@ -75,7 +87,9 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: ApiSettings
     row: Row
+    board: Board
     store: Store
+    corrector: Corrector
     hub: Hub
     streams: stream.StreamRoom
     engine: EngineLink
@@ -83,6 +97,8 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     camera_events: CameraEvents
     collector: metrics.BoardCollector
     nodes: Nodes
+    lists: ListRoom
+    system: SystemRoom
     herald: Herald | None
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
@@ -100,7 +116,8 @@ def build_front(
     """
     data_dir = Path(section.data_dir)
     disguise = disguise_of(data_dir / "engine" / KEY_FILE)
-    store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S), disguise)
+    client = connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)
+    store = Store(client, disguise)
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
@@ -111,15 +128,18 @@ def build_front(
         section.node if section.has_cameras else "",
         lambda: hub.clients,
     )
-    room = CameraRoom(engine, board, section, nodes)
+    room = CameraRoom(engine, board, section, nodes, plates_in_view(store))
     collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
     herald = None
     if section.heralds:
         herald = Herald(connect(section.redis_url), section.node, room, collector.text)
+    has_lists = bool(section.data_dir) and section.has_cameras
     return Front(
         settings=settings,
         row=row,
+        board=board,
         store=store,
+        corrector=Corrector(store, client),
         hub=hub,
         streams=stream.StreamRoom(
             hub,
@@ -132,6 +152,8 @@ def build_front(
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
         nodes=nodes,
+        lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),
+        system=SystemRoom(section.node, store, board, engine),
         herald=herald,
         ingest=ingest.IngestRoom(
             section.ingest_path,
@@ -155,13 +177,21 @@ def create_app(front: Front) -> Flask:
     Auditor(front.audit_log, front.row).install(app)
     app.register_blueprint(stream.blueprint(front.streams))
     app.register_blueprint(plates.blueprint(front.store))
-    app.register_blueprint(cameras.blueprint(front.cameras))
+    app.register_blueprint(corrections.blueprint(front.store, front.corrector))
+    viewers = Viewers(front.cameras, lambda: front.hub.closing)
+    app.register_blueprint(cameras.blueprint(front.cameras, viewers))
+    app.register_blueprint(camera_orders.blueprint(front.cameras, front.engine))
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest, front.store))
+    app.register_blueprint(watchlists.blueprint(front.lists))
+    app.register_blueprint(statistics.blueprint(front.store, front.board))
+    app.register_blueprint(system.blueprint(front.system, front.nodes))
     app.register_blueprint(sessions.blueprint(front.access, front.settings.session_hours))
     app.register_blueprint(keys.blueprint(front.access.keys))
     app.register_blueprint(audit.blueprint(front.audit_log))
+    app.register_blueprint(openapi.blueprint(app))
+    app.register_blueprint(docs.blueprint(app))
 
     @app.get("/")
     @endpoint(needs=None, answers="text/html")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.errors import ControlError
+from engine.errors import ControlError, EngineAwayError
 from engine.messages import DECODE, Reply, Request, encode
 from engine.process import MESSAGE_BYTES
 
@@ -41,18 +41,25 @@ def ask(path: str, verb: str, timeout_s: float = 5.0, **arguments: Any) -> Any:
     """Send one request to a control socket and return its result.
 
     Raises:
-        ControlError: nobody answers in time, or the supervisor refused.
+        EngineAwayError: nobody answers in time.
+        ControlError: the supervisor refused.
     """
+    try:
+        request = encode(Request(verb=verb, arguments=arguments))
+    except OverflowError as error:
+        raise ControlError(f"{verb}: a number is beyond all bounds") from error
+    if len(request) > MESSAGE_BYTES:
+        raise ControlError(f"{verb}: that is more than {MESSAGE_BYTES} bytes")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
             end.settimeout(timeout_s)
             end.connect(path)
-            end.sendall(encode(Request(verb=verb, arguments=arguments)))
+            end.sendall(request)
             packet = end.recv(MESSAGE_BYTES)
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise ControlError("no engine runs with this configuration — start it first") from error
+        raise EngineAwayError("no engine runs with this configuration — start it first") from error
     except OSError as error:
-        raise ControlError(f"the supervisor does not answer: {error}") from error
+        raise EngineAwayError(f"the supervisor does not answer: {error}") from error
     try:
         reply = DECODE.control.decode(packet)
     except msgspec.MsgspecError as error:

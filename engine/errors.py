@@ -11,7 +11,9 @@
     ├── RecognizerError        a recognizer cannot start or failed on a frame
     ├── RingError              a shared segment is not what its handle says
     ├── ControlError           the supervisor refused or could not do what was asked
+    │   └── EngineAwayError          nobody answers there
     ├── PayloadError           an ingested body is malformed; names the field
+    ├── CorrectionError        a sighting cannot be corrected as asked
     └── SinkError              a sink could not take sightings now; they stay spooled
 
 Expected outcomes (a full ring, no plate, a lost camera) are counted values, never exceptions.
@@ -67,6 +69,10 @@ class ControlError(PlateringError):
     """The supervisor refused what was asked, or could not do it."""
 
 
+class EngineAwayError(ControlError):
+    """No supervisor answers at the control socket."""
+
+
 class PayloadError(PlateringError):
     """An ingested body is malformed."""
 
@@ -75,6 +81,10 @@ class PayloadError(PlateringError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class CorrectionError(PlateringError):
+    """A sighting cannot be corrected as asked."""
 
 
 class SinkError(PlateringError):
