@@ -14,8 +14,19 @@ import pytest
 from engine.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "engine", "api", "read", "eval", "doctor", "bench", "status", "watch", "keys",
-            "people")
+COMMANDS = (
+    "run",
+    "engine",
+    "api",
+    "read",
+    "eval",
+    "doctor",
+    "bench",
+    "status",
+    "watch",
+    "keys",
+    "people",
+)
 
 
 def test_version(capsys):
