@@ -15,6 +15,8 @@ WHO_MAY = {
     ("GET", "/api/v1/session"): EVERYBODY,
     ("POST", "/api/v1/session"): EVERYBODY,
     ("DELETE", "/api/v1/session"): EVERYBODY,
+    ("GET", "/openapi.json"): EVERYBODY,
+    ("GET", "/docs"): EVERYBODY,
     # programs
     ("GET", "/metrics"): Scope.METRICS,
     ("POST", "/alpr_data"): Scope.INGEST,
@@ -22,6 +24,7 @@ WHO_MAY = {
     ("GET", "/stream"): Scope.STREAM,
     ("GET", "/api/v1/events"): Scope.STREAM,
     ("GET", "/api/v1/cameras/<name>/snapshot.jpg"): Scope.STREAM,
+    ("GET", "/api/v1/cameras/<name>/stream.mjpeg"): Scope.STREAM,
     # viewers
     ("GET", "/api/v1/cameras"): Scope.READ,
     ("GET", "/api/v1/cameras/events"): Scope.READ,
@@ -30,7 +33,26 @@ WHO_MAY = {
     ("GET", "/api/v1/sightings/<sighting_id>/clip"): Scope.READ,
     ("GET", "/api/v1/sightings/<sighting_id>/<any(crop, frame):what>.jpg"): Scope.READ,
     ("GET", "/api/v1/sightings/<sighting_id>/payload"): Scope.READ,
+    ("GET", "/api/v1/sightings/export"): Scope.READ,
+    ("GET", "/api/v1/sightings/<sighting_id>/corrections"): Scope.READ,
+    ("GET", "/api/v1/events/clients"): Scope.READ,
+    ("GET", "/api/v1/watchlists"): Scope.READ,
+    ("GET", "/api/v1/watchlists/<name>/entries"): Scope.READ,
+    ("GET", "/api/v1/statistics"): Scope.READ,
+    ("GET", "/api/v1/statistics/stages"): Scope.READ,
+    ("GET", "/api/v1/system"): Scope.READ,
+    # operators
+    ("POST", "/api/v1/sightings/<sighting_id>/corrections"): Scope.OPERATE,
+    ("POST", "/api/v1/cameras/<name>/pause"): Scope.OPERATE,
+    ("POST", "/api/v1/cameras/<name>/resume"): Scope.OPERATE,
+    ("DELETE", "/api/v1/watchlists/<name>"): Scope.OPERATE,
+    ("PUT", "/api/v1/watchlists/<name>/entries/<plate>"): Scope.OPERATE,
+    ("DELETE", "/api/v1/watchlists/<name>/entries/<plate>"): Scope.OPERATE,
+    ("POST", "/api/v1/watchlists/<name>/import"): Scope.OPERATE,
     # admins
+    ("POST", "/api/v1/cameras"): Scope.ADMIN,
+    ("PATCH", "/api/v1/cameras/<name>"): Scope.ADMIN,
+    ("DELETE", "/api/v1/cameras/<name>"): Scope.ADMIN,
     ("GET", "/api/v1/keys"): Scope.ADMIN,
     ("POST", "/api/v1/keys"): Scope.ADMIN,
     ("DELETE", "/api/v1/keys/<key_id>"): Scope.ADMIN,
@@ -54,6 +76,7 @@ EXAMPLES = {
     "<name>": "gate",
     "<sighting_id>": "s1",
     "<key_id>": "0",
+    "<plate>": "AB12CDE",
 }
 
 
