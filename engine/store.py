@@ -7,8 +7,9 @@ key or channel                            type   what                           
                                                  for people, plate, camera, node,
                                                  phase, revision, confidence,
                                                  first_unix_ms, last_unix_ms
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``; ``payload``
-                                                 MP4 or Matroska
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``:  evidence_days
+                                                 MP4 or Matroska; ``payload``:
+                                                 JSON as it was posted
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
 ``platering:group:SITE:PLATE``            string id of the group's first sighting     group_window_s
