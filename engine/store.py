@@ -7,7 +7,7 @@ key or channel                            type   what                           
                                                  for people, plate, camera, node,
                                                  phase, revision, confidence,
                                                  first_unix_ms, last_unix_ms
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``:  evidence_days
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
                                                  MP4 or Matroska; ``payload``:
                                                  JSON as it was posted
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
