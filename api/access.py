@@ -7,6 +7,7 @@ has made a key or added a person, is open: everybody there may do everything.
 """
 
 import hmac
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -220,8 +221,8 @@ def _check_is_local(origin: Origin) -> None:
         raise ProblemError(
             403, "this came through a proxy: name it in api.trusted_proxies and add a key"
         )
-    host = request.host.rpartition(":")[0] if ":" in request.host else request.host
-    host = host.strip("[]")
+    said = request.headers.get("Host", "")
+    host = re.sub(r":\d*$", "", said).strip("[]")
     if "." in host and not is_loopback(host) and not host.endswith(".localhost"):
         raise ProblemError(
             403, "without a key this is for this machine alone: use http://127.0.0.1"

@@ -14,7 +14,7 @@ import msgspec
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from api.access import LOG_IN, STATIC
-from api.endpoints import declared_by, endpoint
+from api.endpoints import Endpoint, declared_by, endpoint
 from api.problems import ProblemError
 from engine.audit import AuditLog, AuditPage, Entry
 from engine.board import Count, Row
@@ -22,8 +22,8 @@ from engine.errors import PlateringError
 from engine.scopes import Scope
 
 NOBODY: Final = "nobody"
-SEARCHED: Final = frozenset({"plate", "camera", "list", "region", "before", "after", "from", "to"})
-"""Words of a query string that narrow down who is looked for."""
+SEARCHED: Final = frozenset({"plate", "camera", "list", "region", "before", "after"})
+"""Words of a query string that narrow down who is looked for, where plates can be looked for."""
 LOOK_UPS: Final = frozenset({Scope.READ, Scope.OPERATE, Scope.ADMIN})
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,15 @@ def _counts(status: int) -> bool:
         return False
     if request.method != "GET":
         return True
-    rule = str(request.url_rule)
-    return needs in LOOK_UPS and (rule.endswith("/export") or bool(SEARCHED & request.args.keys()))
+    if needs not in LOOK_UPS or not _finds_plates(declared):
+        return False
+    return str(request.url_rule).endswith("/export") or bool(SEARCHED & request.args.keys())
+
+
+def _finds_plates(declared: Endpoint | None) -> bool:
+    """Tell whether a view looks for plates, as far as it says what it takes."""
+    query = declared.query if declared is not None else None
+    return query is None or "plate" in query.__struct_fields__
 
 
 def blueprint(audit_log: AuditLog) -> Blueprint:

@@ -138,7 +138,7 @@ class AlprAlert(msgspec.Struct, frozen=True, kw_only=True):
 
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (Envelope, BarePlate, AlprResults, AlprGroup, AlprAlert, dict, object)
+    for kind in (Envelope, BarePlate, AlprResults, AlprGroup, AlprAlert)
 }
 
 
@@ -326,36 +326,3 @@ def _mended(text: str) -> bytes:
         return base64.b64decode(plain + "=" * (-len(plain) % 4))
     except binascii.Error:
         return b""
-
-
-def kept(body: bytes, *, whole: bool) -> bytes:
-    """Return what is kept of a body beside its sighting: JSON, as it came or without pictures.
-
-    Raises:
-        PayloadError: a field that no structure names is no valid JSON.
-    """
-    if whole:
-        return body
-    try:
-        return msgspec.json.encode(_without_pictures(decode(body, object)))
-    except RecursionError as error:
-        raise PayloadError("body", "is nested too deeply") from error
-
-
-def says_more(body: bytes) -> bool:
-    """Tell whether a bare plate comes with fields that a sighting has no place for.
-
-    Raises:
-        PayloadError: as ``kept``.
-    """
-    return bool(decode(body, dict).keys() - BarePlate.__struct_fields__)
-
-
-def _without_pictures(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            name: _without_pictures(inner)
-            for name, inner in value.items()
-            if not name.endswith("_jpeg")
-        }
-    return [_without_pictures(inner) for inner in value] if isinstance(value, list) else value

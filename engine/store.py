@@ -10,8 +10,9 @@ key or channel                            type   what                           
                                                  (of its hits); after a correction
                                                  ``corrected`` (the text) and
                                                  ``corrections`` (how many)
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``; ``payload``
-                                                 MP4 or Matroska
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
+                                                 MP4 or Matroska; ``payload``:
+                                                 JSON as it was posted
 ``platering:{s:ID}:corrections``          list   JSON of each ``Correction``, the     as the hash
                                                  first one first
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days

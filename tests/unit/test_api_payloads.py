@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import payloads
+from api import payloads, posted
 from api.payloads import AlprAlert, AlprGroup, AlprResults, BarePlate, Envelope
 from engine.errors import PayloadError
 from engine.privacy import disguise
@@ -44,7 +44,7 @@ def convert(kind: type, body: bytes) -> object:
     """Do with a body what the ingest does."""
     payloads.decode(body, Envelope)
     decoded = payloads.decode(body, kind)
-    assert isinstance(json.loads(payloads.kept(body, whole=False)), dict)
+    assert isinstance(json.loads(posted.kept(body, whole=False)), dict)
     if isinstance(decoded, BarePlate):
         return payloads.bare_sighting(decoded, "n", NOW_MS)
     if isinstance(decoded, AlprResults):
