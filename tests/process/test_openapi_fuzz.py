@@ -19,7 +19,7 @@ from schemathesis.schemas import APIOperation
 
 ENDLESS = {"text/event-stream", "multipart/x-mixed-replace"}
 """Answers that never end by themselves; other tests follow those."""
-EXAMPLES = 10
+EXAMPLES = 8
 """Requests of each kind per operation."""
 
 
