@@ -5,8 +5,9 @@ import os
 import re
 import select
 import signal
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from polling import wait_until
@@ -22,6 +23,14 @@ from engine.ring_memory import RingMemory
 from engine.sections import DecoderSection
 from engine.shm import RunLock
 from engine.types import CameraState
+
+
+def share_of_pairs(rates: Sequence[float], usual: Sequence[float]) -> float:
+    """Return the median of rates as shares of the usual ones that were measured just before each.
+
+    What else the machine does changes from minute to minute; hardly so between two windows.
+    """
+    return statistics.median(one / other for one, other in zip(rates, usual, strict=False))
 
 
 class Camera:

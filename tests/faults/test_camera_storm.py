@@ -2,13 +2,12 @@
 
 import os
 import signal
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from clips import make_clip
-from decoder_rig import Camera, decoders
+from decoder_rig import Camera, decoders, share_of_pairs
 from streams import nginx
 
 from engine.appetite import YIELDED_STEPS
@@ -60,7 +59,7 @@ def test_streams_that_send_all_they_can_rob_nobody(
             let(storms, signal.SIGCONT)
             benign.child.send(Pause(paused=True))
             beside_storms.append(neighbour.fps_of_next(WINDOW_FRAMES))
-        share = statistics.median(beside_storms) / statistics.median(beside_benign)
+        share = share_of_pairs(beside_storms, beside_benign)
         record_property("fps_beside_storms", [round(fps, 2) for fps in beside_storms])
         record_property("fps_beside_benign", [round(fps, 2) for fps in beside_benign])
         record_property("neighbour_share", round(share, 3))
