@@ -146,7 +146,9 @@ class Attention:
         """Return why nobody needs to look for plates in this frame, None where somebody should."""
         if not passes:
             return Fate.SKIPPED_STATIC
-        if not strange.places and moved:
+        if not self._savings.reread_s and any(place.settled for place in moved):
+            return None
+        if not strange.places and any(self._is_known(place, glimpse) for place in moved):
             return Fate.SKIPPED_KNOWN
         pace_s = self._savings.search_s * (_FAR_PACES if strange.is_far else 1)
         return Fate.SKIPPED_PACED if glimpse.at_s - self._searched_at_s < pace_s else None
@@ -164,6 +166,12 @@ class Attention:
             self._reread_at_s = now_s if old else self._reread_at_s
             due += old
         return due
+
+    def _is_known(self, place: TrackPlace, glimpse: Glimpse) -> bool:
+        """Tell whether nobody needs to search for what moves around a track."""
+        if place.settled:
+            return self._savings.reread_s > 0
+        return self._is_followed(place, glimpse)
 
     def _is_followed(self, place: TrackPlace, glimpse: Glimpse) -> bool:
         """Tell whether a plate is looked at where it should be, until its text is certain."""
@@ -203,12 +211,10 @@ class Attention:
 
     def _unexplained(self, mask: Mask, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> Mask:
         """Return the changed blocks that belong to no known vehicle, nor to where it came from."""
-        if not self._savings.reread_s:  # what is known is read all the same
-            return mask
         mask = mask.copy()
         back_s = glimpse.at_s - self._recent_from_s(glimpse)
         for place in moved:
-            if not (place.settled or self._is_followed(place, glimpse)):
+            if not self._is_known(place, glimpse):
                 continue
             vehicle = _vehicle_around(place.box_at(glimpse.unix_ns))
             before = _vehicle_around(place.box_at(glimpse.unix_ns - int(back_s * 1e9)))

@@ -11,6 +11,7 @@ from engine.filters import Rules
 from engine.plates import distance, is_part
 from engine.track import NS_PER_MS, NS_PER_S, Track
 from engine.types import Box, FrameReads, FrameStamp, PlateRead
+from engine.voting import CUT_SHARE
 
 _SAME_TEXT: Final = 0.35
 """Texts this near, one look-alike apart, are one plate if they were read for one another."""
@@ -215,12 +216,11 @@ def _is_part_of_other(track: Track, plate: str, aspect: float) -> bool:
 
     Or the other way round: the narrower plate is the one that was hidden in part.
     """
-    known = track.ballots.get(track.plate)
-    if known is None or not known.reads:
-        return False
-    if aspect < known.aspect:
+    said = track.ballots.get(track.plate)
+    known = said.aspect if said is not None else 0.0
+    if 0 < aspect < CUT_SHARE * known:
         return is_part(plate, track.plate)
-    return is_part(track.plate, plate)
+    return 0 < known < CUT_SHARE * aspect and is_part(track.plate, plate)
 
 
 def _likeness(one: Box, other: Box) -> float:

@@ -24,7 +24,7 @@ MAX_TEXTS: Final = 24
 _OTHERS: Final = 2
 _OTHERS_SHARE: Final = 0.25
 _SUREST: Final = 0.99
-_CUT_SHARE: Final = 0.9
+CUT_SHARE: Final = 0.9
 """A plate narrower than this share of its width, for its height, is hidden in part."""
 _FOREIGN_SHARE: Final = 0.6
 """What the read of a text counts that is no plate of the camera's regions."""
@@ -89,7 +89,7 @@ def shows_part(ballots: dict[str, Ballot], whole: str, part: str, aspect: float)
     return (
         said is not None
         and said.reads > 0
-        and aspect < _CUT_SHARE * said.aspect
+        and 0 < aspect < CUT_SHARE * said.aspect
         and is_part(part, whole)
     )
 

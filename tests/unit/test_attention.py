@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -32,11 +33,11 @@ class Road:
     def unix_ns(self, frame=None):
         return EPOCH_NS + (self.frame if frame is None else frame) * 10**9 // FPS
 
-    def look(self, vehicles=(), places=()):
+    def look(self, vehicles=(), places=(), width=300):
         """Show one frame with vehicles at these corners, 300 pixels wide."""
         picture = self.picture.copy()
         for x, y in vehicles:
-            picture[y : y + 200, x : x + 300] = self.vehicle
+            picture[y : y + 200, x : x + width] = self.vehicle[:, :width]
         at_s = 1_000 + self.frame / FPS
         glimpse = Glimpse(shrink(picture), at_s, self.unix_ns(), WIDTH, HEIGHT)
         self.frame += 1
@@ -67,6 +68,64 @@ def test_something_unknown_that_moves_is_looked_at_at_the_pace_of_the_search():
     looks = [step for step, skip in enumerate(skips) if skip is None]
     assert {later - one for one, later in itertools.pairwise(looks)} == {3}
     assert set(skips) == {None, Fate.SKIPPED_PACED}
+
+
+def test_what_is_narrow_as_from_afar_is_searched_more_rarely():
+    road = Road()
+    road.settle()
+    road.settle()
+    skips = [road.look([(96 + 2 * step, 300)], width=40).skip for step in range(20)]
+    looks = [step for step, skip in enumerate(skips) if skip is None]
+    assert skips[0] is None
+    assert {later - one for one, later in itertools.pairwise(looks)} == {8}
+
+
+def test_between_two_searches_a_new_plate_is_looked_at_where_it_should_be():
+    road = Road()
+    road.settle()
+    road.look([(100, 300), (900, 300)])
+    new = road.place(110, 300, seen=road.frame - 1, settled=False, urgent=True)
+    (area,) = road.look([(120, 300), (880, 300)], [new]).areas
+    assert area.holds(new.box.center)
+    assert area.width * area.height < 0.05 * WIDTH * HEIGHT
+    searched = [road.look([(140 + step, 300), (860 - step, 300)], [new]).areas for step in (0, 20)]
+    assert any(area.holds((1000, 400)) for areas in searched for area in areas)
+
+
+def test_a_plate_not_certain_yet_is_followed_at_the_pace_of_the_search():
+    road = Road()
+    road.settle()
+    road.look([(100, 300)])
+    seen, looks = 0, []
+    for step in range(1, 13):
+        at_seen = road.place(100 + 20 * seen, 300, seen=10 + seen, settled=False)
+        plate = msgspec.structs.replace(at_seen, speed=(20.0 * FPS, 0.0))
+        verdict = road.look([(100 + 20 * step, 300)], [plate])
+        if verdict.skip is None:
+            looks.append(step)
+            seen = step
+            (area,) = verdict.areas
+            assert area.holds((100 + 20 * step + 150, 410))
+            assert area.width * area.height < 0.05 * WIDTH * HEIGHT
+        else:
+            assert verdict.skip is Fate.SKIPPED_KNOWN
+    assert {later - one for one, later in itertools.pairwise(looks)} == {3}
+
+
+def test_what_went_too_far_to_be_legible_is_not_read_again():
+    gone = TrackPlace(1, Box(600, 300, 50, 12), (0.0, 0.0), EPOCH_NS, settled=True, growth=-0.5)
+    for age_s, known in ((0.9, 1), (1.5, 1)):
+        assert len(known_plates([gone], EPOCH_NS + int(age_s * 1e9), 10**9)) == known
+    near = TrackPlace(1, Box(600, 300, 200, 48), (0.0, 0.0), EPOCH_NS, settled=True, growth=-0.5)
+    assert known_plates([near], EPOCH_NS + 1_500_000_000, 10**9) == ()
+
+
+def test_where_known_plates_are_read_in_every_frame_they_are():
+    road = Road(Savings(search_s=0.25, focus=True))
+    road.settle()
+    for step in range(10):
+        known = road.place(80 + 20 * step, 300, seen=road.frame - 1)
+        assert road.look([(100 + 20 * step, 300)], [known]).skip is None
 
 
 def test_without_a_pace_every_frame_of_it_is_looked_at():

@@ -60,6 +60,15 @@ def test_a_part_that_was_read_often_yields_to_the_whole():
     assert [one.plate for one in bench.finals] == ["MH38KGE"]
 
 
+def test_reads_without_a_place_are_no_parts_of_one_another():
+    bench = Bench()
+    for step in range(12):
+        text = ("AB12CDEFG", "AB12")[step % 2]
+        bench.see(70 * step, plate_read(text, x=0, y=0, size=(0, 0)))
+    bench.wait(10_000)
+    assert sorted(one.plate for one in bench.finals) == ["AB12", "AB12CDEFG"]
+
+
 def test_a_character_too_many_on_a_plate_as_wide_as_ever_does_not_win():
     bench = Bench()
     for step in range(10):
