@@ -86,7 +86,7 @@ class SseFigures(msgspec.Struct, frozen=True, kw_only=True):
     nchan_cpu_us: float | None
     nchan_p99_ms: float | None
     absent: dict[str, str]
-    """Servers that are not installed here, and what is missing; their figures are None."""
+    """Servers that are not installed here or cannot cope, and why; their figures are None."""
     clients: int
     naive_clients: int
     events_per_s: float
@@ -108,7 +108,6 @@ def measure(load: Load, rounds: int, say: Callable[[str], None]) -> SseFigures:
     Raises:
         PreflightError: there is no redis-server, or this machine is too busy.
     """
-    turns: dict[str, list[Turn]] = {}
     absent: dict[str, str] = {}
     with ExitStack() as stack:
         redis_socket = stack.enter_context(own_server()).removeprefix("unix://")
@@ -118,13 +117,28 @@ def measure(load: Load, rounds: int, say: Callable[[str], None]) -> SseFigures:
                 servers[name] = stack.enter_context(found)
             except PreflightError as error:
                 absent[name] = str(error)
+        turns: list[dict[str, Turn]] = []
         for number in range(rounds):
-            for name, server in servers.items():
-                clients = load.naive_clients if name == "naive" else load.clients
-                say(f"{name}, {clients} clients, turn {number + 1} of {rounds}")
-                turn = take_turn(server, clients, load, redis_socket)
-                turns.setdefault(name, []).append(turn)
-    return _figures(turns, load, absent)
+            say(f"{', '.join(servers)}: {load.clients} clients, round {number + 1} of {rounds}")
+            turns.append(_round(servers, load, redis_socket, absent))
+    return _figures({name: [each[name] for each in turns] for name in servers}, load, absent)
+
+
+def _round(
+    servers: dict[str, Server], load: Load, redis_socket: str, absent: dict[str, str]
+) -> dict[str, Turn]:
+    """Give every server its turn; of ours and the tutorials' each has to cope with it."""
+    found: dict[str, Turn] = {}
+    for name, server in list(servers.items()):
+        clients = load.naive_clients if name == "naive" else load.clients
+        try:
+            found[name] = take_turn(server, clients, load, redis_socket)
+        except (PreflightError, OSError) as error:
+            if name in {"ours", "naive"}:
+                raise
+            absent[name] = str(error)
+            del servers[name]
+    return found
 
 
 def _figures(turns: dict[str, list[Turn]], load: Load, absent: dict[str, str]) -> SseFigures:
