@@ -169,13 +169,11 @@ class Lane:
 
     def _hid(self, known: Track, track: Track) -> bool:
         """Tell whether a plate came back from behind something, and only a part was read of it."""
+        if not _is_part_of_other(known, track.plate, track.aspect):
+            return False
         gap_ns, first = known.gap_ns(track.first_ns), track.path[0].box
-        return (
-            gap_ns <= self._max_gap_ns
-            and known.offset_widths(first, track.first_ns)
-            <= _likeness(known.box, first) * _reach_widths(gap_ns)
-            and _is_part_of_other(known, track.plate, track.aspect)
-        )
+        reach = _likeness(known.box, first) * _reach_widths(gap_ns)
+        return gap_ns <= self._max_gap_ns and known.offset_widths(first, track.first_ns) <= reach
 
     def _within_reach(self, box: Box, at_ns: int) -> Iterator[Track]:
         """Yield the open tracks whose plate can be near this box, roughly: this must be fast."""
@@ -188,7 +186,8 @@ class Lane:
             if gap_ns > self._max_gap_ns:
                 continue
             there, apart_s = track.box, abs(at_ns - track.last_ns) / NS_PER_S
-            reach = _reach_widths(gap_ns) * max(there.width, width)
+            reach = _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S
+            reach *= max(there.width, width)
             across, down = track.speed
             if (
                 abs(there.x + there.width / 2 - middle) <= reach + abs(across) * apart_s
