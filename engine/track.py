@@ -41,6 +41,7 @@ _URGENT_READS: Final = 4
 _APPEARING: Final = 1.1
 """A plate so much wider than a moment ago, for its height, comes from behind something."""
 _GROWS_FOR_MS: Final = 500
+_HALF: Final = 0.5
 _GROWS_PX_S: Final = 2.0
 _PROVES_READS: Final = 2
 """What a text's first reads did not prove to be parts of it, its next ones do not, either."""
@@ -155,6 +156,16 @@ class Track(msgspec.Struct, kw_only=True):
         """Return how far a box is from where the plate should be at that time, in plate widths."""
         (x, y), (to_x, to_y) = self._center_at(at_ns), box.center
         return math.hypot(to_x - x, to_y - y) / max(self.box.width, box.width, 1.0)
+
+    def can_look_so(self, box: Box, at_ns: int) -> bool:
+        """Tell whether its plate can be as small or large as a box at that time.
+
+        What comes nearer is not far away a moment later, nor the other way round.
+        """
+        if not self.growth or at_ns <= self.last_ns:
+            return True
+        times = box.height / max(self.box.height, 1.0)
+        return times > _HALF if self.growth > 0 else times * _HALF < 1.0
 
     def _center_at(self, at_ns: int) -> Point:
         """Return where the plate should be at that time: ahead by its speed, else on its path."""
