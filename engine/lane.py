@@ -115,7 +115,12 @@ class Lane:
         rest: list[Spot] = []
         for spot in spots:
             same = self._by_text.get(spot.read.plate)
-            if same is None or same.id in taken or same.gap_ns(at_ns) > self._max_gap_ns:
+            if (
+                same is None
+                or same.id in taken
+                or same.gap_ns(at_ns) > self._max_gap_ns
+                or not same.can_look_so(spot.box, at_ns)
+            ):
                 rest.append(spot)
             else:
                 chosen[spot.index] = same
@@ -169,13 +174,12 @@ class Lane:
 
     def _hid(self, known: Track, track: Track) -> bool:
         """Tell whether a plate came back from behind something, and only a part was read of it."""
-        gap_ns, first = known.gap_ns(track.first_ns), track.path[0].box
-        return (
-            gap_ns <= self._max_gap_ns
-            and known.offset_widths(first, track.first_ns)
-            <= _likeness(known.box, first) * _reach_widths(gap_ns)
-            and _is_part_of_other(known, track.plate, track.aspect)
-        )
+        first = track.path[0].box
+        if not _is_part_of_other(known, track.plate, first.width / max(first.height, 1.0)):
+            return False
+        gap_ns = known.gap_ns(track.first_ns)
+        reach = _likeness(known.box, first) * _reach_widths(gap_ns)
+        return gap_ns <= self._max_gap_ns and known.offset_widths(first, track.first_ns) <= reach
 
     def _within_reach(self, box: Box, at_ns: int) -> Iterator[Track]:
         """Yield the open tracks whose plate can be near this box, roughly: this must be fast."""
@@ -188,7 +192,8 @@ class Lane:
             if gap_ns > self._max_gap_ns:
                 continue
             there, apart_s = track.box, abs(at_ns - track.last_ns) / NS_PER_S
-            reach = _reach_widths(gap_ns) * max(there.width, width)
+            reach = _REACH_WIDTHS + _REACH_WIDTHS_PER_S * gap_ns / NS_PER_S
+            reach *= max(there.width, width)
             across, down = track.speed
             if (
                 abs(there.x + there.width / 2 - middle) <= reach + abs(across) * apart_s
@@ -200,7 +205,7 @@ class Lane:
         """Return how badly a read fits a track, None where it cannot be the same vehicle."""
         gap_ns, plate = track.gap_ns(at_ns), spot.read.plate
         offset = track.offset_widths(spot.box, at_ns)
-        if offset > _reach_widths(gap_ns):
+        if offset > _reach_widths(gap_ns) or not track.can_look_so(spot.box, at_ns):
             return None
         is_near = offset <= _likeness(track.box, spot.box) * _reach_widths(gap_ns)
         overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS

@@ -41,6 +41,7 @@ _URGENT_READS: Final = 4
 _APPEARING: Final = 1.1
 """A plate so much wider than a moment ago, for its height, comes from behind something."""
 _GROWS_FOR_MS: Final = 500
+_HALF: Final = 0.5
 _GROWS_PX_S: Final = 2.0
 _PROVES_READS: Final = 2
 """What a text's first reads did not prove to be parts of it, its next ones do not, either."""
@@ -156,6 +157,16 @@ class Track(msgspec.Struct, kw_only=True):
         (x, y), (to_x, to_y) = self._center_at(at_ns), box.center
         return math.hypot(to_x - x, to_y - y) / max(self.box.width, box.width, 1.0)
 
+    def can_look_so(self, box: Box, at_ns: int) -> bool:
+        """Tell whether its plate can be as small or large as a box at that time.
+
+        What comes nearer is not far away a moment later, nor the other way round.
+        """
+        if not self.growth or at_ns <= self.last_ns:
+            return True
+        times = box.height / max(self.box.height, 1.0)
+        return times > _HALF if self.growth > 0 else times * _HALF < 1.0
+
     def _center_at(self, at_ns: int) -> Point:
         """Return where the plate should be at that time: ahead by its speed, else on its path."""
         (x, y), ahead_s = self.box.center, (at_ns - self.last_ns) / NS_PER_S
@@ -176,11 +187,13 @@ class Track(msgspec.Struct, kw_only=True):
         Return whether it is the best so far.
         """
         aspect = read.aspect
-        is_part = voting.shows_part(self.ballots, self.plate, read.plate, aspect)
+        is_part = read.plate != self.plate and voting.shows_part(
+            self.ballots, self.plate, read.plate, aspect
+        )
         if is_part:
             box = self._completed(box, read)
         if not (is_part and voting.is_whole(self.ballots, self.plate, regions)):
-            self._vote(read, regions)
+            self._vote(read, regions, aspect)
         self.is_appearing = aspect > _APPEARING * self.aspect > 0
         self.aspect = aspect
         if self.reads == 0 or at_ns > self.last_ns:
@@ -199,9 +212,9 @@ class Track(msgspec.Struct, kw_only=True):
             self.best_confidence, self.best_ns = read.confidence, at_ns
         return is_best
 
-    def _vote(self, read: PlateRead, regions: tuple[str, ...]) -> None:
+    def _vote(self, read: PlateRead, regions: tuple[str, ...], aspect: float) -> None:
         """Let a read of the plate vote; what it proves to be a part of it no longer counts."""
-        self.weight += voting.cast(self.ballots, read, regions)
+        self.weight += voting.cast(self.ballots, read, regions, aspect)
         if len(self.ballots) > 1 and self.ballots[read.plate].reads <= _PROVES_READS:
             self._strike_parts(read.plate, regions)
         if read.plate != self.plate:
@@ -308,7 +321,7 @@ class Track(msgspec.Struct, kw_only=True):
             old = seen if self.reads == 1 else self.speed
             self.speed = ((old[0] + seen[0]) / 2, (old[1] + seen[1]) / 2)
         self.box = box
-        self.growth = self._growth(at_ns)
+        self.growth = self._growth(at_ns) if self.reads else 0.0
         if self.reads % self.stride == 0:
             self.path.append(PathPoint(at_ns // NS_PER_MS, box))
             if len(self.path) > MAX_PATH:
@@ -316,14 +329,16 @@ class Track(msgspec.Struct, kw_only=True):
 
     def _growth(self, at_ns: int) -> float:
         """Return how fast the plate grows, since a while ago: a pixel counts for less then."""
+        new, least_s = self.box, _GROWS_PX_S / max(self.box.height, 1.0)
+        if at_ns - self.first_ns < least_s * NS_PER_S:  # a pixel too many would count for more
+            return 0.0
         at_ms = at_ns // NS_PER_MS
         later = bisect_left(self.path, at_ms - _GROWS_FOR_MS, key=_time_of)
-        before = self.path[max(0, later - 1)] if self.path else PathPoint(at_ms, self.box)
+        before = self.path[max(0, later - 1)]
         after_s = (at_ms - before.unix_ms) / 1_000
-        old, new = before.box, self.box
-        if after_s * new.height < _GROWS_PX_S:  # a pixel too many or too few would count for more
+        if after_s < least_s:
             return 0.0
-        times = math.sqrt(new.width * new.height / max(old.width * old.height, 1.0))
+        times = math.sqrt(new.width * new.height / max(before.box.width * before.box.height, 1.0))
         return (times - 1.0) / after_s
 
     def _stand(self, box: Box) -> None:

@@ -97,10 +97,10 @@ class PlateRead(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def aspect(self) -> float:
-        """Width by height of the plate, along its own sides."""
-        one, two, three, four = self.corners
-        high = math.dist(one, four) + math.dist(two, three)
-        return (math.dist(one, two) + math.dist(four, three)) / max(high, 1.0)
+        """Width by height of the plate, along its upper and its left side."""
+        start, right, _, down = self.corners
+        high = math.dist(start, down)
+        return math.dist(start, right) / high if high >= 1.0 else 0.0
 
 
 class FrameStamp(msgspec.Struct, frozen=True, kw_only=True):

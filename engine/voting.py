@@ -45,9 +45,12 @@ def weight_of(confidence: float) -> float:
     return -math.log1p(-min(max(confidence / 100.0, 0.01), _SUREST))
 
 
-def cast(ballots: dict[str, Ballot], read: PlateRead, regions: tuple[str, ...] = ()) -> float:
+def cast(
+    ballots: dict[str, Ballot], read: PlateRead, regions: tuple[str, ...] = (), aspect: float = 0.0
+) -> float:
     """Count a read's text and, for little, its next candidates; return the weight added.
 
+    ``aspect``: width by height of the plate; 0: not known.
     ``regions``: codes of ``engine.plates`` where the camera's plates are from; none: anywhere.
     """
     ballot = _ballot(ballots, read.plate)
@@ -55,7 +58,7 @@ def cast(ballots: dict[str, Ballot], read: PlateRead, regions: tuple[str, ...] =
     ballot.weight += added
     ballot.reads += 1
     ballot.confidence = max(ballot.confidence, read.confidence)
-    ballot.aspect = max(ballot.aspect, read.aspect)
+    ballot.aspect = max(ballot.aspect, aspect)
     for other in read.candidates[1 : 1 + _OTHERS]:
         if other.plate != read.plate:
             little = _OTHERS_SHARE * weight_of(other.confidence) * _share_of(other.plate, regions)

@@ -102,6 +102,18 @@ def test_a_plate_one_character_off_far_behind_one_that_leaves_is_another():
     assert sorted(one.plate for one in bench.finals) == ["DPD3940", "DPD3980"]
 
 
+def test_a_plate_far_behind_one_that_leaves_is_another_though_misread_for_it_once():
+    bench = Bench()
+    for step in range(8):
+        size = (100 + 13 * step, 22 + 3 * step)
+        bench.see(70 * step, plate_read("PDJCL46", x=400 - 50 * step, y=400, size=size))
+    for step in range(8):
+        text = "PDJCL46" if step == 0 else "PDJCL44"
+        bench.see(900 + 70 * step, plate_read(text, x=500 - step, y=208, size=(40, 10)))
+    bench.wait(10_000)
+    assert [one.plate for one in bench.finals] == ["PDJCL46", "PDJCL44"]
+
+
 @pytest.mark.parametrize("metres_a_second", [-6.5, 6.5])
 def test_a_place_is_foreseen_as_things_grow_that_come_nearer(metres_a_second):
     def plate_at(at_s):
