@@ -4,13 +4,14 @@ import http.client
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ MODULE: Final = "ngx_nchan_module.so"
 USUAL: Final = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 LOOK_MS: Final = 200
 WITHIN_S: Final = 10.0
+PUBLISH_WITHIN_S: Final = 60.0
 
 _CONFIGURATION: Final = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log crit;
@@ -79,8 +81,9 @@ def _worker(command: list[str], listener_fd: int) -> Iterator[int]:
     """Run nginx, which inherits a listener, and give the pid of its only worker."""
     environment = os.environ | {"NGINX": f"{listener_fd};"}
     process = subprocess.Popen(command, pass_fds=[listener_fd], env=environment)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    pids: list[str] = []
     try:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         deadline = time.monotonic() + WITHIN_S
         while not (pids := children.read_text().split()):
             if time.monotonic() > deadline or process.poll() is not None:
@@ -88,8 +91,15 @@ def _worker(command: list[str], listener_fd: int) -> Iterator[int]:
             time.sleep(0.02)
         yield int(pids[0])
     finally:
-        process.terminate()  # it ends its worker; killed, it would leave it behind
-        process.wait(WITHIN_S)
+        process.terminate()  # the worker does not end with a killed master, so both are told
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        try:
+            process.wait(WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -106,7 +116,7 @@ def _relayed(redis_socket: str, port: int) -> Iterator[None]:
 
 
 def _relay(redis_socket: str, port: int, ended: threading.Event) -> None:
-    nginx = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    nginx = http.client.HTTPConnection("127.0.0.1", port, timeout=PUBLISH_WITHIN_S)
     last: bytes = b"0"
     with redis.Redis(unix_socket_path=redis_socket) as client:
         while not ended.is_set():

