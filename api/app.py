@@ -15,6 +15,7 @@ from api.herald import Herald
 from api.hub import Hub
 from api.nodes import Nodes
 from api.problems import ProblemError
+from api.redis_watch import RedisWatch
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
 from engine.errors import SinkError
@@ -62,6 +63,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     camera_events: CameraEvents
     collector: metrics.BoardCollector
     nodes: Nodes
+    redis_watch: RedisWatch
     herald: Herald | None
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
@@ -85,7 +87,9 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         lambda: hub.clients,
     )
     room = CameraRoom(engine, board, section, nodes)
-    collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
+    collector = metrics.BoardCollector(
+        board, engine, section.cameras, section.node, section.data_dir
+    )
     herald = None
     if section.heralds:
         herald = Herald(connect(section.redis_url), section.node, room, collector.text)
@@ -100,6 +104,7 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
         nodes=nodes,
+        redis_watch=RedisWatch(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)),
         herald=herald,
         ingest=ingest.IngestRoom(
             section.ingest_path,
@@ -120,7 +125,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
     app.register_blueprint(camera_events.blueprint(front.store))
-    app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
+    app.register_blueprint(metrics.blueprint(front.collector, front.nodes, front.redis_watch))
     app.register_blueprint(ingest.blueprint(front.ingest))
 
     @app.get("/")

@@ -5,6 +5,7 @@ descriptors travel beside a message with SCM_RIGHTS, in the order its docstring 
 The public control socket (``control.sock`` in ``data_dir``) carries ``Request`` and ``Reply``.
 """
 
+from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -186,6 +187,29 @@ class CameraTurned(Message, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class SinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How a sink is; counts are since the start of the publisher."""
+
+    name: str
+    """Of its place in the spool: ``redis``, ``kafka``, ``webhook:NAME`` …; never a URL."""
+    waiting: int = 0
+    """Events in the spool that it has not taken."""
+    oldest_unix_ms: int = 0
+    """When the oldest of them was written; 0: none waits."""
+    away: bool = False
+    taken: int = 0
+    retries: int = 0
+    failures: int = 0
+    """Times it went away."""
+    dead_letters: int = 0
+
+
+class TellSinks(Message, frozen=True, kw_only=True):
+    """The publisher's word, every second, on how its sinks are."""
+
+    sinks: tuple[SinkFigures, ...]
+
+
 class Failed(Message, frozen=True, kw_only=True):
     """The child cannot go on; said just before it exits with a code that names why."""
 
@@ -223,6 +247,21 @@ class CameraStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Frames (and findings) by fate, ``engine.board.Fate`` in lower case."""
     in_flight: int = 0
     """Frames whose fate is still open, counted from the slots."""
+    oldest_unix_ms: int = 0
+    """Capture time of the oldest of them; 0: none."""
+    ring_bytes: int = 0
+    """Shared memory that its rings take."""
+
+
+class RestartReason(StrEnum):
+    """Why a child had to be started again."""
+
+    FAILED = "failed"
+    """It ended by itself, with an exit code."""
+    KILLED = "killed"
+    """A signal from outside ended it, like the kernel's for want of memory."""
+    STUCK = "stuck"
+    """The supervisor killed it: it was silent, or beyond its deadline."""
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +274,8 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     up: bool = True
     restarts: int = 0
+    reasons: dict[RestartReason, int] = {}
+    """The restarts by reason."""
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,8 +283,16 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     started_unix_ms: int = 0
+    pid: int = 0
+    """Of the supervisor."""
+    redis_pid: int = 0
+    """Of the embedded Redis; 0: there is none, or it is down."""
+    recognizer: str = ""
+    privacy: str = ""
+    """These two as configured."""
     cameras: tuple[CameraStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
+    sinks: tuple[SinkFigures, ...] = ()
 
 
 # --- reads channel: worker to publisher and back ----------------------------------------------
@@ -325,7 +374,9 @@ ToChild: TypeAlias = (
     | Pause
     | Stop
 )
-ToSupervisor: TypeAlias = Ready | WantRing | Outstanding | RingDrained | CameraTurned | Failed
+ToSupervisor: TypeAlias = (
+    Ready | WantRing | Outstanding | RingDrained | CameraTurned | TellSinks | Failed
+)
 ToPublisher: TypeAlias = ReadsRecord | IngestReads | IngestSighting
 FromPublisher: TypeAlias = ReadsAck | IngestDone
 Control: TypeAlias = Request | Reply

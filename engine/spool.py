@@ -219,6 +219,14 @@ class Spool:
         base = self.positions.get(sink, Progress()).base
         return self.last_seq - max(base, self._first_seq - 1)
 
+    def oldest_unix_s(self, sink: str) -> int:
+        """Return when the oldest event was written that is part of ``depth``; 0: there is none."""
+        base = self.positions.get(sink, Progress()).base
+        found = self._db.execute(
+            "SELECT unix_s FROM events WHERE seq > ? ORDER BY seq LIMIT 1", (base,)
+        ).fetchone()
+        return int(found[0]) if found else 0
+
     def drop_oldest(self, share: float) -> int:
         """Give up this share of the events to free the disk; return how many were undelivered.
 

@@ -34,9 +34,11 @@ from engine.messages import (
     Pause,
     Ready,
     Reply,
+    RestartReason,
     RingDrained,
     Stop,
     TellCamera,
+    TellSinks,
     ToSupervisor,
     UseCamera,
     WantRing,
@@ -251,6 +253,8 @@ class Supervisor:
                 self._plane.outstanding(message)
             case CameraTurned(state=state, reason=reason):
                 self._turn(self._roster.place_of(child), state, reason)
+            case TellSinks(sinks=sinks):
+                self._watch.sinks = sinks
             case Failed(reason=reason):
                 child.failure = reason
 
@@ -297,7 +301,7 @@ class Supervisor:
             self._take_off(child)
         if self._phase >= 0 or not child.was_wanted:
             return
-        child.restarts += 1
+        child.count_restart(_reason(code, stuck=stuck))
         self._row.count(Count.RESTARTS)
         if child.is_wanted:
             log.warning("%s%s; starting it again", why, f" ({child.failure})" * bool(child.failure))
@@ -479,3 +483,10 @@ class Supervisor:
 def _named(code: int) -> str:
     """Name an exit code or the signal that ended a process."""
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+def _reason(code: int, *, stuck: bool) -> RestartReason:
+    """Say why a child that ended unasked did so; ``stuck``: we killed it."""
+    if stuck:
+        return RestartReason.STUCK
+    return RestartReason.FAILED if code >= 0 else RestartReason.KILLED
