@@ -263,6 +263,13 @@ class RestartReason(StrEnum):
     STUCK = "stuck"
     """The supervisor killed it: it was silent, or beyond its deadline."""
 
+    @classmethod
+    def of(cls, code: int, *, stuck: bool) -> "RestartReason":
+        """Judge by the exit code, negative for a signal, and whether we sent that."""
+        if stuck:
+            return cls.STUCK
+        return cls.FAILED if code >= 0 else cls.KILLED
+
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A child of the supervisor: one item of the answer to ``status``."""

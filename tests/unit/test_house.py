@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types scopes logs console signals progress
+    errors types scopes logs console signals progress service
     regions
     plates section outlines redis_client
     sink_settings redis_wire
