@@ -2,28 +2,16 @@
 
 import contextlib
 import os
-import resource
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from engine.board import Kind
 from engine.messages import EngineStatus
+from engine.process_use import use_of
 from engine.shm import SHM_DIR
 
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-_UTIME, _STIME, _STARTTIME = 11, 12, 19
-"""Of what follows the name in /proc/PID/stat, proc(5) counts from 3."""
 _LABELS: Final = ("process", "kind")
-
-
-def _boot_unix_s() -> float:
-    """Return when the machine was started."""
-    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith("btime ")))
 
 
 class MachineMetrics:
@@ -32,7 +20,6 @@ class MachineMetrics:
     def __init__(self, data_dir: str) -> None:
         """Watch the disk of ``data_dir`` beside shared memory."""
         self._disks = {"data": data_dir, "shared_memory": str(SHM_DIR)}
-        self._boot_unix_s = _boot_unix_s()
 
     def disks(self) -> Iterator[Metric]:
         """Yield the room where the engine writes."""
@@ -71,34 +58,15 @@ class MachineMetrics:
         started = GaugeMetricFamily(
             "platering_process_start_time_seconds", "Start of a process.", labels=_LABELS
         )
-        for pid, name, kind in _named(status):
-            labels = (name, kind)
-            with contextlib.suppress(OSError):
-                times = _stat(pid)
-                pages = Path(f"/proc/{pid}/statm").read_bytes().split()
-                count = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  # ten times Path.iterdir's pace
-                limit, _hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-                cpu.add_metric(labels, (times[_UTIME] + times[_STIME]) / _TICKS_PER_S)
-                started.add_metric(labels, self._boot_unix_s + times[_STARTTIME] / _TICKS_PER_S)
-                memory.add_metric(labels, int(pages[1]) * _PAGE_BYTES)
-                shared.add_metric(labels, int(pages[2]) * _PAGE_BYTES)
-                files.add_metric(labels, count)
-                most.add_metric(labels, float("inf") if limit < 0 else limit)
+        for pid, name, kind in status.running():
+            labels = (name, kind.name.lower() if kind else name)
+            use = use_of(pid)
+            if use is None:
+                continue
+            cpu.add_metric(labels, use.cpu_s)
+            started.add_metric(labels, use.started_unix_s)
+            memory.add_metric(labels, use.resident_bytes)
+            shared.add_metric(labels, use.shared_bytes)
+            files.add_metric(labels, use.open_files)
+            most.add_metric(labels, use.most_files)
         yield from (memory, shared, cpu, files, most, started)
-
-
-def _named(status: EngineStatus) -> Iterator[tuple[int, str, str]]:
-    """Yield pid, name and kind of every process that is up."""
-    if status.pid:
-        yield status.pid, "supervisor", Kind.SUPERVISOR.name.lower()
-    if status.redis_pid:
-        yield status.redis_pid, "redis", "redis"
-    for process in status.processes:
-        if process.up and process.pid:
-            yield process.pid, process.name, Kind(process.kind).name.lower()
-
-
-def _stat(pid: int) -> list[int]:
-    """Return the numbers of /proc/PID/stat that follow the state."""
-    line = Path(f"/proc/{pid}/stat").read_bytes()
-    return [0, *map(int, line.rpartition(b")")[2].split()[1:])]

@@ -5,12 +5,13 @@ descriptors travel beside a message with SCM_RIGHTS, in the order its docstring 
 The public control socket (``control.sock`` in ``data_dir``) carries ``Request`` and ``Reply``.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from engine.board import Seat
+from engine.board import Kind, Seat
 from engine.types import CameraEvent, CameraState, Evidence, FrameReads, Sighting
 
 
@@ -300,6 +301,16 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     cameras: tuple[CameraStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     sinks: tuple[SinkFigures, ...] = ()
+
+    def running(self) -> Iterator[tuple[int, str, Kind]]:
+        """Yield pid, name and kind of every process that is up; Redis's is ``Kind.FREE``."""
+        if self.pid:
+            yield self.pid, "supervisor", Kind.SUPERVISOR
+        if self.redis_pid:
+            yield self.redis_pid, "redis", Kind.FREE
+        for process in self.processes:
+            if process.up and process.pid:
+                yield process.pid, process.name, Kind(process.kind)
 
 
 # --- reads channel: worker to publisher and back ----------------------------------------------

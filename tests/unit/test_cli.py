@@ -14,7 +14,10 @@ import pytest
 from engine.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "engine", "api", "read", "eval", "doctor", "bench", "status")
+COMMANDS = (
+    "run", "engine", "api", "read", "eval", "doctor", "bench", "status", "top", "support-bundle",
+    "completion",
+)  # fmt: skip
 
 
 def test_version(capsys):
@@ -66,7 +69,7 @@ def test_unknown_region_names_the_known_ones(capsys):
     assert "gb" in text.rpartition("there are")[2]
 
 
-@pytest.mark.parametrize("command", ["run", "engine", "api", "status"])
+@pytest.mark.parametrize("command", ["run", "engine", "api", "status", "top"])
 def test_configuration_mistake_is_one_line_and_exit_code_2(command, tmp_path, capsys):
     path = tmp_path / "config.toml"
     path.write_text("[api]\nprot = 8080\n")

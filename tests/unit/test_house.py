@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types scopes logs console signals progress service
+    errors types scopes logs console signals progress service process_use
     regions
     plates section outlines redis_client
     sink_settings redis_wire
@@ -30,6 +30,8 @@ FLOORS = """
     watch orders
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands
+    completion top support
+    operation_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""
