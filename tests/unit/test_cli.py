@@ -49,7 +49,7 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    assert all(re.search(rf"^    {name} ", text, re.MULTILINE) for name in COMMANDS)
+    assert all(re.search(rf"^    {name}( |$)", text, re.MULTILINE) for name in COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["read"], ["run", "--port", "1"]])
