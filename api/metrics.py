@@ -222,7 +222,8 @@ def _processes(rows: Words, names: dict[int, str]) -> Iterator[Metric]:
     now_ns = time.monotonic_ns()
     for index, row in enumerate(rows.tolist()):
         kind = Kind(row[KIND])
-        if kind is Kind.FREE:
+        is_left_over = bool(names) and index not in names and kind is not Kind.SUPERVISOR
+        if kind is Kind.FREE or is_left_over:  # of a recognizer or camera that was removed
             continue
         name = "supervisor" if kind is Kind.SUPERVISOR else names.get(index, f"row-{index}")
         is_alive = now_ns - row[HEARTBEAT_NS] < STALE_NS

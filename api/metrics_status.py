@@ -2,11 +2,11 @@
 
 import platform
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from engine import __version__
 from engine.messages import EngineStatus, RestartReason, SinkFigures
 from engine.types import CameraState
 
@@ -21,7 +21,7 @@ SINK_TOTALS: Final = {
 
 def build() -> Iterator[Metric]:
     """Yield what runs here."""
-    labels = {"version": version("platering"), "python": platform.python_version()}
+    labels = {"version": __version__, "python": platform.python_version()}
     family = GaugeMetricFamily("platering_build_info", "What runs here.", labels=tuple(labels))
     family.add_metric(tuple(labels.values()), 1.0)
     yield family

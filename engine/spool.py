@@ -222,9 +222,11 @@ class Spool:
     def oldest_unix_s(self, sink: str) -> int:
         """Return when the oldest event was written that is part of ``depth``; 0: there is none."""
         base = self.positions.get(sink, Progress()).base
-        found = self._db.execute(
-            "SELECT unix_s FROM events WHERE seq > ? ORDER BY seq LIMIT 1", (base,)
-        ).fetchone()
+        query = "SELECT unix_s FROM events WHERE seq > ? ORDER BY seq LIMIT 1"
+        try:
+            found = self._db.execute(query, (base,)).fetchone()
+        except sqlite3.OperationalError:  # the next commit meets it, too, and says so
+            return 0
         return int(found[0]) if found else 0
 
     def drop_oldest(self, share: float) -> int:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -43,6 +44,7 @@ from engine.messages import (
 )
 from engine.types import CameraState
 
+ROOT = Path(__file__).resolve().parents[2]
 SIGHTING = "01a21809-fc48-7594-9c2f-44c02a86097f"
 RING = RingHandle(
     ring=1, segment="s", camera=0, camera_name="gate", width_px=4, height_px=2, format="gray",
@@ -192,6 +194,16 @@ def test_rows_bear_the_names_of_their_processes_also_when_the_supervisor_is_sile
         row.release()
 
 
+def test_a_process_that_was_taken_off_is_not_down(board, collector, link):
+    row = board.row(1)
+    row.words[KIND] = Kind.WORKER  # as a removed recognizer leaves it
+    row.release()
+    down = 'platering_process_up{kind="worker",process="worker-0"}'
+    assert samples(collector)[down] == 0
+    link.answer = msgspec.structs.replace(STATUS, processes=STATUS.processes[1:])
+    assert not any("_up{" in head and "worker" in head for head in samples(collector))
+
+
 def test_confidence_is_a_ratio(board, collector):
     row = board.row(1)
     row.fate(0, Fate.SIGHTINGS, 2)
@@ -282,7 +294,7 @@ def test_promtool_finds_nothing_to_say(collector):
 
 
 def test_no_module_of_metrics_labels_by_plate_or_address():
-    source = "".join(path.read_text() for path in Path("api").glob("metrics*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "api").glob("metrics*.py"))
     labels = set(re.findall(r"labels=\(([^)]*)\)", source))
     words = {word for each in labels for word in re.findall(r'"(\w+)"', each)}
     assert words <= {"camera", "fate", "reason", "stage", "kind", "process", "node", "state",
