@@ -16,7 +16,7 @@ from engine.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run", "engine", "api", "read", "eval", "doctor", "bench", "status", "top", "support-bundle",
-    "completion",
+    "completion", "plan",
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ FLOORS = """
     watch orders
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands
-    completion top support
+    completion top support plan
     operation_commands
     cli
 """
