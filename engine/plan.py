@@ -129,7 +129,7 @@ def measure(wish: Wish, settings: Settings) -> Costs:
     recognizer = open_recognizer(settings.recognizer, settings.openalpr, pool.provider).recognizer
     try:
         recognizer.recognize(lumas[0])
-        recognizing = [_cpu_ms(lambda luma=luma: recognizer.recognize(luma)) for luma in lumas]
+        recognizing = _cpu_ms(lambda: [recognizer.recognize(luma) for luma in lumas])
         pictures = [
             len(crop_jpeg(luma, wish.height_px, read.box)) + len(frame_jpeg(luma, wish.height_px))
             for luma in lumas
@@ -139,7 +139,7 @@ def measure(wish: Wish, settings: Settings) -> Costs:
         recognizer.close()
     return Costs(
         decode_cpu_ms=_decoding_cpu_ms(lumas),
-        recognize_cpu_ms=statistics.mean(recognizing),
+        recognize_cpu_ms=recognizing / len(lumas),
         evidence_bytes=int(statistics.mean(pictures)) if pictures else 0,
     )
 

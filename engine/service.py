@@ -5,12 +5,15 @@ variables are taken out of the environment, so that no child speaks for the supe
 """
 
 import contextlib
+import math
 import os
 import socket
 import time
 from collections.abc import MutableMapping
 from typing import Final, Self
 
+_LONG_S: Final = 1.0
+"""Waited for a service manager that has much to read; a beat waits for nobody."""
 BEATS_A_PERIOD: Final = 3
 """Beats within the time after which a service manager takes us for dead."""
 
@@ -22,7 +25,8 @@ class ServiceManager:
         """Speak to a socket's ``address``; beat where ``watchdog_s`` is not 0."""
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._every_s = watchdog_s / BEATS_A_PERIOD
-        self._due = 0.0
+        self._due = math.inf
+        """Of the next beat; none before all is ready, which a start may take its time for."""
 
     @classmethod
     def of(cls, environment: MutableMapping[str, str] = os.environ) -> Self:
@@ -35,26 +39,27 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """Say that everything has started; ``status`` is one line for ``systemctl status``."""
-        self._say(f"READY=1\nSTATUS={status}")
+        self._say(f"READY=1\nSTATUS={status}", _LONG_S)
+        self._due = 0.0
 
     def beat(self) -> None:
         """Say that the loop turns, when it is time."""
         now = time.monotonic()
         if self._every_s and now >= self._due:
             self._due = now + self._every_s
-            self._say("WATCHDOG=1")
+            self._say("WATCHDOG=1", 0.0)
 
     def stopping(self) -> None:
         """Say that the end has begun."""
-        self._say("STOPPING=1")
+        self._say("STOPPING=1", _LONG_S)
 
-    def _say(self, what: str) -> None:
-        """Send a datagram; one that nobody takes is lost, the run does not depend on it."""
+    def _say(self, what: str, wait_s: float) -> None:
+        """Send a datagram; what nobody takes in time is lost, the run does not depend on it."""
         if not self._address:
             return
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end,
         ):
-            end.setblocking(False)
+            end.settimeout(wait_s)
             end.sendto(what.encode(), self._address)

@@ -25,6 +25,7 @@ def test_it_is_told_of_start_life_and_end(manager):
     environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "300000", "HOME": "/root"}
     service = ServiceManager.of(environment)
     assert environment == {"HOME": "/root"}, "a child would speak for us"
+    service.beat()  # too early: nothing is ready
     service.ready("2 cameras")
     assert end.recv(100) == b"READY=1\nSTATUS=2 cameras"
     for _ in range(3):  # at once, and then a third of the time later
@@ -48,6 +49,8 @@ def test_it_is_told_of_start_life_and_end(manager):
 def test_without_a_watchdog_of_ours_there_are_no_beats(manager, environment):
     end, name = manager
     service = ServiceManager.of({"NOTIFY_SOCKET": name, **environment})
+    service.ready("")
+    assert end.recv(100) == b"READY=1\nSTATUS="
     service.beat()
     end.settimeout(0.02)
     with pytest.raises(TimeoutError):
