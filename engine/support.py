@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -50,14 +50,16 @@ _QUOTED: Final = re.compile(r"""["']([^"']+)["']""")
 class Scrubber:
     """Masks what a configuration keeps secret in any text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, added: str = "") -> None:
         """Learn the secrets of the text of a ``config.toml``, comments included.
 
+        ``added`` is the text of any other file with URLs, like cameras added while running.
+
         Raises:
-            tomllib.TOMLDecodeError: it is none.
+            tomllib.TOMLDecodeError: it is no such text.
         """
-        secrets = (*_secrets(tomllib.loads(text)), *_commented(text))
-        found = {one for one in secrets if len(one) >= SHORTEST_SECRET}
+        secrets = (*_secrets(tomllib.loads(text)), *_in_text(text), *_in_text(added))
+        found = {form for one in secrets if len(one) >= SHORTEST_SECRET for form in _forms(one)}
         longest_first = sorted(found, key=len, reverse=True)
         self._secret = re.compile("|".join(map(re.escape, longest_first))) if found else None
 
@@ -80,8 +82,8 @@ def _secrets(table: object, key: str = "") -> Iterator[str]:
         yield from _written(table, key)
 
 
-def _commented(text: str) -> Iterator[str]:
-    """Yield what lines that are commented out would keep secret."""
+def _in_text(text: str) -> Iterator[str]:
+    """Yield what URLs and lines keep secret that may be commented out, or no TOML at all."""
     for url in _URL.findall(text):
         yield from secrets_of(url)
     for line in _SECRET_LINE.finditer(text):
@@ -105,7 +107,12 @@ def _written(value: str, key: str) -> Iterator[str]:
             yield unquote(secret)
     elif key in _PASSWORDS:
         yield whole
-        yield from whole.split()  # "Bearer TOKEN"
+        yield from whole.split()[-1:]  # "Bearer TOKEN"
+
+
+def _forms(secret: str) -> set[str]:
+    """Return how a secret looks as it is, in a URL and in JSON."""
+    return {secret, quote(secret, safe=""), msgspec.json.encode(secret).decode()[1:-1]}
 
 
 def write_bundle(config: Path, logs: Sequence[Path], output: Path | None) -> Path:
@@ -117,20 +124,28 @@ def write_bundle(config: Path, logs: Sequence[Path], output: Path | None) -> Pat
     """
     try:
         text = config.read_text(encoding="utf-8")
-        scrubber = Scrubber(text)
+        scrubber = Scrubber(text, _added_while_running(config, text))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problem = f"cannot be read, and so not what is secret: {error}"
         raise ConfigError(str(config), problem, "mend it first") from error
+    parts = list(_parts(config, text, logs))  # first, so that a mistake leaves no archive behind
     name = time.strftime("platering-support-%Y%m%d-%H%M%S")
     path = output or Path(f"{name}.tar.gz")
     with tarfile.open(path, "w:gz") as archive:
         path.chmod(0o600)
-        for member, content in _parts(config, text, logs):
+        for member, content in parts:
             data = scrubber.scrubbed(content).encode()
             entry = tarfile.TarInfo(f"{name}/{member}")
             entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
             archive.addfile(entry, io.BytesIO(data))
     return path
+
+
+def _added_while_running(config: Path, text: str) -> str:
+    """Return what the engine keeps of orders like ``cameras add``, whose URLs have passwords."""
+    data_dir = config.resolve().parent / str(tomllib.loads(text).get("data_dir", "data"))
+    kept = data_dir / "engine" / "amendments.json"
+    return kept.read_text(encoding="utf-8") if kept.exists() else ""
 
 
 def _parts(config: Path, text: str, logs: Sequence[Path]) -> Iterator[tuple[str, str]]:

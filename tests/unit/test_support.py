@@ -1,8 +1,10 @@
 """An archive for strangers: what helps is in it, what is secret is in none of its files."""
 
+import json
 import logging
 import tarfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -20,7 +22,9 @@ PLANTED = {
     "bearer": "bearer-t0ken-1234",
     "broker": "broker-passw0rd",
     "redis": "redis-passw0rd",
+    "quoted": 'with "quotes" and \\ in it',
     "comment": "old-passw0rd-in-a-comment",
+    "added": "of-a-camera-added-later",
     "strange": "of-another-machine",
 }
 """Secrets, by where each is first written."""
@@ -30,6 +34,9 @@ PLANTED = {
 def config(tmp_path, monkeypatch) -> Path:
     (tmp_path / "secret.txt").write_text(f"{PLANTED['file']}\n")
     monkeypatch.setenv("GATE_PASSWORD", PLANTED["environment"])
+    (tmp_path / "data" / "engine").mkdir(parents=True)
+    added = {"cameras": [{"name": "late", "url": f"rtsp://u:{PLANTED['added']}@192.0.2.8/"}]}
+    (tmp_path / "data" / "engine" / "amendments.json").write_text(json.dumps(added))
     path = tmp_path / "config.toml"
     path.write_text(
         f"""
@@ -62,6 +69,7 @@ authorization = "Bearer {PLANTED["bearer"]}"
 name = "other"
 url = "https://hooks.example.com/others"
 secret = "{PLANTED["hook"]}"
+authorization = '{PLANTED["quoted"]}'
 [sinks.mqtt]
 # password = "{PLANTED["comment"]}"
 [sinks.kafka]
@@ -79,7 +87,10 @@ port = 0
 def log(tmp_path) -> Path:
     path = tmp_path / "journal.log"
     lines = [f"cannot log in with {secret}, giving up" for secret in PLANTED.values()]
-    lines[-1] = f"redirected to rtsp://u:{PLANTED['strange']}@192.0.2.9/ by somebody"
+    lines.append(json.dumps({"message": f"refused: {PLANTED['quoted']}"}))
+    lines.append(f"at https://hooks.example.com/?key={quote(PLANTED['hook'])}")
+    strange = lines.index(f"cannot log in with {PLANTED['strange']}, giving up")
+    lines[strange] = f"redirected to rtsp://u:{PLANTED['strange']}@192.0.2.9/ by somebody"
     path.write_text("\n".join([*lines, "camera gate turned live"]))
     return path
 
@@ -100,7 +111,8 @@ def test_what_is_secret_is_in_none_of_its_files(config, log, tmp_path, capsys):
     files = bundle("--config", str(config), "--log", str(log), "--output", str(tmp_path / "b.tgz"))
     assert capsys.readouterr().out == f"{tmp_path / 'b.tgz'}\n"
     for name, text in files.items():
-        found = [where for where, secret in PLANTED.items() if secret in text]
+        forms = [text, text.replace('\\"', '"').replace("\\\\", "\\")]
+        found = [where for where, secret in PLANTED.items() if any(secret in one for one in forms)]
         assert not found, (name, found, [line for line in text.splitlines() if "***" in line])
 
 
@@ -137,6 +149,7 @@ def test_a_log_that_is_not_there_is_named(config, tmp_path, capsys):
     arguments = ["--log", str(tmp_path / "none"), "--output", str(tmp_path / "b.tgz")]
     assert main(["support-bundle", "--config", str(config), *arguments]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
+    assert not (tmp_path / "b.tgz").exists()
 
 
 def test_short_secrets_mask_only_where_they_stand():
