@@ -45,10 +45,12 @@ def test_alerts_fire_when_they_should_and_at_no_other_time():
     promtool("test", "rules", "platering.test.yml")
 
 
-def test_every_alert_says_what_to_do_first():
+def test_every_alert_is_tried_and_says_what_to_do_first():
     text = (RULES / "platering.alerts.yml").read_text()
     alerts = text.split("- alert: ")[1:]
     assert len(alerts) >= 20
+    tried = set(re.findall(r"alertname: (\w+)\n", (RULES / "platering.test.yml").read_text()))
+    assert tried == {alert.partition("\n")[0] for alert in alerts}, "an alert without a test"
     for alert in alerts:
         name = alert.partition("\n")[0]
         assert len(re.findall(r"^ +severity: (critical|warning)$", alert, re.MULTILINE)) == 1, name
