@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import subprocess
 import tarfile
@@ -45,7 +46,7 @@ def on_a_terminal(command: list[str], seconds: float) -> str:
     while time.monotonic() < deadline:
         if select.select([ours], [], [], 0.2)[0]:
             shown += os.read(ours, 65_536)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     assert process.wait(10.0) == 130
     os.close(ours)
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
@@ -86,6 +87,12 @@ def test_an_engine_as_operators_see_it(tmp_path, notified):
             assert b"connecting" in found.extractfile(names["log-0-run.err"]).read()
             for member in names.values():
                 assert b"old-passw0rd" not in found.extractfile(member).read()
+
+        os.kill(run.pids()["worker-0"], signal.SIGKILL)
+        killed = "platering_process_restarts_total{worker-0,killed}"
+        wait_until(lambda: run.metrics().get(killed) == 1, 15.0, "it says why it starts it again")
+        stuck = "platering_process_restarts_total{worker-0,stuck}"
+        assert run.metrics()[stuck] == 0
 
         told(notified)
         run.stop()
