@@ -9,7 +9,7 @@ MASK = "***"
 
 _USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)([^:/?#@]*)(:.*)?@", re.IGNORECASE | re.DOTALL)
 _SECRET_PARAMETER = re.compile(
-    r"(?<=[?&;])([^=&;]*(?:pass|pwd|token|secret|key|auth|signature)[^=&;]*)=([^&;#]*)",
+    r"(?<=[?&;])([^=&;]*(?:pass|pwd|token|secret|key|auth|signature)[^=&;]*)=[^&;#]*",
     re.IGNORECASE,
 )
 
@@ -28,7 +28,7 @@ def secrets_of(url: str) -> list[str]:
     """Return the texts that ``redact`` masks."""
     user = _USERINFO.match(url)
     passwords = [user[3][1:]] if user and user[3] else []
-    return passwords + [match[2] for match in _SECRET_PARAMETER.finditer(url)]
+    return passwords + [match[0].partition("=")[2] for match in _SECRET_PARAMETER.finditer(url)]
 
 
 def scheme(url: str) -> str:
