@@ -37,6 +37,7 @@ from api.hub import Hub
 from api.nodes import Nodes
 from api.patience import SlowClientError
 from api.problems import ProblemError
+from api.redis_watch import RedisWatch
 from api.snapshots import plates_in_view
 from api.stream_limits import StreamLimits
 from api.system import SystemRoom
@@ -97,6 +98,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     camera_events: CameraEvents
     collector: metrics.BoardCollector
     nodes: Nodes
+    redis_watch: RedisWatch
     lists: ListRoom
     system: SystemRoom
     herald: Herald | None
@@ -129,7 +131,9 @@ def build_front(
         lambda: hub.clients,
     )
     room = CameraRoom(engine, board, section, nodes, plates_in_view(store))
-    collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
+    collector = metrics.BoardCollector(
+        board, engine, section.cameras, section.node, section.data_dir
+    )
     herald = None
     if section.heralds:
         herald = Herald(connect(section.redis_url), section.node, room, collector.text)
@@ -152,6 +156,7 @@ def build_front(
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
         nodes=nodes,
+        redis_watch=RedisWatch(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)),
         lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),
         system=SystemRoom(section, store, board, engine),
         herald=herald,
@@ -182,7 +187,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(cameras.blueprint(front.cameras, viewers))
     app.register_blueprint(camera_orders.blueprint(front.cameras, front.engine))
     app.register_blueprint(camera_events.blueprint(front.store))
-    app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
+    app.register_blueprint(metrics.blueprint(front.collector, front.nodes, front.redis_watch))
     app.register_blueprint(ingest.blueprint(front.ingest, front.store))
     app.register_blueprint(watchlists.blueprint(front.lists))
     app.register_blueprint(statistics.blueprint(front.store, front.board))

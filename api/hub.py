@@ -174,8 +174,9 @@ class Hub:
         for event in events:
             sighting = event.sighting
             if sighting.origin == "camera" and sighting.phase is not Phase.FINAL:
-                elapsed_ms = now_ms - sighting.last_unix_ms
-                self._row.observe(Stage.CAPTURE_TO_DELIVERED, elapsed_ms * 1_000_000)
+                elapsed_ns = (now_ms - sighting.last_unix_ms) * 1_000_000
+                self._row.observe(Stage.CAPTURE_TO_DELIVERED, elapsed_ns)
+                self._row.exemplify(Stage.CAPTURE_TO_DELIVERED, sighting.id, elapsed_ns)
 
     def _send(self, subscribers: Iterable[Subscriber], payload: bytes) -> None:
         """Write to each socket; those that are too slow are cut, they resume by id."""

@@ -8,39 +8,44 @@ reported of itself last.
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Annotated, Final
 
 import msgspec
 import numpy as np
-from flask import Blueprint, Response
-from prometheus_client import CollectorRegistry, exposition
+from flask import Blueprint, Response, request
+from prometheus_client import exposition
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
+from api.exposition import Exposition
+from api.metrics_latency import of_recognizers, of_stages
+from api.metrics_machine import MachineMetrics
+from api.metrics_status import build, of_status
 from api.nodes import Nodes
 from api.problems import ProblemError
+from api.redis_watch import RedisWatch
 from engine.board import (
-    BUCKET_BOUNDS_MS,
-    BUCKETS,
+    BUSY_NS,
+    CAMERA,
     COUNT_BASE,
-    HISTOGRAM_BASE,
+    HEARTBEAT_NS,
+    KIND,
+    LAST_FRAME_UNIX_NS,
     Board,
     Count,
     Fate,
     Kind,
-    Stage,
     Words,
 )
-from engine.messages import EngineStatus
 from engine.scopes import Scope
-from engine.types import CameraState
 
 OUTCOMES: Final = ("skipped", "dropped", "recognized", "failed")
 FATES: Final = {
@@ -116,15 +121,22 @@ class BoardCollector(Collector):
     """Reads the board anew at each scrape."""
 
     def __init__(
-        self, board: Board, engine: EngineLink, fallback: tuple[str, ...], node: str = ""
+        self,
+        board: Board,
+        engine: EngineLink,
+        fallback: tuple[str, ...],
+        node: str = "",
+        data_dir: str = "/",
     ) -> None:
         """Take the names of cameras from ``engine``, or ``fallback`` while it does not answer."""
         self.node = node
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._exposition = Exposition()
         self._board = board
         self._engine = engine
-        self._fallback = fallback
+        self._cameras = dict(enumerate(fallback))
+        self._processes: dict[int, str] = {}
+        """Names of cells and rows as they were told last: labels must not change in silence."""
+        self._machine = MachineMetrics(data_dir)
 
     def describe(self) -> Iterable[Metric]:
         """Say nothing before the first scrape."""
@@ -132,48 +144,28 @@ class BoardCollector(Collector):
 
     def text(self) -> bytes:
         """Return every metric in Prometheus's text format."""
-        return exposition.generate_latest(self._registry)
+        return self._exposition.text(self.collect())
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         info = GaugeMetricFamily("platering_node_info", "The machine.", labels=("node",))
         info.add_metric((self.node,), 1.0)
         yield info
+        yield from build()
         status = self._engine.status()
         rows = self._board.processes()
         if status is not None:
-            names = {camera.index: camera.name for camera in status.cameras}
-            yield from _states(status)
-        else:
-            names = dict(enumerate(self._fallback))
-        yield from _cameras(names, self._board.ledger())
+            self._cameras = {camera.index: camera.name for camera in status.cameras}
+            self._processes = {process.row: process.name for process in status.processes}
+            yield from self._machine.processes(status)
+        yield from of_status(status)
+        yield from self._machine.disks()
+        yield from _cameras(self._cameras, self._board.ledger())
+        yield _last_frames(self._cameras, rows)
         yield from _totals(rows)
-        yield _latencies(rows)
-        yield from _processes(rows)
-
-
-def _states(status: EngineStatus) -> Iterator[Metric]:
-    """Yield what only the supervisor knows."""
-    state = GaugeMetricFamily(
-        "platering_camera_state", "1 for the state a camera is in.", labels=("camera", "state")
-    )
-    flight = GaugeMetricFamily(
-        "platering_frames_in_flight",
-        "Frames captured and not yet settled, counted from the slots.",
-        labels=("camera",),
-    )
-    for camera in status.cameras:
-        flight.add_metric((camera.name,), camera.in_flight)
-        for each in CameraState:
-            state.add_metric((camera.name, each.value), float(camera.state is each))
-    yield state
-    yield flight
-    restarts = CounterMetricFamily(
-        "platering_process_restarts", "Starts after the first one.", labels=("process",)
-    )
-    for process in status.processes:
-        restarts.add_metric((process.name,), process.restarts)
-    yield restarts
+        yield of_stages(rows)
+        yield of_recognizers(rows)
+        yield from _processes(rows, self._processes)
 
 
 def _cameras(names: dict[int, str], ledger: Words) -> Iterator[Metric]:
@@ -191,6 +183,15 @@ def _cameras(names: dict[int, str], ledger: Words) -> Iterator[Metric]:
         for index, name in names.items():
             family.add_metric((name,), int(ledger[index, fate]))
         yield family
+    sure = SummaryMetricFamily(
+        "platering_sighting_confidence_ratio",
+        "Confidence of final sightings, 0 to 1.",
+        labels=("camera",),
+    )
+    for index, name in names.items():
+        count, hundredths = ledger[index, [Fate.SIGHTINGS, Fate.CONFIDENCE]].tolist()
+        sure.add_metric((name,), count, hundredths / 1e4)
+    yield sure
 
 
 def _totals(rows: Words) -> Iterator[Metric]:
@@ -202,37 +203,41 @@ def _totals(rows: Words) -> Iterator[Metric]:
         yield GaugeMetricFamily(f"platering_{word}", sentence, value=int(sums[which]))
 
 
-def _latencies(rows: Words) -> Metric:
-    """Return the histograms of all stages, summed over all processes."""
-    family = HistogramMetricFamily(
-        "platering_stage_seconds", "How long each stage takes.", labels=("stage",)
+def _last_frames(names: dict[int, str], rows: Words) -> Metric:
+    """Return when each camera's newest frame was captured, 0 where none was since its start."""
+    family = GaugeMetricFamily(
+        "platering_camera_last_frame_timestamp_seconds",
+        "Capture of a camera's newest frame; 0: none yet.",
+        labels=("camera",),
     )
-    bounds = [str(bound / 1_000) for bound in BUCKET_BOUNDS_MS] + ["+Inf"]
-    for stage in Stage:
-        base = HISTOGRAM_BASE + stage * (BUCKETS + 1)
-        words = rows[:, base : base + BUCKETS + 1].sum(0, dtype=np.uint64)
-        cumulated = np.cumsum(words[:BUCKETS]).tolist()
-        buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulated, strict=True)]
-        family.add_metric((stage.name.lower(),), buckets, int(words[BUCKETS]) / 1e9)
+    newest = dict.fromkeys(names, 0)
+    for row in rows[rows[:, KIND] == Kind.DECODER].tolist():
+        if row[CAMERA] in newest:
+            newest[row[CAMERA]] = max(newest[row[CAMERA]], row[LAST_FRAME_UNIX_NS])
+    for index, name in names.items():
+        family.add_metric((name,), newest[index] / 1e9)
     return family
 
 
-def _processes(rows: Words) -> Iterator[Metric]:
+def _processes(rows: Words, names: dict[int, str]) -> Iterator[Metric]:
     """Yield who is alive: a process is up while its heartbeat moves."""
     up = GaugeMetricFamily(
-        "platering_process_up", "1 while a process completes turns.", labels=("kind", "row")
+        "platering_process_up", "1 while a process completes turns.", labels=("kind", "process")
     )
     busy = CounterMetricFamily(
-        "platering_worker_busy_seconds", "Time spent recognizing.", labels=("row",)
+        "platering_worker_busy_seconds", "Time spent recognizing.", labels=("process",)
     )
     now_ns = time.monotonic_ns()
     for index, row in enumerate(rows.tolist()):
-        if not row[0]:
+        kind = Kind(row[KIND])
+        is_left_over = bool(names) and index not in names and kind is not Kind.SUPERVISOR
+        if kind is Kind.FREE or is_left_over:  # of a recognizer or camera that was removed
             continue
-        kind = Kind(row[0])
-        up.add_metric((kind.name.lower(), str(index)), float(now_ns - row[2] < STALE_NS))
+        name = "supervisor" if kind is Kind.SUPERVISOR else names.get(index, f"row-{index}")
+        is_alive = now_ns - row[HEARTBEAT_NS] < STALE_NS
+        up.add_metric((kind.name.lower(), name), float(is_alive))
         if kind is Kind.WORKER:
-            busy.add_metric((str(index),), row[7] / 1e9)
+            busy.add_metric((name,), row[BUSY_NS] / 1e9)
     yield up
     yield busy
 
@@ -267,21 +272,24 @@ class Scrape(msgspec.Struct, frozen=True):
     ] = ""
 
 
-def blueprint(collector: BoardCollector, nodes: Nodes) -> Blueprint:
+def blueprint(collector: BoardCollector, nodes: Nodes, redis_watch: RedisWatch) -> Blueprint:
     """Return the routes of this room."""
     routes = Blueprint("metrics", __name__)
-    shared = CollectorRegistry()
-    shared.register(NodesCollector(nodes))
+    sources = (collector, NodesCollector(nodes), redis_watch)
+    written = Exposition()
 
     @routes.get("/metrics")
     @endpoint(needs=Scope.METRICS, query=Scrape, answers="text/plain")
     def metrics(query: Scrape) -> Response:
-        """The stats board in Prometheus's text format, this machine's or another one's."""
+        """This machine's metrics, as OpenMetrics for who asks so, or another one's as text."""
         node = query.node or collector.node
         if node == collector.node:
-            found: bytes | None = collector.text() + exposition.generate_latest(shared)
-        else:
-            found = nodes.metrics(node)
+            _encoder, kind = exposition.choose_encoder(request.headers.get("Accept", ""))
+            families = chain.from_iterable(source.collect() for source in sources)
+            wants_openmetrics = kind.startswith("application/openmetrics-text")
+            write = written.openmetrics if wants_openmetrics else written.text
+            return Response(write(families), content_type=kind)
+        found = nodes.metrics(node)
         if found is None:
             raise ProblemError(404, "no machine of this name reports", field="node")
         return Response(found, content_type=exposition.CONTENT_TYPE_PLAIN_0_0_4)

@@ -55,7 +55,8 @@ def main(child: Child) -> None:
         _until_stopped(child, tasks)
         return
     tasks += [
-        gevent.spawn(work) for work in (front.hub.run, front.nodes.run, front.camera_events.run)
+        gevent.spawn(work)
+        for work in (front.hub.run, front.nodes.run, front.camera_events.run, front.redis_watch.run)
     ]
     front.hub.wait_for_place(_PLACED_WITHIN_S)
     server = _server(listener, front)

@@ -11,7 +11,7 @@ one. Layout, in words::
              2  heartbeat_ns    monotonic clock of its last turn
              3  turn            completed turns of its loop
              4  busy            1 between taking work and finishing the turn, 0 while waiting
-             5  state           kind's own: 1 + a decoder's ``CameraState`` by order of definition
+             5  state           1 + a decoder's ``CameraState``, 1 + a worker's ``RECOGNIZERS``
              6  intent          worker: id of the ring it is taking a frame from, else 0
              7  busy_ns         nanoseconds spent recognizing (worker)
              8  camera          decoder: its camera's index
@@ -20,6 +20,8 @@ one. Layout, in words::
              16 leases          [MAX_BATCH][4]: ring id, slot, generation, since_ns
              80 counters        one word per ``Count``
              128 histograms     [Stage][BUCKETS + 1]: counts per bucket, then the sum in ns
+             224 exemplars      [Stage][4]: a sighting's id in two words, its latency in ns, and
+                                when it was measured in ms UTC (0: none)
     cells    [rows][cameras][CELL_WORDS]: one word per ``Fate``
     feedback [cameras][FEEDBACK_WORDS]: see ``engine.feedback``; the only words that two processes
              write, each its own half: the publisher, and the camera's decoder
@@ -28,9 +30,11 @@ A camera's ledger is the sum of its cells over all rows. Cells are never set bac
 lives, not even when a row passes to another process: the sums stay monotonic over restarts.
 """
 
+import time
 from bisect import bisect_left
 from enum import IntEnum
 from typing import Final
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -41,7 +45,7 @@ from engine.shm import Segment
 from engine.types import CameraState
 
 MAGIC: Final = 0x504C_4154_4552_4E47  # "PLATERNG"
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 HEADER_WORDS: Final = 8
 ROW_WORDS: Final = 256
 CELL_WORDS: Final = 32
@@ -51,8 +55,12 @@ LEASE_BASE: Final = 16
 LEASE_WORDS: Final = 4
 COUNT_BASE: Final = 80
 HISTOGRAM_BASE: Final = 128
+EXEMPLAR_BASE: Final = 224
+EXEMPLAR_WORDS: Final = 4
 BUCKET_BOUNDS_MS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 BUCKETS: Final = len(BUCKET_BOUNDS_MS) + 1
+RECOGNIZERS: Final = ("builtin", "openalpr")
+"""Names of recognizers; a worker notes which of them it runs."""
 _BOUNDS_NS: Final = [int(bound * 1e6) for bound in BUCKET_BOUNDS_MS]
 
 KIND, INCARNATION, HEARTBEAT_NS, TURN, BUSY, STATE, INTENT, BUSY_NS = range(8)
@@ -118,6 +126,8 @@ class Fate(IntEnum):
     """Recognized frames of which only what moved was searched."""
     PLATES_SPARED = 24
     """Plates in recognized frames that needed no reading: they are known with certainty."""
+    CONFIDENCE = 25
+    """The confidence of all finals added up, in hundredths of a percent."""
 
 
 class Count(IntEnum):
@@ -299,6 +309,21 @@ class Row:
         words, base = self.words, _HISTOGRAM_AT[stage]
         words[base + bisect_left(_BOUNDS_NS, elapsed_ns)] += 1
         words[base + BUCKETS] += elapsed_ns
+
+    def exemplify(self, stage: Stage, sighting_id: str, elapsed_ns: int) -> None:
+        """Name a sighting that took so long; ids that others gave and are no UUIDs are left out.
+
+        Of its four words a reader may once in a blue moon see old and new ones: it is a hint.
+        """
+        try:
+            bits = UUID(sighting_id).int
+        except ValueError:
+            return
+        words, base = self.words, EXEMPLAR_BASE + stage * EXEMPLAR_WORDS
+        words[base + 3] = 0
+        words[base], words[base + 1] = bits >> 64, bits & (1 << 64) - 1
+        words[base + 2] = max(elapsed_ns, 0)
+        words[base + 3] = time.time_ns() // 1_000_000
 
     def beat(self, monotonic_ns: int) -> None:
         """Complete a turn: the supervisor restarts a process whose heartbeat stops."""

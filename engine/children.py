@@ -15,7 +15,7 @@ from typing import Final
 from engine.appetite import YIELDED_STEPS, start_below
 from engine.board import Board, Kind, Row, Seat
 from engine.errors import EXIT_CONFIG
-from engine.messages import DECODE, Message, Start, ToSupervisor, encode
+from engine.messages import DECODE, Message, RestartReason, Start, ToSupervisor, encode
 from engine.process import MESSAGE_BYTES
 
 MODULES: Final = {
@@ -45,6 +45,7 @@ class ChildProcess:
         self.row: Row = board.row(row_index)
         self.incarnation = 0
         self.restarts = 0
+        self.restart_reasons = dict.fromkeys(RestartReason, 0)
         self.detail = ""
         self.failure = ""
         """What it said last before it ended."""
@@ -182,6 +183,11 @@ class ChildProcess:
             self.is_wanted = False  # the same configuration would fail again
         self._back_off()
         return code
+
+    def count_restart(self, reason: RestartReason) -> None:
+        """Note that it has to be started again, and why."""
+        self.restarts += 1
+        self.restart_reasons[reason] += 1
 
     def _back_off(self) -> None:
         """Choose when the next incarnation may start."""

@@ -25,6 +25,16 @@ from engine.delivery_commands import (
 )
 from engine.errors import EXIT_CONFIG, EXIT_FAILED, ConfigError, PlateringError, PreflightError
 from engine.follow import WATCH_ABOUT, add_watch
+from engine.operation_commands import (
+    BUNDLE_ABOUT,
+    COMPLETION_ABOUT,
+    PLAN_ABOUT,
+    TOP_ABOUT,
+    add_bundle,
+    add_completion,
+    add_plan,
+    add_top,
+)
 from engine.order_commands import RECOGNIZERS_ABOUT, add_camera_orders, add_recognizers
 
 if TYPE_CHECKING:
@@ -220,6 +230,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(status)
     _add_json(status)
     status.set_defaults(command=_status)
+    add_top(_add(commands, "top", "watch the running engine", TOP_ABOUT), _add_config)
+    bundle = _add(commands, "support-bundle", "gather what others need to help", BUNDLE_ABOUT)
+    add_bundle(bundle, _add_config)
+    planned = _add(commands, "plan", "what so many cameras need", PLAN_ABOUT)
+    add_plan(planned, _add_config)
+    completion = _add(commands, "completion", "let a shell complete words", COMPLETION_ABOUT)
+    add_completion(completion, _parser)
     return parser
 
 

@@ -399,7 +399,7 @@ def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
     return ConfigError(key, problem, remedy + (f" (and {more} more)" if more else ""))
 
 
-_SECRETS: Final = {
+SECRET_KEYS: Final = {
     "url", "license_key", "secret", "authorization", "servers", "username", "password",
 }  # fmt: skip
 """Keys whose values are never shown."""
@@ -421,7 +421,7 @@ def _shown(mistake: ErrorDetails) -> str:
         return f"it is a table{f': write [[{_key_path(mistake)}]]' if of_tables else ''}"
     if isinstance(value, list | tuple):
         return "it is an array"
-    secret = _SECRETS & {str(part) for part in mistake["loc"]}
+    secret = SECRET_KEYS & {str(part) for part in mistake["loc"]}
     if secret or (isinstance(value, str) and ("://" in value or len(value) > 80)):
         return "its value is not shown, it may hold a secret"
     return f"it is {value!r}"

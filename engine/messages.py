@@ -5,11 +5,13 @@ descriptors travel beside a message with SCM_RIGHTS, in the order its docstring 
 The public control socket (``control.sock`` in ``data_dir``) carries ``Request`` and ``Reply``.
 """
 
+from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from engine.board import Seat
+from engine.board import Kind, Seat
 from engine.types import CameraEvent, CameraState, Evidence, FrameReads, Sighting
 
 
@@ -186,6 +188,29 @@ class CameraTurned(Message, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class SinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How a sink is; counts are since the start of the publisher."""
+
+    name: str
+    """Of its place in the spool: ``redis``, ``kafka``, ``webhook:NAME`` …; never a URL."""
+    waiting: int = 0
+    """Events in the spool that it has not taken."""
+    oldest_unix_ms: int = 0
+    """When the oldest of them was written; 0: none waits."""
+    away: bool = False
+    taken: int = 0
+    retries: int = 0
+    failures: int = 0
+    """Times it went away."""
+    dead_letters: int = 0
+
+
+class TellSinks(Message, frozen=True, kw_only=True):
+    """The publisher's word, every second, on how its sinks are."""
+
+    sinks: tuple[SinkFigures, ...]
+
+
 class Failed(Message, frozen=True, kw_only=True):
     """The child cannot go on; said just before it exits with a code that names why."""
 
@@ -223,6 +248,28 @@ class CameraStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Frames (and findings) by fate, ``engine.board.Fate`` in lower case."""
     in_flight: int = 0
     """Frames whose fate is still open, counted from the slots."""
+    oldest_unix_ms: int = 0
+    """Capture time of the oldest of them; 0: none."""
+    ring_bytes: int = 0
+    """Shared memory that its rings take."""
+
+
+class RestartReason(StrEnum):
+    """Why a child had to be started again."""
+
+    FAILED = "failed"
+    """It ended by itself, with an exit code."""
+    KILLED = "killed"
+    """A signal from outside ended it, like the kernel's for want of memory."""
+    STUCK = "stuck"
+    """The supervisor killed it: it was silent, or beyond its deadline."""
+
+    @classmethod
+    def of(cls, code: int, *, stuck: bool) -> "RestartReason":
+        """Judge by the exit code, negative for a signal, and whether we sent that."""
+        if stuck:
+            return cls.STUCK
+        return cls.FAILED if code >= 0 else cls.KILLED
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +282,8 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     up: bool = True
     restarts: int = 0
+    reasons: dict[RestartReason, int] = {}
+    """The restarts by reason."""
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,8 +291,26 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     started_unix_ms: int = 0
+    pid: int = 0
+    """Of the supervisor."""
+    redis_pid: int = 0
+    """Of the embedded Redis; 0: there is none, or it is down."""
+    recognizer: str = ""
+    privacy: str = ""
+    """These two as configured."""
     cameras: tuple[CameraStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
+    sinks: tuple[SinkFigures, ...] = ()
+
+    def running(self) -> Iterator[tuple[int, str, Kind]]:
+        """Yield pid, name and kind of every process that is up; Redis's is ``Kind.FREE``."""
+        if self.pid:
+            yield self.pid, "supervisor", Kind.SUPERVISOR
+        if self.redis_pid:
+            yield self.redis_pid, "redis", Kind.FREE
+        for process in self.processes:
+            if process.up and process.pid:
+                yield process.pid, process.name, Kind(process.kind)
 
 
 # --- reads channel: worker to publisher and back ----------------------------------------------
@@ -325,7 +392,9 @@ ToChild: TypeAlias = (
     | Pause
     | Stop
 )
-ToSupervisor: TypeAlias = Ready | WantRing | Outstanding | RingDrained | CameraTurned | Failed
+ToSupervisor: TypeAlias = (
+    Ready | WantRing | Outstanding | RingDrained | CameraTurned | TellSinks | Failed
+)
 ToPublisher: TypeAlias = ReadsRecord | IngestReads | IngestSighting
 FromPublisher: TypeAlias = ReadsAck | IngestDone
 Control: TypeAlias = Request | Reply

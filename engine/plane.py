@@ -31,7 +31,7 @@ from engine.messages import (
 )
 from engine.quarantine import Quarantine
 from engine.reaper import OwnedRing, Sweep, fate_of_killed, leased, reap_decoder, reap_worker
-from engine.ring_memory import Tokens
+from engine.ring_memory import Tokens, ring_bytes
 from engine.shm import RunLock
 from engine.types import CameraEvent, CameraState
 
@@ -64,7 +64,7 @@ class CameraPlace:
         )
         self.state, self.reason = state, reason
 
-    def status(self, ledger: dict[str, int], in_flight: int) -> CameraStatus:
+    def status(self, ledger: dict[str, int], flight: "Flight") -> CameraStatus:
         """Return what outsiders may know."""
         return CameraStatus(
             name=self.settings.name,
@@ -73,8 +73,19 @@ class CameraPlace:
             reason=self.reason,
             ring=self.ring.handle if self.ring is not None else None,
             ledger=ledger,
-            in_flight=in_flight,
+            in_flight=flight.frames,
+            oldest_unix_ms=flight.oldest_unix_ns // 1_000_000,
+            ring_bytes=flight.ring_bytes,
         )
+
+
+class Flight(msgspec.Struct, frozen=True):
+    """A camera's frames whose fate is still open, counted from the slots themselves."""
+
+    frames: int
+    oldest_unix_ns: int
+    """When the oldest of them was captured; 0: there is none."""
+    ring_bytes: int
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -293,9 +304,14 @@ class FramePlane:
 
     # --- figures -----------------------------------------------------------------------------
 
-    def in_flight(self, place: CameraPlace) -> int:
-        """Count the camera's frames whose fate is still open, from the slots themselves."""
-        return sum(ring.memory.in_flight() for ring in self._rings_of(place))
+    def flight(self, place: CameraPlace) -> Flight:
+        """Look at what lies in a camera's rings now."""
+        rings = self._rings_of(place)
+        return Flight(
+            frames=sum(ring.memory.in_flight() for ring in rings),
+            oldest_unix_ns=min(filter(None, (r.memory.oldest_unix_ns() for r in rings)), default=0),
+            ring_bytes=sum(ring_bytes(ring.handle) for ring in rings),
+        )
 
     def close(self, places: Iterable[CameraPlace]) -> None:
         """Remove everything at the end of the run."""

@@ -5,6 +5,7 @@ supervisor sends ``Start`` and everything later. When the supervisor dies, howev
 kernel closes the other end: the link reads as ended and the child ends, too.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -69,6 +70,11 @@ class Link:
         if not data:
             raise LinkEndedError("the supervisor is gone")
         return DECODE.to_child.decode(data), fds
+
+    def offer(self, message: ToSupervisor) -> None:
+        """Send a message that may as well be lost: never waits, and minds no end."""
+        with contextlib.suppress(OSError):
+            self._end.send(encode(message))
 
     def send(self, message: ToSupervisor) -> None:
         """Send a message; waits at most 5 s for a supervisor that does not read.

@@ -33,6 +33,7 @@ from engine.messages import (
     Ready,
     Stop,
     TellCamera,
+    TellSinks,
     UseCamera,
 )
 from engine.places import Places
@@ -55,6 +56,7 @@ _FLUSH_S: Final = 3.0
 _FLUSH_ORPHANED_S: Final = 1.0
 _LAST_BATCH_S: Final = 0.1
 _SHOW_EVERY_S: Final = 0.5
+_TELL_SINKS_EVERY_S: Final = 1.0
 _DROPPED_WHEN_FULL: Final = 0.25
 
 log = logging.getLogger(__name__)
@@ -103,9 +105,12 @@ class Publisher:
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
         self._redis = self._feeders[0]
         self._told_taken = 0
+        self._link: Link | None = None
+        self._told_at = 0.0
 
     def start(self, link: Link) -> None:
         """Begin: from now on sinks are fed."""
+        self._link = link
         self._intake.watch(link)
         self._matcher.start()
         self._camera_log.start()
@@ -156,6 +161,7 @@ class Publisher:
         self._places.tell()
         self._report()
         self._show_cameras()
+        self._tell_sinks()
 
     def drain(self) -> None:
         """Take everything that still lies in the channels."""
@@ -318,6 +324,8 @@ class Publisher:
             self._row.fate(index, Fate.REVISIONS)
             if event.sighting.phase is Phase.FINAL:
                 self._row.fate(index, Fate.SIGHTINGS)
+                confidence = round(100 * event.sighting.confidence)
+                self._row.fate(index, Fate.CONFIDENCE, confidence)
         if event.sighting.hits and event.sighting.phase is Phase.FINAL:
             self._row.count(Count.WATCHLIST_HITS)
 
@@ -392,12 +400,30 @@ class Publisher:
         taken = redis.taken
         row.count(Count.STORED, taken - self._told_taken)
         self._told_taken = taken
-        while redis.delays_ns:
-            row.observe(Stage.CAPTURE_TO_STORED, redis.delays_ns.popleft())
-        waiting = self._spool.depth(redis.sink.name) - redis.taken_ahead
-        row.gauge(Count.SPOOL_DEPTH, max(0, waiting))
+        while redis.delays:
+            delay = redis.delays.popleft()
+            row.observe(Stage.CAPTURE_TO_STORED, delay.elapsed_ns)
+            row.exemplify(Stage.CAPTURE_TO_STORED, delay.sighting, delay.elapsed_ns)
+        row.gauge(Count.SPOOL_DEPTH, self._depth(redis))
         row.gauge(Count.TRACKS_OPEN, self._tracker.open_tracks)
         row.beat(time.monotonic_ns())
+
+    def _depth(self, feeder: Feeder) -> int:
+        """Return how many events wait for a sink."""
+        return max(0, self._spool.depth(feeder.sink.name) - feeder.taken_ahead)
+
+    def _tell_sinks(self) -> None:
+        """Now and then, tell the supervisor how the sinks are."""
+        now = time.monotonic()
+        if self._link is None or now - self._told_at < _TELL_SINKS_EVERY_S:
+            return
+        self._told_at = now
+        figures = []
+        for feeder in self._feeders:
+            waiting = self._depth(feeder)
+            oldest_s = self._spool.oldest_unix_s(feeder.sink.name) if waiting else 0
+            figures.append(feeder.figures(waiting, oldest_s * 1_000))
+        self._link.offer(TellSinks(sinks=tuple(figures)))
 
     def _show_cameras(self) -> None:
         """Now and then, tell the sinks that show them how the cameras are."""

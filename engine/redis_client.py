@@ -12,7 +12,8 @@ question mark: ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` (paths). Sent
 a password of their own take ``sentinel_username`` and ``sentinel_password`` from there.
 
 A user with few rights needs: ``~platering:* &license_plates &platering:* -@all +@read +@write
-+@scripting +@connection +publish -@dangerous``; in a Cluster also ``+cluster|slots``.
++@scripting +@connection +publish -@dangerous``; in a Cluster also ``+cluster|slots``, and
+``+info`` where its memory should be among the metrics.
 """
 
 from typing import Any, Final, TypeAlias

@@ -46,6 +46,8 @@ DESCRIPTOR: Final = struct.Struct("=QQ")
 DESCRIPTOR_BYTES: Final = DESCRIPTOR.size
 MANY_BYTES: Final = 512 * DESCRIPTOR_BYTES
 
+_NEVER: Final = (1 << 64) - 1
+
 _pack, _unpack = DESCRIPTOR.pack, DESCRIPTOR.unpack
 
 NEXT, OFFERED, SINCE_NS = 15, 16, 17
@@ -190,6 +192,13 @@ class RingMemory:
         table = self._table()
         ready = table[:, STATE] == SlotState.READY
         return int(np.count_nonzero(ready & (table[:, SETTLED] != table[:, GENERATION])))
+
+    def oldest_unix_ns(self) -> int:
+        """Return when the oldest frame whose fate is open was captured; 0: there is none."""
+        table = self._table()
+        is_open = table[:, STATE] == SlotState.READY
+        is_open &= table[:, SETTLED] != table[:, GENERATION]
+        return int(table[is_open, UNIX_NS].min(initial=_NEVER)) % _NEVER
 
     def newest(self) -> tuple[int, int]:
         """Return (slot, generation) of the newest frame that is whole; generation 0: none."""

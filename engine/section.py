@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
-_NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+NAME_IN_TEXT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 OURS: Final = "platering"
 """The type of mistakes that know their own key path and remedy."""
@@ -32,10 +32,10 @@ def _reveal(value: str) -> str:
             raise mistake(
                 f"cannot read {path}: {error.strerror}", "name a readable file after file:"
             ) from error
-    for name in _NAME.findall(value):
+    for name in NAME_IN_TEXT.findall(value):
         if name not in os.environ:
             raise mistake(f"the environment variable {name} is not set", f"set {name}")
-    return _NAME.sub(lambda match: os.environ[match[1]], value)
+    return NAME_IN_TEXT.sub(lambda match: os.environ[match[1]], value)
 
 
 def matching(pattern: str, must_be: str) -> AfterValidator:

@@ -219,6 +219,16 @@ class Spool:
         base = self.positions.get(sink, Progress()).base
         return self.last_seq - max(base, self._first_seq - 1)
 
+    def oldest_unix_s(self, sink: str) -> int:
+        """Return when the oldest event was written that is part of ``depth``; 0: there is none."""
+        base = self.positions.get(sink, Progress()).base
+        query = "SELECT unix_s FROM events WHERE seq > ? ORDER BY seq LIMIT 1"
+        try:
+            found = self._db.execute(query, (base,)).fetchone()
+        except sqlite3.OperationalError:  # the next commit meets it, too, and says so
+            return 0
+        return int(found[0]) if found else 0
+
     def drop_oldest(self, share: float) -> int:
         """Give up this share of the events to free the disk; return how many were undelivered.
 

@@ -16,14 +16,14 @@ from engine.messages import EngineStatus
 from engine.resources import state_path
 from engine.types import CameraState
 
-_COLOURS = {
+CAMERA_COLOURS = {
     CameraState.LIVE: "green",
     CameraState.DEGRADED: "yellow",
     CameraState.FROZEN: "red",
     CameraState.LOST: "red",
     CameraState.CONNECTING: "yellow",
 }
-_FATES = ("skipped", "dropped", "recognized", "failed")
+FATES = ("skipped", "dropped", "recognized", "failed")
 
 
 def print_status(settings: Settings, *, as_json: bool) -> int:
@@ -40,7 +40,7 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
         return 0
     out = table_console()
     up_s = max(0.0, time.time() - status.started_unix_ms / 1000)
-    out.print(f"Node {status.node}, up for {_span(up_s)}")
+    out.print(f"Node {status.node}, up for {span(up_s)}")
     out.print(_cameras(status) if status.cameras else "No cameras.")
     out.print(_processes(status))
     return 0
@@ -49,24 +49,24 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
 def _cameras(status: EngineStatus) -> Table:
     """Make a row per camera; frames and vehicles are counted since the start."""
     table = Table("Camera", "State", "Picture", box=box.SIMPLE_HEAD)
-    for column in ("Captured", *map(str.capitalize, _FATES), "In flight", "Vehicles"):
+    for column in ("Captured", *map(str.capitalize, FATES), "In flight", "Vehicles"):
         table.add_column(column, justify="right")
     for camera in status.cameras:
         ring, ledger = camera.ring, camera.ledger
-        state = Text(camera.state.value, style=_COLOURS.get(camera.state, ""))
+        state = Text(camera.state.value, style=CAMERA_COLOURS.get(camera.state, ""))
         table.add_row(
             camera.name,
             state + Text(f"\n{camera.reason}", "dim") if camera.reason else state,
             f"{ring.width_px}×{ring.height_px}" if ring else "–",
             str(ledger.get("captured", 0)),
-            *(str(_sum(ledger, fate)) for fate in _FATES),
+            *(str(sum_of(ledger, fate)) for fate in FATES),
             str(camera.in_flight),
             str(ledger.get("sightings", 0)),
         )
     return table
 
 
-def _sum(ledger: dict[str, int], fate: str) -> int:
+def sum_of(ledger: dict[str, int], fate: str) -> int:
     """Add up all reasons of a fate."""
     return sum(count for name, count in ledger.items() if name.startswith(fate))
 
@@ -84,7 +84,7 @@ def _processes(status: EngineStatus) -> Table:
     return table
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Write a duration in its two largest units."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
     if days:

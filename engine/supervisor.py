@@ -35,9 +35,11 @@ from engine.messages import (
     Pause,
     Ready,
     Reply,
+    RestartReason,
     RingDrained,
     Stop,
     TellCamera,
+    TellSinks,
     ToSupervisor,
     UseCamera,
     WantRing,
@@ -50,6 +52,7 @@ from engine.reaper import frame_begun_ns
 from engine.resources import Resources
 from engine.roster import Roster
 from engine.sections import PublishedCamera
+from engine.service import ServiceManager
 from engine.signals import NotedSignals, allow_open_files
 from engine.types import CameraState
 from engine.watch import Watch
@@ -116,6 +119,7 @@ class Supervisor:
             place.is_paused = place.settings.name in amendments.changes.paused
         self._watch = Watch(self._roster, board, self._plane, self._resources)
         self._line = StatusLine()
+        self._service = ServiceManager.of()
         self._selector = selectors.DefaultSelector()
         self._log_section = log_section(settings.log)
         self._signals = signals
@@ -148,6 +152,7 @@ class Supervisor:
             sweeping = self._plane.sweep()
             self._drop_idle_clients()
             self._row.beat(time.monotonic_ns())
+            self._service.beat()
             self._show()
             for key, _events in self._selector.select(SWEEP_TICK_S if sweeping else TICK_S):
                 react: Callable[[], None] = key.data
@@ -252,6 +257,8 @@ class Supervisor:
                 self._plane.outstanding(message)
             case CameraTurned(state=state, reason=reason):
                 self._turn(self._roster.place_of(child), state, reason)
+            case TellSinks(sinks=sinks):
+                self._watch.sinks = sinks
             case Failed(reason=reason):
                 child.failure = reason
 
@@ -298,7 +305,7 @@ class Supervisor:
             self._take_off(child)
         if self._phase >= 0 or not child.was_wanted:
             return
-        child.restarts += 1
+        child.count_restart(RestartReason.of(code, stuck=stuck))
         self._row.count(Count.RESTARTS)
         if child.is_wanted:
             log.warning("%s%s; starting it again", why, f" ({child.failure})" * bool(child.failure))
@@ -332,6 +339,7 @@ class Supervisor:
     def _begin_end(self, phase: int) -> None:
         """Tell the processes of a phase to stop."""
         self._phase = phase
+        self._service.stopping()
         if self._is_over():
             return
         kinds, seconds = STOP_PHASES[phase]
@@ -385,6 +393,7 @@ class Supervisor:
             for line in self._watch.announcement():
                 self._watch.say(line)
             self._line.start()
+            self._service.ready(f"{len(self._roster.places)} cameras")
         pulse = self._watch.pulse()
         if pulse is not None and self._announced:
             self._line.show(pulse, time.monotonic())

@@ -1,12 +1,13 @@
 """What the supervisor tells: the start-up lines, the moving figures, the answer to ``status``."""
 
+import os
 import time
 from collections.abc import Iterator
 
 from engine.board import COUNT_BASE, KIND, Board, Count, Fate, Kind, Words
 from engine.config import EMBEDDED
 from engine.console import Pulse, say
-from engine.messages import EngineStatus, ProcessStatus
+from engine.messages import EngineStatus, ProcessStatus, SinkFigures
 from engine.plane import FramePlane
 from engine.resources import Resources
 from engine.roster import Roster
@@ -28,6 +29,8 @@ class Watch:
         self._board = board
         self._plane = plane
         self._resources = resources
+        self.sinks: tuple[SinkFigures, ...] = ()
+        """What the publisher said last."""
         self._started_unix_ms = time.time_ns() // 1_000_000
         self._before: tuple[float, Words] = (time.monotonic(), board.ledger().sum(0))
 
@@ -91,13 +94,19 @@ class Watch:
     def status(self) -> EngineStatus:
         """Return the state of everything."""
         ledger = self._board.ledger()
+        settings, redis = self._resources.settings, self._resources.redis
         return EngineStatus(
-            node=self._resources.settings.node_name,
+            node=settings.node_name,
             started_unix_ms=self._started_unix_ms,
+            pid=os.getpid(),
+            redis_pid=(redis.pid or 0) if redis is not None else 0,
+            recognizer=settings.recognizer,
+            privacy=settings.privacy,
+            sinks=self.sinks,
             cameras=tuple(
                 place.status(
                     {fate.name.lower(): int(ledger[place.index, fate]) for fate in Fate},
-                    self._plane.in_flight(place),
+                    self._plane.flight(place),
                 )
                 for place in self._roster.places
             ),
@@ -109,6 +118,7 @@ class Watch:
                     pid=child.pid,
                     up=child.is_up,
                     restarts=child.restarts,
+                    reasons=child.restart_reasons,
                 )
                 for child in self._roster.children
             ),

@@ -16,7 +16,7 @@ import cv2
 import msgspec
 
 from engine.attention import known_plates
-from engine.board import BUSY, BUSY_NS, Fate, Kind, Stage
+from engine.board import BUSY, BUSY_NS, RECOGNIZERS, STATE, Fate, Kind, Stage
 from engine.config import CameraOpenAlprSettings
 from engine.errors import PreflightError, RecognizerError, RingError
 from engine.evidence import crop_jpeg, frame_jpeg
@@ -62,6 +62,7 @@ class Worker:
         self._section = msgspec.json.decode(child.section, type=WorkerSection)
         opened = self._opened()
         self._recognizer: Recognizer = opened.recognizer
+        child.row.words[STATE] = 1 + RECOGNIZERS.index(opened.recognizer.name)
         if opened.problem:
             log.warning("%s", opened.problem)
         self._sender = ReadsSender(child.row)

@@ -5,9 +5,10 @@ import random
 import threading
 import time
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.errors import SinkError
+from engine.messages import SinkFigures
 from engine.progress import Progress
 from engine.sinks.backlog import Backlog
 from engine.sinks.base import SinkPlan
@@ -21,6 +22,13 @@ _LOOK_AHEAD: Final = 256
 """Events looked at for live ones in one go: many belong to cameras of which others wait."""
 
 log = logging.getLogger(__name__)
+
+
+class Delay(NamedTuple):
+    """From the capture of a sighting's newest read to its delivery."""
+
+    sighting: str
+    elapsed_ns: int
 
 
 class _AwayError(Exception):
@@ -55,8 +63,8 @@ class Feeder:
         self._retries = self._failures = 0
         self._tally = plan.tally
         self._told = self._told_tally = 0, 0
-        self.delays_ns: deque[int] = deque(maxlen=4096)
-        """Capture to delivery of the announcements delivered since it was emptied."""
+        self.delays: deque[Delay] = deque(maxlen=4096)
+        """Of the announcements delivered since it was emptied."""
         self.broken: Exception | None = None
         self._spool = spool.path
         self._batch = self._size = plan.batch
@@ -93,6 +101,19 @@ class Feeder:
         now, told = (self._tally.delivered, self._tally.dead_letters), self._told_tally
         self._told_tally = now
         return now[0] - told[0], now[1] - told[1]
+
+    def figures(self, waiting: int, oldest_unix_ms: int) -> SinkFigures:
+        """Return how the sink is; what waits for it is the spool's to know."""
+        return SinkFigures(
+            name=self.sink.name,
+            waiting=waiting,
+            oldest_unix_ms=oldest_unix_ms,
+            away=self.away,
+            taken=self.taken,
+            retries=self._retries,
+            failures=self._failures,
+            dead_letters=self._tally.dead_letters,
+        )
 
     def start(self) -> None:
         """Start delivering."""
@@ -251,7 +272,8 @@ class Feeder:
                 self.taken += 1
                 sighting = spooled.event.sighting
                 if sighting.phase is Phase.PROVISIONAL:
-                    self.delays_ns.append(now_ns - sighting.last_unix_ms * 1_000_000)
+                    delay_ns = now_ns - sighting.last_unix_ms * 1_000_000
+                    self.delays.append(Delay(sighting.id, delay_ns))
 
     def _wait_out(self, error: SinkError) -> None:
         """Note that the sink takes nothing now, and wait; longer each time."""

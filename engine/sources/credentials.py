@@ -26,6 +26,13 @@ def redact(url: str) -> str:
     return _SECRET_PARAMETER.sub(rf"\1={MASK}", masked)
 
 
+def secrets_of(url: str) -> list[str]:
+    """Return the texts that ``redact`` masks."""
+    user = _USERINFO.match(url)
+    passwords = [user[3][1:]] if user and user[3] else []
+    return passwords + [match[0].partition("=")[2] for match in _SECRET_PARAMETER.finditer(url)]
+
+
 def scheme(url: str) -> str:
     """Return the scheme in lower case, "" for a plain path.
 

@@ -19,7 +19,14 @@ from engine.board import Fate
 from engine.config import RedisSettings
 from engine.control import ControlServer
 from engine.feedback import Feedback
-from engine.messages import CameraStatus, EngineStatus, ProcessStatus, Reply, RingHandle
+from engine.messages import (
+    CameraStatus,
+    EngineStatus,
+    ProcessStatus,
+    Reply,
+    RestartReason,
+    RingHandle,
+)
 from engine.ring_memory import GENERATION, STATE, RingMemory, SlotState
 from engine.store_writer import StoreWriter
 from engine.track import Event, key_of
@@ -112,7 +119,11 @@ def test_cameras_show_state_rates_and_the_newest_frame(front, supervisor, ring) 
             CameraStatus(name="gate", index=0, state=CameraState.LOST, reason="no route"),
             CameraStatus(name="yard", index=1, state=CameraState.LIVE, ring=ring.handle),
         ),
-        processes=(ProcessStatus(name="worker-0", kind=3, row=0, restarts=2),),
+        processes=(
+            ProcessStatus(
+                name="worker-0", kind=3, row=0, restarts=2, reasons={RestartReason.KILLED: 2}
+            ),
+        ),
     )
     wait_until(lambda: cameras(front).get("engine"), 5.0, "the supervisor is heard")
     row = front.board.row(0)
@@ -138,7 +149,9 @@ def test_cameras_show_state_rates_and_the_newest_frame(front, supervisor, ring) 
     text = get(front, "/metrics")[1].decode()
     assert 'platering_frames_total{camera="yard",fate="dropped",reason="no_ring"} 7.0' in text
     assert 'platering_camera_state{camera="gate",state="lost"} 1.0' in text
-    assert 'platering_process_restarts_total{process="worker-0"} 2.0' in text
+    restarts = 'platering_process_restarts_total{process="worker-0",reason='
+    for reason, count in (("killed", 2.0), ("failed", 0.0), ("stuck", 0.0)):
+        assert f'{restarts}"{reason}"}} {count}' in text
 
 
 def shows(front, brightness: int) -> bool:

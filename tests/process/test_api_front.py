@@ -268,7 +268,7 @@ def test_metrics_speak_prometheus(front: FrontProcess, writer: StoreWriter) -> N
     text = get(front, "/metrics")[1].decode()
     assert "platering_sse_clients 1.0" in text
     assert "platering_sse_deliveries_total 1.0" in text
-    assert 'platering_process_up{kind="api",row="0"} 1.0' in text
+    assert 'platering_process_up{kind="api",process="row-0"} 1.0' in text
     assert "AB0001" not in text
     stream.close()
 

@@ -12,6 +12,7 @@ from conftest import redis_binary
 from polling import wait_until
 from redis_shapes import HOST, behind_sentinels, certificate, cluster, yard
 
+from api.redis_watch import RedisWatch
 from engine.config import RedisSettings
 from engine.corrections import Corrector
 from engine.errors import SinkError
@@ -52,6 +53,13 @@ def ids(store):
     return [msgspec.json.decode(entry.json)["id"] for entry in entries]
 
 
+def heard_of(client):
+    """Return what the metrics say of a Redis."""
+    watch = RedisWatch(client)
+    watch.look()
+    return {sample.name: sample.value for family in watch.collect() for sample in family.samples}
+
+
 def works(url):
     """Write through a URL, repeat, and read every way."""
     writer = StoreWriter(url, RedisSettings())
@@ -70,6 +78,7 @@ def works(url):
             counted = client.hgetall(count_key("c3", AT_MS))
             assert sum(map(int, counted.values())) == 29
             assert client.ttl(sighting_key("id-9")) > 0
+            assert heard_of(client)["platering_redis_up"] == 1
     finally:
         writer.close()
 
@@ -201,6 +210,9 @@ def test_a_cluster_in_which_slots_move(place):
     with connect(shape.url) as client:
         assert ids(Store(client)) == [f"id-{number}" for number in range(300)]
         assert len(Store(client).latest(300)) == 300
+        with shape.masters[0].connect() as master:
+            one = master.info("memory")["used_memory"]
+        assert heard_of(client)["platering_redis_memory_used_bytes"] > 1.5 * one  # of all masters
     assert len(writer._wire._nodes) == 3
     writer.close()
 

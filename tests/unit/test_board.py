@@ -11,6 +11,8 @@ from engine.board import (
     BUCKETS,
     CELL_WORDS,
     COUNT_BASE,
+    EXEMPLAR_BASE,
+    EXEMPLAR_WORDS,
     HISTOGRAM_BASE,
     INCARNATION,
     JOURNAL,
@@ -56,7 +58,8 @@ def test_the_parts_of_a_row_do_not_overlap():
     assert JOURNAL + 5 <= LEASE_BASE
     assert LEASE_BASE + 4 * MAX_BATCH <= COUNT_BASE
     assert COUNT_BASE + len(Count) <= HISTOGRAM_BASE
-    assert HISTOGRAM_BASE + len(Stage) * (BUCKETS + 1) <= ROW_WORDS
+    assert HISTOGRAM_BASE + len(Stage) * (BUCKETS + 1) <= EXEMPLAR_BASE
+    assert EXEMPLAR_BASE + len(Stage) * EXEMPLAR_WORDS <= ROW_WORDS
     assert max(Fate) < CELL_WORDS
 
 

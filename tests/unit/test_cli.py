@@ -15,18 +15,9 @@ from engine.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    "run",
-    "engine",
-    "api",
-    "read",
-    "eval",
-    "doctor",
-    "bench",
-    "status",
-    "watch",
-    "keys",
-    "people",
-)
+    "run", "engine", "api", "read", "eval", "doctor", "bench", "status", "watch", "keys", "people",
+    "top", "support-bundle", "completion", "plan",
+)  # fmt: skip
 
 
 def test_version(capsys):
@@ -58,7 +49,7 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    assert all(re.search(rf"^    {name} ", text, re.MULTILINE) for name in COMMANDS)
+    assert all(re.search(rf"^    {name}( |$)", text, re.MULTILINE) for name in COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["read"], ["run", "--port", "1"]])
@@ -78,7 +69,7 @@ def test_unknown_region_names_the_known_ones(capsys):
     assert "gb" in text.rpartition("there are")[2]
 
 
-@pytest.mark.parametrize("command", ["run", "engine", "api", "status"])
+@pytest.mark.parametrize("command", ["run", "engine", "api", "status", "top"])
 def test_configuration_mistake_is_one_line_and_exit_code_2(command, tmp_path, capsys):
     path = tmp_path / "config.toml"
     path.write_text("[api]\nprot = 8080\n")

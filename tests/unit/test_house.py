@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types scopes logs console signals progress appetite cores
+    errors types scopes logs console signals progress appetite cores service process_use
     regions
     plates section outlines redis_client records
     keys people sessions audit
@@ -32,7 +32,8 @@ FLOORS = """
     watch orders event_table
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands follow
-    access_commands
+    access_commands completion top support plan
+    operation_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""
