@@ -23,6 +23,8 @@ _OVERLAID_TEXT: Final = 2.5
 """Texts this near are one plate if they were read at the same place right after each other."""
 _OVERLAID_WIDTHS: Final = 0.6
 _OVERLAID_NS: Final = 600 * NS_PER_MS
+_EASILY_NS: Final = 500 * NS_PER_MS
+"""However long it was unseen, a vehicle is easily as far from its way as after this, no further."""
 _REACH_WIDTHS: Final = 1.0
 _REACH_WIDTHS_PER_S: Final = 4.0
 _NEIGHBOUR_WIDTHS: Final = 3.0
@@ -178,7 +180,7 @@ class Lane:
         if not _is_part_of_other(known, track.plate, first.width / max(first.height, 1.0)):
             return False
         gap_ns = known.gap_ns(track.first_ns)
-        reach = _likeness(known.box, first) * _reach_widths(gap_ns)
+        reach = _likeness(known.box, first) * _reach_widths(min(gap_ns, _EASILY_NS))
         return gap_ns <= self._max_gap_ns and known.offset_widths(first, track.first_ns) <= reach
 
     def _within_reach(self, box: Box, at_ns: int) -> Iterator[Track]:
@@ -207,7 +209,8 @@ class Lane:
         offset = track.offset_widths(spot.box, at_ns)
         if offset > _reach_widths(gap_ns) or not track.can_look_so(spot.box, at_ns):
             return None
-        is_near = offset <= _likeness(track.box, spot.box) * _reach_widths(gap_ns)
+        reach = _reach_widths(min(gap_ns, _EASILY_NS))
+        is_near = offset <= _likeness(track.box, spot.box) * reach
         overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
         limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT if is_near else _ALIKE_TEXT
         apart = distance(track.plate, plate, limit)

@@ -162,13 +162,13 @@ def _banded(one: str, other: str, limit: float) -> float:
 def is_part(part: str, whole: str) -> bool:
     """Tell whether a text is what is read of a plate where something hides the rest of it.
 
-    Look-alikes aside, the whole one begins or ends like it, or holds it. Of four and more
+    Look-alikes aside, the whole one begins or ends like it, or holds it. Of three and more
     characters the one at the edge may be any: half of it is hidden, too.
     """
     if not 2 <= len(part) < len(whole):
         return False
     spare = len(whole) - len(part)
-    if len(part) > 3 and (_alike(part[:-1], whole) or _alike(part[1:], whole[spare + 1 :])):
+    if len(part) > 2 and (_alike(part[:-1], whole) or _alike(part[1:], whole[spare + 1 :])):
         return True
     return any(_alike(part, whole[start:]) for start in range(spare + 1))
 

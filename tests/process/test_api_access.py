@@ -169,6 +169,8 @@ def test_bodies_in_chunks_and_bodies_that_wait_for_their_welcome(front):
         client.sendall(b'2\r\n"}\r\n0\r\n\r\n')
         heard = client.recv(1 << 16)
         assert heard.startswith(b"HTTP/1.1 401")
+        while not heard.endswith(b"}"):  # its body may come in a packet of its own
+            heard += client.recv(1 << 16)
         client.sendall(head + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
         client.sendall(b'{"key":""}')

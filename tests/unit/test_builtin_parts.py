@@ -103,6 +103,8 @@ def test_within_a_part_the_same_plates_are_found_for_less():
     (part,) = detector.detect(scene, least=0.4, limit=9, within=[Box(850, 450, 100, 100)])
     assert min(np.abs(part.quad - found.quad).max() for found in whole) < 6
     assert detector.detect(scene, least=0.4, limit=9, within=[Box(5000, 0, 10, 10)]) == []
+    apart = [Box(850, 450, 100, 100), Box(250, 250, 100, 100)]
+    assert len(detector.detect(scene, least=0.4, limit=9, within=apart)) == 2
 
 
 def test_missing_weights_are_an_error_of_ours():

@@ -97,6 +97,7 @@ def test_look_alikes_are_near_and_strangers_far(read, true, apart):
         ("O383", "0383BYP", True),
         ("KTLV1", "KTLVR04", True),
         ("J3718", "HA93718", True),
+        ("O41", "0432WZY", True),
         ("AB12CDE", "AB12CDE", False),
         ("AB12CDE", "AB12", False),
         ("AX17", "AB12CDE", False),

@@ -102,6 +102,18 @@ def test_a_plate_one_character_off_far_behind_one_that_leaves_is_another():
     assert sorted(one.plate for one in bench.finals) == ["DPD3940", "DPD3980"]
 
 
+def test_a_plate_one_character_off_in_another_lane_a_while_later_is_another():
+    bench = Bench()
+    for step in range(6):
+        size = (100 + 16 * step, 22 + 3 * step)
+        bench.see(70 * step, plate_read("PDJCL44", x=400 - 50 * step, y=400, size=size))
+    for step in range(6):
+        size = (190 - 8 * step, 40 - 2 * step)
+        bench.see(1_950 + 70 * step, plate_read("PDJCX44", x=1_050 - 20 * step, y=460, size=size))
+    bench.wait(10_000)
+    assert [one.plate for one in bench.finals] == ["PDJCL44", "PDJCX44"]
+
+
 def test_a_plate_far_behind_one_that_leaves_is_another_though_misread_for_it_once():
     bench = Bench()
     for step in range(8):
