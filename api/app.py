@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from flask import Flask, Response, request
 
-from api import camera_events, cameras, ingest, metrics, plates, problems, stream
+from api import camera_events, cameras, ingest, metrics, plates, problems, stream, uploads
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
 from api.engine_link import EngineLink
@@ -15,12 +15,15 @@ from api.herald import Herald
 from api.hub import Hub
 from api.nodes import Nodes
 from api.problems import ProblemError
+from api.upload_files import UploadFiles
+from api.uploads import UploadRoom
 from engine.board import Board, Count, Row
-from engine.config import ApiSettings
+from engine.config import ApiSettings, UploadsSettings
 from engine.errors import SinkError
 from engine.privacy import KEY_FILE, disguise_of
 from engine.sections import ApiSection
 from engine.store import Store, connect
+from engine.uploads import uploads_dir
 
 UI: Final = Path(__file__).parent / "ui"
 MIB: Final = 1 << 20
@@ -65,6 +68,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     herald: Herald | None
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
+    uploads: UploadRoom
 
 
 def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Front:
@@ -107,6 +111,24 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
             node=section.node,
             max_bytes=int(settings.max_body_mib * MIB),
         ),
+        uploads=_upload_room(section, engine, hub),
+    )
+
+
+def _upload_room(section: ApiSection, engine: EngineLink, hub: Hub) -> UploadRoom:
+    """Return the room of uploads, which says why where there can be none."""
+    refusal = ""
+    if not section.has_cameras:
+        refusal = "no engine runs beside this front: upload where the cameras are"
+    elif section.hides_plates:
+        refusal = 'uploads show plates in plain, which privacy = "hash" forbids'
+    settings = UploadsSettings.model_validate_json(section.uploads)
+    return UploadRoom(
+        UploadFiles(uploads_dir(Path(section.data_dir)), settings),
+        engine,
+        section.control_path,
+        refusal=refusal,
+        closing=lambda: hub.closing,
     )
 
 
@@ -122,6 +144,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
+    app.register_blueprint(uploads.blueprint(front.uploads))
 
     @app.get("/")
     def page() -> Response:

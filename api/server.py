@@ -54,7 +54,8 @@ def main(child: Child) -> None:
         return
     listener = socket.socket(fileno=child.fds[0])
     tasks += [
-        gevent.spawn(work) for work in (front.hub.run, front.nodes.run, front.camera_events.run)
+        gevent.spawn(work)
+        for work in (front.hub.run, front.nodes.run, front.camera_events.run, front.uploads.run)
     ]
     front.hub.wait_for_place(_PLACED_WITHIN_S)
     server = _server(listener, front)

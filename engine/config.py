@@ -21,6 +21,7 @@ from engine.filter_settings import FilterSettings
 from engine.outlines import Crop, Polygons
 from engine.section import OURS, Name, Secret, Section, matching, mistake
 from engine.sink_settings import PlatePattern, SinksSettings
+from engine.uploads import UPLOAD_PREFIX
 
 EMBEDDED: Final = "embedded"
 """The value of ``redis.url`` that makes the supervisor run its own Redis server."""
@@ -213,6 +214,22 @@ class SpoolSettings(Section):
     """Events a second at most of the backlog of a sink that is back; 0: as fast as it can."""
 
 
+class UploadsSettings(Section):
+    """Pictures and videos that are handed in on the page."""
+
+    max_mib: Annotated[int, Field(ge=1, le=16_384)] = 256
+    max_minutes: Annotated[float, Field(gt=0, le=1_440)] = 10.0
+    max_megapixels: Annotated[float, Field(gt=0, le=300)] = 36.0
+    memory_mib: Annotated[int, Field(ge=256, le=65_536)] = 1_024
+    """Memory that the decoder of an upload may take beyond what it has at its start."""
+    max_waiting: Annotated[int, Field(ge=1, le=1_000)] = 8
+    keep_hours: Annotated[float, Field(gt=0, le=8_760)] = 24.0
+    keep_mib: Annotated[int, Field(ge=1, le=1_048_576)] = 2_048
+    """Disk that they take together; the oldest go first."""
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Its share of the recognizers, relative to cameras."""
+
+
 class ApiSettings(Section):
     """The web front."""
 
@@ -247,6 +264,7 @@ class Settings(Section):
     sinks: SinksSettings = SinksSettings()
     privacy: Privacy = "plain"
     """``hash``: plates that are on no watchlist leave the publisher as keyed hashes only."""
+    uploads: UploadsSettings = UploadsSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
@@ -258,6 +276,12 @@ class Settings(Section):
                 raise mistake(
                     f"the name {camera.name!r} is already taken by cameras[{seen[camera.name]}]",
                     "give every camera a name of its own",
+                    key=f"cameras[{index}].name",
+                )
+            if camera.name.startswith(UPLOAD_PREFIX):
+                raise mistake(
+                    f"names that begin with {UPLOAD_PREFIX} are those of uploads",
+                    "choose another name",
                     key=f"cameras[{index}].name",
                 )
             seen[camera.name] = index

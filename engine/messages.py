@@ -145,6 +145,13 @@ class TellCamera(Message, frozen=True, kw_only=True):
     event: CameraEvent
 
 
+class EndUpload(Message, frozen=True, kw_only=True):
+    """To the publisher: all frames of an upload are recognized, or ``failure`` says why not."""
+
+    upload: str
+    failure: str = ""
+
+
 class Stop(Message, frozen=True, kw_only=True):
     """Finish what you hold, then end with exit code 0."""
 
@@ -244,6 +251,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     started_unix_ms: int = 0
     cameras: tuple[CameraStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
+    uploads: tuple[str, ...] = ()
+    """Ids of those that are read or wait."""
 
 
 # --- reads channel: worker to publisher and back ----------------------------------------------
@@ -322,6 +331,7 @@ ToChild: TypeAlias = (
     | RenewRing
     | UseCamera
     | TellCamera
+    | EndUpload
     | Pause
     | Stop
 )

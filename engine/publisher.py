@@ -26,6 +26,7 @@ from engine.intake import Intake, Source
 from engine.messages import (
     AttachClips,
     AttachReads,
+    EndUpload,
     IngestDone,
     IngestReads,
     IngestSighting,
@@ -46,6 +47,8 @@ from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import SightingIds, Tracker
 from engine.types import CameraEvent, Evidence, Phase
+from engine.upload_desk import UploadDesk
+from engine.uploads import upload_of, uploads_dir
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
 
@@ -89,6 +92,7 @@ class Publisher:
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
         self._matcher = Matcher(section.directory / WATCHLISTS)
+        self._desk = UploadDesk(uploads_dir(section.directory.parent), section.tracker)
         self._clips = ClipTaker(row)
         self._camera_log = CameraLog(section.redis.url)
         plans = open_sinks(section)
@@ -120,6 +124,10 @@ class Publisher:
     def use_camera(self, message: UseCamera) -> None:
         """Go by the rules of a camera that was added while running."""
         camera = PublishedCamera.model_validate_json(message.camera)
+        upload = upload_of(camera.name)
+        if upload:
+            self._desk.begin(upload, self._matcher.marked)
+            return
         self._go_by(camera)
         for keeper in self._keepers:
             keeper.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
@@ -141,6 +149,10 @@ class Publisher:
             terms = msgspec.structs.replace(terms, wanted="hits")
         self._clips.attach(terms, fd)
 
+    def end_upload(self, message: EndUpload) -> None:
+        """Finish an upload when its last reads have come."""
+        self._desk.all_recognized(message.upload, message.failure)
+
     def tell_camera(self, event: CameraEvent) -> None:
         """Write down that a camera turned."""
         self._camera_log.tell(event)
@@ -153,6 +165,7 @@ class Publisher:
             messages = self._intake.take_messages()
             self._pending = self._track(records, messages)
         self._commit()
+        self._desk.tick()
         self._places.tell()
         self._report()
         self._show_cameras()
@@ -236,6 +249,12 @@ class Publisher:
     def _feed(self, record: ReadsRecord) -> list[Event]:
         """Feed one frame's reads and count what became of them."""
         camera = record.reads.stamp.camera
+        upload = upload_of(camera)
+        if upload:
+            self._desk.hear(upload, record.reads)
+            self._row.count(Count.READS_RECEIVED)
+            self._row.fate(record.camera_index, Fate.READS_TRACKED, len(record.reads.reads))
+            return []
         self._indexes[camera] = record.camera_index
         fed = self._tracker.feed(record.reads, self._clock_ns())
         self._row.count(Count.READS_RECEIVED)
@@ -446,6 +465,8 @@ def _told_to_stop(link: Link, publisher: Publisher) -> bool:
             publisher.attach_clips(message, fds[0])
         elif isinstance(message, TellCamera):
             publisher.tell_camera(message.event)
+        elif isinstance(message, EndUpload):
+            publisher.end_upload(message)
         elif isinstance(message, UseCamera):
             publisher.use_camera(message)
         else:

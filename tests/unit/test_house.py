@@ -14,19 +14,19 @@ MAX_LINES = 500
 FLOORS = """
     errors types scopes logs console signals progress
     regions
-    plates section outlines redis_client
+    plates section outlines redis_client uploads
     sink_settings redis_wire
     filter_settings
     config shm voting store evidence motion health sources
     embedded_redis board sections amendments recognizers track slot_formats source_settings filters
     messages lane store_commands privacy spool_file spool_reader groups feedback attention
-    tracker store_writer
-    deadletters retention process ring_memory spool reads_channel ingest_channel footage
+    tracker store_writer upload_check
+    upload_desk deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
     ring reaper children quarantine control sinks watchlists intake places judge
     held_rings
     decoder worker publisher plane resources
-    roster
+    roster upload_queue
     watch orders
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands
