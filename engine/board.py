@@ -172,6 +172,8 @@ class Count(IntEnum):
     """Sightings that joined the group of one at another camera of the site."""
     GROUPS_MISSED = 30
     """Events of cameras with a site for which Redis told no group in time."""
+    UPLOADS_READ = 31
+    UPLOADS_FAILED = 32
 
 
 class Stage(IntEnum):

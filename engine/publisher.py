@@ -92,7 +92,7 @@ class Publisher:
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
         self._matcher = Matcher(section.directory / WATCHLISTS)
-        self._desk = UploadDesk(uploads_dir(section.directory.parent), section.tracker)
+        self._desk = UploadDesk(uploads_dir(section.directory.parent), section.tracker, row)
         self._clips = ClipTaker(row)
         self._camera_log = CameraLog(section.redis.url)
         plans = open_sinks(section)

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from engine.board import Count, Row
 from engine.config import CameraSettings, TrackerSettings
 from engine.filters import Rules
 from engine.track import Event
@@ -42,38 +43,37 @@ log = logging.getLogger(__name__)
 
 
 class UploadDesk:
-    """Takes the reads of one upload at a time."""
+    """Takes reads of uploads: of the one that is read, and of the one before, whose last come."""
 
-    def __init__(self, root: Path, settings: TrackerSettings) -> None:
+    def __init__(self, root: Path, settings: TrackerSettings, row: Row) -> None:
         """Take the folder of all uploads, and how reads become sightings."""
         self._root = root
+        self._row = row
         self._settings = settings
-        self._work: _Work | None = None
+        self._works: dict[str, _Work] = {}
 
     def begin(self, upload: str, marked: Callable[[Sighting], Sighting]) -> None:
         """Expect reads of an upload; ``marked`` tells what the watchlists say of a sighting."""
-        self._work = None
         folder = folder_of(self._root, upload)
         about = read_about(folder) if folder is not None else None
-        if folder is None or about is None:
-            return  # deleted meanwhile
-        self._work = _Work(folder, about, self._settings, marked)
+        if folder is not None and about is not None:  # else it was deleted meanwhile
+            self._works[upload] = _Work(folder, about, self._settings, marked)
 
     def hear(self, upload: str, reads: FrameReads) -> None:
         """Take what was read in one frame, maybe nothing."""
-        if self._work is not None and self._work.about.id == upload:
-            self._work.feed(reads)
+        if upload in self._works:
+            self._works[upload].feed(reads)
 
     def all_recognized(self, upload: str, failure: str) -> None:
         """Finish an upload once its last reads have come; ``failure``: why it ended early."""
-        if self._work is not None and self._work.about.id == upload:
-            self._work.ends(failure)
+        if upload in self._works:
+            self._works[upload].ends(failure)
 
     def tick(self) -> None:
         """Finish what has become quiet."""
-        if self._work is not None and self._work.is_over():
-            self._work.finish()
-            self._work = None
+        for upload in [upload for upload, work in self._works.items() if work.is_over()]:
+            whole = self._works.pop(upload).finish()
+            self._row.count(Count.UPLOADS_READ if whole else Count.UPLOADS_FAILED)
 
 
 class _Work:
@@ -130,13 +130,14 @@ class _Work:
         """Tell whether the last reads have arrived."""
         return self._ending is not None and time.monotonic() - self._heard_s >= QUIET_S
 
-    def finish(self) -> None:
-        """Close the tracks and say how it ended."""
+    def finish(self) -> bool:
+        """Close the tracks and say how it ended; return whether all of it was read."""
         self._take(self._tracker.tick(self._now_ns + self._gap_ns))
         if self._ending:
             self.write(UploadFailed(reason=self._ending))
         else:
             self.write(UploadDone(frames=self._frames, plates=len(self._numbers)))
+        return not self._ending
 
     def _take_picture(self, reads: FrameReads) -> None:
         """Take every plate of a picture as it is: nothing else will say more of it."""
