@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from flask import Flask, Response, request
 
-from api import camera_events, cameras, ingest, metrics, plates, problems, stream, uploads
+from api import camera_events, cameras, ingest, metrics, page, plates, problems, stream, uploads
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
 from api.engine_link import EngineLink
@@ -138,6 +138,7 @@ def create_app(front: Front) -> Flask:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # asked each time, answered by 304
     app.url_map.strict_slashes = False
     problems.install(app)
+    app.register_blueprint(page.blueprint())
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
@@ -145,11 +146,6 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
     app.register_blueprint(uploads.blueprint(front.uploads))
-
-    @app.get("/")
-    def page() -> Response:
-        """The live page."""
-        return app.send_static_file("index.html")
 
     @app.get("/healthz")
     def health() -> Response:
