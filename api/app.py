@@ -4,25 +4,45 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
-from api import camera_events, cameras, ingest, metrics, page, plates, problems, stream, uploads
+from api import (
+    audit,
+    camera_events,
+    cameras,
+    ingest,
+    keys,
+    metrics,
+    page,
+    plates,
+    problems,
+    sessions,
+    stream,
+    uploads,
+)
+from api.access import Access
+from api.audit import Auditor
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
+from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.feed import Feed
 from api.herald import Herald
 from api.hub import Hub
 from api.nodes import Nodes
+from api.patience import SlowClientError
 from api.problems import ProblemError
 from api.upload_files import UploadFiles
 from api.uploads import UploadRoom
+from engine.audit import AuditLog
 from engine.board import Board, Count, Row
-from engine.config import ApiSettings, UploadsSettings
+from engine.config import ApiSettings
 from engine.errors import SinkError
 from engine.privacy import KEY_FILE, disguise_of
+from engine.records import FOLDER
 from engine.sections import ApiSection
 from engine.store import Store, connect
+from engine.upload_settings import UploadsSettings
 from engine.uploads import uploads_dir
 
 UI: Final = Path(__file__).parent / "ui"
@@ -42,6 +62,9 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+
+HSTS: Final = "max-age=31536000"
+"""A browser that came over TLS once does so for a year."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -69,14 +92,20 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
     uploads: UploadRoom
+    access: Access
+    audit_log: AuditLog
 
 
-def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Front:
+def build_front(
+    section: ApiSection, process: str, row: Row, board: Board, *, loopback: bool
+) -> Front:
     """Make everything that the rooms work with; nothing is connected yet.
 
-    ``process`` is the name of this process among those of its machine.
+    ``process`` is the name of this process among those of its machine; ``loopback`` says that only
+    this machine reaches its listener.
     """
-    disguise = disguise_of(Path(section.data_dir) / "engine" / KEY_FILE)
+    data_dir = Path(section.data_dir)
+    disguise = disguise_of(data_dir / "engine" / KEY_FILE)
     store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S), disguise)
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
@@ -112,6 +141,8 @@ def build_front(section: ApiSection, process: str, row: Row, board: Board) -> Fr
             max_bytes=int(settings.max_body_mib * MIB),
         ),
         uploads=_upload_room(section, engine, hub),
+        access=Access(data_dir, settings, row, loopback=loopback),
+        audit_log=AuditLog(data_dir / FOLDER, settings.audit_mib * MIB),
     )
 
 
@@ -139,6 +170,8 @@ def create_app(front: Front) -> Flask:
     app.url_map.strict_slashes = False
     problems.install(app)
     app.register_blueprint(page.blueprint())
+    front.access.install(app)
+    Auditor(front.audit_log, front.row).install(app)
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(cameras.blueprint(front.cameras))
@@ -146,12 +179,21 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest))
     app.register_blueprint(uploads.blueprint(front.uploads))
+    app.register_blueprint(sessions.blueprint(front.access, front.settings.session_hours))
+    app.register_blueprint(keys.blueprint(front.access.keys))
+    app.register_blueprint(audit.blueprint(front.audit_log))
 
     @app.get("/healthz")
-    def health() -> Response:
+    @endpoint(needs=None, answers=Health)
+    def health() -> Health:
         """This process answers; says whether Redis and the engine do, too."""
-        found = _health(front)
-        return Response(msgspec.json.encode(found), mimetype="application/json")
+        return _health(front)
+
+    @app.errorhandler(SlowClientError)
+    def too_slow(error: SlowClientError) -> Response:
+        """Tell a client that its body came too slowly; its connection ends."""
+        front.row.count(Count.CONNECTIONS_CUT)
+        return problems.respond(ProblemError(408, str(error)))
 
     @app.before_request
     def refuse_strangers() -> None:
@@ -166,6 +208,8 @@ def create_app(front: Front) -> Flask:
         front.row.count(Count.REQUESTS)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        if g.origin.is_secure:
+            response.headers.setdefault("Strict-Transport-Security", HSTS)
         if request.path.startswith("/api/") and "Cache-Control" not in response.headers:
             response.cache_control.no_store = True
         return response

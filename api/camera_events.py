@@ -7,9 +7,11 @@ import gevent
 import msgspec
 from flask import Blueprint, Response, request
 
+from api.endpoints import endpoint
 from api.hub import Hub
 from api.problems import ProblemError
 from engine.errors import SinkError
+from engine.scopes import Scope
 from engine.store import Store
 from engine.types import CameraEvent
 
@@ -54,6 +56,7 @@ def blueprint(store: Store) -> Blueprint:
     routes = Blueprint("camera_events", __name__)
 
     @routes.get("/api/v1/cameras/events")
+    @endpoint(needs=Scope.READ)
     def camera_events() -> Response:
         """How cameras turned, the newest first; ``limit`` of them."""
         text = request.args.get("limit", str(DEFAULT))

@@ -10,12 +10,14 @@ import msgspec
 import numpy as np
 from flask import Blueprint, Response, request
 
+from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.problems import ProblemError
 from engine.board import Board, Fate, Words
 from engine.errors import RingError
 from engine.messages import CameraStatus, RingHandle
 from engine.ring import RingReader
+from engine.scopes import Scope
 from engine.sections import ApiSection
 from engine.types import CameraState, Luma
 
@@ -258,11 +260,13 @@ def blueprint(room: CameraRoom) -> Blueprint:
     routes = Blueprint("cameras", __name__)
 
     @routes.get("/api/v1/cameras")
+    @endpoint(needs=Scope.READ)
     def cameras() -> Response:
         """Every camera's state and rates."""
         return Response(msgspec.json.encode(room.all()), mimetype="application/json")
 
     @routes.get("/api/v1/cameras/<name>/snapshot.jpg")
+    @endpoint(needs=Scope.STREAM)
     def snapshot(name: str) -> Response:
         """What a camera sees now, 204 while it shows nothing; the ring is not disturbed."""
         picture = room.snapshot(name, request.args.get("node", ""))

@@ -14,11 +14,13 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from api import payloads
+from api.endpoints import endpoint
 from api.payloads import AlprAlert, AlprGroup, AlprResults, BarePlate, Envelope
 from api.problems import ProblemError
 from engine.board import Count, Row
 from engine.errors import PayloadError, SinkError
 from engine.ingest_channel import IngestClient
+from engine.scopes import Scope
 
 CHUNK_BYTES: Final = 1 << 16
 WITHOUT_PLATES: Final = frozenset({"vehicle", "heartbeat"})
@@ -145,6 +147,7 @@ def blueprint(room: IngestRoom) -> Blueprint:
 
     @routes.post("/alpr_data")
     @routes.post("/api/v1/ingest")
+    @endpoint(needs=Scope.INGEST)
     def take() -> Response:
         """Take a bare plate or what an OpenALPR agent posts."""
         accepted = room.take(

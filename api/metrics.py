@@ -21,6 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.nodes import Nodes
 from api.problems import ProblemError
@@ -37,6 +38,7 @@ from engine.board import (
     Words,
 )
 from engine.messages import EngineStatus
+from engine.scopes import Scope
 from engine.types import CameraState
 
 OUTCOMES: Final = ("skipped", "dropped", "recognized", "failed")
@@ -92,6 +94,10 @@ TOTALS: Final = {
     Count.CLIPS_FAILED: ("clips_failed", "Clips that sightings should have got and did not."),
     Count.CAMERA_EVENTS: ("camera_events", "Turns of cameras from one state to another."),
     Count.CAMERA_EVENTS_LOST: ("camera_events_lost", "Turns of cameras that Redis never heard."),
+    Count.REQUESTS_DENIED: ("requests_denied", "Requests without a key that allows them."),
+    Count.REQUESTS_LIMITED: ("requests_limited", "Requests and log-ins beyond a limit."),
+    Count.CONNECTIONS_CUT: ("connections_cut", "Connections closed as too many or too slow."),
+    Count.AUDIT_LOST: ("audit_lost", "Entries that the audit log could not take."),
 }
 
 GAUGES: Final = {
@@ -260,6 +266,7 @@ def blueprint(collector: BoardCollector, nodes: Nodes) -> Blueprint:
     shared.register(NodesCollector(nodes))
 
     @routes.get("/metrics")
+    @endpoint(needs=Scope.METRICS)
     def metrics() -> Response:
         """The stats board in Prometheus's text format, this machine's or another one's."""
         node = request.args.get("node", collector.node)

@@ -5,8 +5,10 @@ from typing import Final
 import msgspec
 from flask import Blueprint, Response, request
 
+from api.endpoints import endpoint
 from api.problems import ProblemError
 from engine.plates import normalise
+from engine.scopes import Scope
 from engine.store import Store
 from engine.types import Sighting
 
@@ -100,17 +102,20 @@ def blueprint(store: Store) -> Blueprint:
         return sighting
 
     @routes.get("/api/v1/sightings")
+    @endpoint(needs=Scope.READ)
     def sightings() -> Response:
         """The newest sightings, all or those of a plate, a camera or a time."""
         page = search(store, _query())
         return Response(msgspec.json.encode(page), mimetype="application/json")
 
     @routes.get("/api/v1/sightings/<sighting_id>")
+    @endpoint(needs=Scope.READ)
     def one(sighting_id: str) -> Response:
         """One sighting in its newest revision."""
         return Response(msgspec.json.encode(known(sighting_id)), mimetype="application/json")
 
     @routes.get("/api/v1/sightings/<sighting_id>/clip")
+    @endpoint(needs=Scope.READ)
     def clip(sighting_id: str) -> Response:
         """A sighting's clip of video, whole or in ranges, as players ask for it."""
         video = store.clip(sighting_id)
@@ -124,6 +129,7 @@ def blueprint(store: Store) -> Blueprint:
         return response
 
     @routes.get("/api/v1/sightings/<sighting_id>/<any(crop, frame):what>.jpg")
+    @endpoint(needs=Scope.READ)
     def picture(sighting_id: str, what: str) -> Response:
         """A sighting's picture: the plate's crop, or the frame in which it was read best."""
         evidence = store.evidence(sighting_id)

@@ -17,12 +17,12 @@ from typing import Any, Final
 import gevent
 import msgspec
 from gevent.pool import Pool
-from gevent.pywsgi import WSGIServer
 
 from api.app import Front, build_front, create_app
-from api.wire import Handler
+from api.connections import Server
 from engine.board import Board, Kind
 from engine.errors import RingError
+from engine.exposure import is_loopback
 from engine.messages import Ready, Stop
 from engine.process import Child, run_child
 from engine.sections import ApiSection
@@ -44,15 +44,16 @@ def main(child: Child) -> None:
     """Serve the listener that the supervisor bound until it says ``Stop``."""
     section = msgspec.json.decode(child.section, type=ApiSection)
     board = Board.attach(section.board)
-    front = build_front(section, child.name, child.row, board)
+    listener = socket.socket(fileno=child.fds[0]) if child.fds else None
+    loopback = listener is not None and is_loopback(listener)
+    front = build_front(section, child.name, child.row, board, loopback=loopback)
     tasks = [gevent.spawn(front.cameras.run)]
     if front.herald is not None:
         tasks.append(gevent.spawn(front.herald.run))
-    if not child.fds:  # an engine without a front: nobody is served here
+    if listener is None:  # an engine without a front: nobody is served here
         child.link.send(Ready(detail="tells other machines of this one"))
         _until_stopped(child, tasks)
         return
-    listener = socket.socket(fileno=child.fds[0])
     tasks += [
         gevent.spawn(work)
         for work in (front.hub.run, front.nodes.run, front.camera_events.run, front.uploads.run)
@@ -61,23 +62,23 @@ def main(child: Child) -> None:
     server = _server(listener, front)
     server.start()
     host, port = listener.getsockname()[:2]
-    child.link.send(Ready(detail=f"http://{host}:{port}/"))
+    scheme = "https" if server.ssl_enabled else "http"
+    child.link.send(Ready(detail=f"{scheme}://{host}:{port}/"))
     try:
         _until_stopped(child, tasks)
     finally:
         _drain(server, front)
 
 
-def _server(listener: socket.socket, front: Front) -> Any:
+def _server(listener: socket.socket, front: Front) -> Server:
     """Return the HTTP server on a listener that other API processes accept from, too."""
     listener.listen(BACKLOG)
     listener.setblocking(False)
-    return WSGIServer(
+    return Server(
         listener,
         create_app(front),
-        handler_class=Handler,
-        log=None,
-        error_log=log,
+        front.settings,
+        front.row,
         spawn=Pool(_connections()),  # when all are taken, newcomers wait in the kernel's queue
         environ={"wsgi.multiprocess": front.settings.processes > 1},
     )

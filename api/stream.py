@@ -8,11 +8,13 @@ import gevent
 from flask import Blueprint, Response, request
 
 from api.channels import Channel
+from api.endpoints import endpoint
 from api.feed import Feed, Mark
 from api.hub import Hub, Subscriber
 from api.problems import ProblemError
 from api.wire import TAKEOVER
 from engine.errors import SinkError
+from engine.scopes import Scope
 from engine.types import Phase
 
 REPLAY_BATCH: Final = 500
@@ -126,11 +128,13 @@ def blueprint(hub: Hub, feed: Feed) -> Blueprint:
         return Response(iter(()), headers=HEADERS)  # an iterator: no Content-Length
 
     @routes.get("/stream")
+    @endpoint(needs=Scope.STREAM)
     def stream() -> Response:
         """The plain text of each plate, once, when it is first announced."""
         return serve(Visit(hub, feed, Channel(plain=True), None))
 
     @routes.get("/api/v1/events")
+    @endpoint(needs=Scope.STREAM)
     def events() -> Response:
         """Every event as JSON; resumes by id; with ``cameras=1`` also how cameras turn."""
         return serve(Visit(hub, feed, _channel(), _since()))

@@ -7,15 +7,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
+from api.patience import SlowClientError
 from api.problems import ProblemError
-from engine.config import UploadsSettings
 from engine.upload_check import Checked
+from engine.upload_settings import UploadsSettings
 from engine.uploads import MEDIA, Upload, folder_of, read_about, write_about
 
 CHUNK_BYTES: Final = 1 << 18
@@ -67,6 +68,24 @@ def form_of(head: bytes) -> Form | None:
     return next((form for magic, form in begins.items() if head.startswith(magic)), None)
 
 
+def _chunks(body: Any) -> Iterator[bytes]:
+    """Yield a body piece by piece.
+
+    Raises:
+        ProblemError: the client hung up.
+    """
+    while True:
+        try:
+            chunk = body.read(CHUNK_BYTES)
+        except SlowClientError:
+            raise
+        except OSError as error:
+            raise ProblemError(400, "the body ended too early", field="body") from error
+        if not chunk:
+            return
+        yield chunk
+
+
 class UploadFiles:
     """The folder of all uploads."""
 
@@ -111,16 +130,13 @@ class UploadFiles:
         try:
             folder.mkdir(parents=True)
             return self._taken(upload, folder, body, name)
-        except OSError as error:  # the client hung up, or the disk is full
-            self.delete(upload)
-            if error.filename is not None or error.errno is not None:
-                raise ProblemError(
-                    507, f"it cannot be stored: {error.strerror}", retry_after_s=60
-                ) from error
-            raise ProblemError(400, "the body ended too early", field="body") from error
-        except BaseException:
+        except (ProblemError, SlowClientError):
             self.delete(upload)
             raise
+        except OSError as error:
+            self.delete(upload)
+            problem = f"it cannot be stored: {error.strerror}"
+            raise ProblemError(507, problem, retry_after_s=60) from error
 
     def _taken(self, upload: str, folder: Path, body: Any, name: str) -> Upload:
         raw = folder / MEDIA
@@ -154,7 +170,7 @@ class UploadFiles:
         """Write a body into a file; return its size."""
         size_bytes = 0
         with path.open("wb") as file:
-            while chunk := body.read(CHUNK_BYTES):
+            for chunk in _chunks(body):
                 size_bytes += len(chunk)
                 if size_bytes > self._max_bytes:
                     raise self._too_large()

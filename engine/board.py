@@ -172,8 +172,16 @@ class Count(IntEnum):
     """Sightings that joined the group of one at another camera of the site."""
     GROUPS_MISSED = 30
     """Events of cameras with a site for which Redis told no group in time."""
-    UPLOADS_READ = 31
-    UPLOADS_FAILED = 32
+    REQUESTS_DENIED = 31
+    """Requests without a key, or with one of too narrow a scope."""
+    REQUESTS_LIMITED = 32
+    """Requests and log-ins beyond the limits of a key or an address."""
+    CONNECTIONS_CUT = 33
+    """Connections closed for too many of one address, or for sending too slowly."""
+    AUDIT_LOST = 34
+    """Entries that could not be written to the audit log."""
+    UPLOADS_READ = 40
+    UPLOADS_FAILED = 41
 
 
 class Stage(IntEnum):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from engine import __version__
+from engine.access_commands import KEYS_ABOUT, PEOPLE_ABOUT, add_keys, add_people
 from engine.delivery_commands import (
     DEADLETTERS_ABOUT,
     LISTS_ABOUT,
@@ -200,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     add_lists(lists, _add_config)
     schema = _add(commands, "schema", "the JSON schema of a sighting", SCHEMA_ABOUT)
     schema.set_defaults(command=show_schema)
+    add_keys(_add(commands, "keys", "keys of programs", KEYS_ABOUT), _add_config)
+    add_people(_add(commands, "people", "who logs in to the page", PEOPLE_ABOUT), _add_config)
     _add_cameras(commands)
     pool = _add(commands, "recognizers", "change the number of recognizers", RECOGNIZERS_ABOUT)
     add_recognizers(pool, _add_config)

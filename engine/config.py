@@ -19,8 +19,9 @@ from pydantic_core import ErrorDetails
 from engine.errors import ConfigError
 from engine.filter_settings import FilterSettings
 from engine.outlines import Crop, Polygons
-from engine.section import OURS, Name, Secret, Section, matching, mistake
+from engine.section import OURS, Name, Network, Secret, Section, matching, mistake
 from engine.sink_settings import PlatePattern, SinksSettings
+from engine.upload_settings import UploadsSettings
 from engine.uploads import UPLOAD_PREFIX
 
 EMBEDDED: Final = "embedded"
@@ -214,22 +215,6 @@ class SpoolSettings(Section):
     """Events a second at most of the backlog of a sink that is back; 0: as fast as it can."""
 
 
-class UploadsSettings(Section):
-    """Pictures and videos that are handed in on the page."""
-
-    max_mib: Annotated[int, Field(ge=1, le=16_384)] = 256
-    max_minutes: Annotated[float, Field(gt=0, le=1_440)] = 10.0
-    max_megapixels: Annotated[float, Field(gt=0, le=300)] = 36.0
-    memory_mib: Annotated[int, Field(ge=256, le=65_536)] = 1_024
-    """Memory that the decoder of an upload may take beyond what it has at its start."""
-    max_waiting: Annotated[int, Field(ge=1, le=1_000)] = 8
-    keep_hours: Annotated[float, Field(gt=0, le=8_760)] = 24.0
-    keep_mib: Annotated[int, Field(ge=1, le=1_048_576)] = 2_048
-    """Disk that they take together; the oldest go first."""
-    weight: Annotated[float, Field(gt=0, le=1)] = 0.02
-    """Its share of the recognizers, relative to cameras."""
-
-
 class ApiSettings(Section):
     """The web front."""
 
@@ -237,6 +222,25 @@ class ApiSettings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     max_body_mib: Annotated[float, Field(gt=0, le=1_024)] = 16.0
+    keep_payloads: bool = False
+    """Keep what agents post, as it came, beside their sightings' pictures."""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    trusted_proxies: Annotated[tuple[Network, ...], Field(strict=False)] = ()
+    """Whose word on a visitor's address and on TLS counts."""
+    requests_per_s: Annotated[float, Field(ge=0, le=100_000)] = 50.0
+    """Of one key, person or address in one process, on average; ingest is exempt; 0: no limit."""
+    connections_per_address: Annotated[int, Field(ge=0, le=20_000)] = 256
+    """In one process; not of this machine and of trusted proxies; 0: no limit."""
+    session_hours: Annotated[float, Field(gt=0, le=8_760)] = 12.0
+    audit_mib: Annotated[int, Field(ge=1, le=65_536)] = 64
+
+    @model_validator(mode="after")
+    def _certificates_have_keys(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            missing = "tls_key" if self.tls_certificate else "tls_certificate"
+            raise mistake("is missing", "TLS needs both files", key=f"api.{missing}")
+        return self
 
 
 class LogSettings(Section):
@@ -327,7 +331,13 @@ def load_settings(path: Path) -> Settings:
         camera.model_copy(update={"url": _beside(home, camera.url)}) for camera in settings.cameras
     )
     data_dir = home / settings.data_dir.expanduser()
-    return settings.model_copy(update={"data_dir": data_dir, "cameras": cameras})
+    files = {
+        key: str(home / Path(named).expanduser())
+        for key in ("tls_certificate", "tls_key")
+        if (named := getattr(settings.api, key))
+    }
+    api = settings.api.model_copy(update=files)
+    return settings.model_copy(update={"data_dir": data_dir, "cameras": cameras, "api": api})
 
 
 def _beside(home: Path, url: str) -> str:

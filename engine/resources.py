@@ -26,6 +26,7 @@ from engine.errors import (
     RecognizerError,
     SourceError,
 )
+from engine.exposure import check_exposure
 from engine.recognizers.openalpr_library import find_library
 from engine.shm import MIB, SHM_DIR, RunLock, free_bytes, sweep
 from engine.slot_formats import frame_bytes
@@ -74,6 +75,7 @@ class Resources:
         self._lock_state_dir()
         if "api" in halves:
             self.listener = self._stack.enter_context(listen(self.settings))
+            check_exposure(self.settings, self.listener)
         self.swept = sweep()
         _check_shared_memory(self.settings, workers)
         self.lock = RunLock()

@@ -1,5 +1,6 @@
 """What all sections of the configuration are made of: tables, names, secrets and mistakes."""
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -48,6 +49,15 @@ def matching(pattern: str, must_be: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError("must be an address or a network like 10.0.0.0/8") from error
+    return value
+
+
+Network = Annotated[str, AfterValidator(_network)]
 Secret = Annotated[str, AfterValidator(_reveal)]
 Name = Annotated[
     str,

@@ -1,9 +1,11 @@
 """An API process as the supervisor would start it, with a stats board of its own."""
 
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,12 +84,13 @@ def front_process(
     shared = isinstance(listen, socket.socket)
     listener = listen if shared else socket.create_server(("127.0.0.1", listen), backlog=512)
     board = Board.create(f"platering.test{secrets.token_hex(4)}.board", 1, max(1, len(cameras)))
+    data_dir = tempfile.mkdtemp(prefix="plt-front-")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     whole = ApiSection(
         **{
             "api": settings.model_dump_json(), "redis_url": redis_url, "node": "test",
             "board": board.name, "cameras": cameras, "control_path": control_path,
-            "ingest_path": ingest_path, "data_dir": "",
+            "ingest_path": ingest_path, "data_dir": data_dir,
         } | section
     )  # fmt: skip
     command = [sys.executable, "-W", "error", "-m", "api.server", str(theirs.fileno())]
@@ -114,3 +117,4 @@ def front_process(
             listener.close()
         board.close()
         board.unlink()
+        shutil.rmtree(data_dir)

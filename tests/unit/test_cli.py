@@ -14,7 +14,7 @@ import pytest
 from engine.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "engine", "api", "read", "eval", "doctor", "bench", "status")
+COMMANDS = ("run", "engine", "api", "read", "eval", "doctor", "bench", "status", "keys", "people")
 
 
 def test_version(capsys):

@@ -14,11 +14,13 @@ MAX_LINES = 500
 FLOORS = """
     errors types scopes logs console signals progress
     regions
-    plates section outlines redis_client uploads
-    sink_settings redis_wire
+    plates section outlines redis_client records uploads
+    keys people sessions audit
+    sink_settings redis_wire upload_settings
     filter_settings
     config shm voting store evidence motion health sources
-    embedded_redis board sections amendments recognizers track slot_formats source_settings filters
+    embedded_redis exposure board sections amendments recognizers track slot_formats
+    source_settings filters
     messages lane store_commands privacy spool_file spool_reader groups feedback attention
     tracker store_writer upload_check
     upload_desk deadletters retention process ring_memory spool reads_channel ingest_channel footage
@@ -30,6 +32,7 @@ FLOORS = """
     watch orders
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands
+    access_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""

@@ -8,8 +8,9 @@ import pytest
 
 from api.problems import ProblemError
 from api.upload_files import LEFT_OVER_S, UploadFiles, form_of
-from engine.config import UploadsSettings, parse_settings
+from engine.config import parse_settings
 from engine.errors import ConfigError
+from engine.upload_settings import UploadsSettings
 from engine.uploads import Upload, camera_of, folder_of, read_about, upload_of, write_about
 
 

@@ -1,0 +1,99 @@
+"""Notes who searched, exported, changed something or logged in; ``/api/v1/audit`` shows it.
+
+Which requests are noted follows from what views declare: every change, except what agents post, and
+every look-up that says whom it looks for. No room does anything for it; one that has more to say
+than the address puts it into ``flask.g.what``.
+"""
+
+import logging
+import time
+from typing import Annotated, Final
+
+import msgspec
+from flask import Blueprint, Flask, Response, current_app, g, request
+
+from api.access import LOG_IN, STATIC
+from api.endpoints import declared_by, endpoint
+from api.problems import ProblemError
+from engine.audit import AuditLog, AuditPage, Entry
+from engine.board import Count, Row
+from engine.errors import PlateringError
+from engine.scopes import Scope
+
+NOBODY: Final = "nobody"
+DENIED: Final = frozenset({401, 429})
+"""Answers to strangers: counted, not noted, or they could fill the log; log-ins are noted."""
+SEARCHED: Final = frozenset({"plate", "camera", "list", "region", "before", "after", "from", "to"})
+"""Words of a query string that narrow down who is looked for."""
+LOOK_UPS: Final = frozenset({Scope.READ, Scope.OPERATE, Scope.ADMIN})
+
+log = logging.getLogger(__name__)
+
+
+class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of the log."""
+
+    cursor: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+
+
+class Auditor:
+    """Writes what was done, once it is answered."""
+
+    def __init__(self, audit_log: AuditLog, row: Row) -> None:
+        self._log, self._row = audit_log, row
+
+    def install(self, app: Flask) -> None:
+        """Look at every answer."""
+        app.after_request(self.note)
+
+    def note(self, response: Response) -> Response:
+        """Note a request if it is of those that count; return the response as it is."""
+        if not _counts(response.status_code):
+            return response
+        entry = Entry(
+            at_unix_ms=time.time_ns() // 1_000_000,
+            who=g.get("actor", "") or NOBODY,
+            address=g.origin.address,
+            action=f"{request.method} {request.url_rule}",
+            what=g.get("what", "") or request.full_path.rstrip("?"),
+            status=response.status_code,
+        )
+        try:
+            self._log.write(entry)
+        except PlateringError as error:
+            self._row.count(Count.AUDIT_LOST)
+            log.error("%s %s is not in the audit log: %s", entry.who, entry.action, error)  # noqa: TRY400  # expected, one line
+        return response
+
+
+def _counts(status: int) -> bool:
+    """Tell whether this request is one that the log is for."""
+    if request.endpoint in (None, STATIC) or request.method in {"HEAD", "OPTIONS"}:
+        return False
+    declared = declared_by(current_app.view_functions[request.endpoint or ""])
+    needs = declared.needs if declared is not None else None
+    if request.endpoint == LOG_IN:
+        return True
+    if needs is Scope.INGEST or (status in DENIED and not g.get("actor")):
+        return False
+    if request.method != "GET":
+        return True
+    rule = str(request.url_rule)
+    return needs in LOOK_UPS and (rule.endswith("/export") or bool(SEARCHED & request.args.keys()))
+
+
+def blueprint(audit_log: AuditLog) -> Blueprint:
+    """Return the route of this room."""
+    routes = Blueprint("audit", __name__)
+
+    @routes.get("/api/v1/audit")
+    @endpoint(needs=Scope.ADMIN, query=Page, answers=AuditPage)
+    def audit(query: Page) -> AuditPage:
+        """Who did what, the newest first; ``next`` is the cursor of older entries."""
+        try:
+            return audit_log.page(query.cursor, query.limit)
+        except ValueError as error:
+            raise ProblemError(400, str(error), field="cursor") from error
+
+    return routes

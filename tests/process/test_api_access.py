@@ -1,0 +1,228 @@
+"""The front's defences over real connections: TLS, slow and huge requests, no secret that leaks."""
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import time
+
+import pytest
+from engine_run import PLATERING, demo, running
+from front_app import new_key
+from front_process import front_process
+from polling import wait_until
+from redis_shapes import certificate
+
+from engine.board import Count
+from engine.config import ApiSettings
+from engine.keys import Keys
+from engine.records import FOLDER
+from engine.scopes import Scope
+from engine.types import CameraState
+
+
+def ask(front, path, *, method="GET", body=None, headers=None):
+    """Return status, body and headers of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read(), response.headers
+
+
+@pytest.fixture
+def front(redis_server, tmp_path):
+    with front_process(redis_server.url, data_dir=str(tmp_path)) as found:
+        yield found
+
+
+def test_two_processes_hear_of_keys_made_and_removed_at_once(redis_server, tmp_path):
+    made = new_key(tmp_path, Scope.ADMIN)
+    admin, keys = {"X-API-Key": made}, Keys(tmp_path / FOLDER)
+    with (
+        front_process(redis_server.url, data_dir=str(tmp_path)) as one,
+        front_process(redis_server.url, data_dir=str(tmp_path)) as other,
+    ):
+        body = json.dumps({"scope": "read"})
+        status, answer, _ = ask(one, "/api/v1/keys", method="POST", body=body, headers=admin)
+        assert status == 201
+        viewer = {"Authorization": f"Bearer {json.loads(answer)['key']}"}
+        assert [ask(each, "/api/v1/cameras", headers=viewer)[0] for each in (one, other)] == [
+            200
+        ] * 2
+        keys.remove(json.loads(answer)["id"])
+        assert [ask(each, "/api/v1/cameras", headers=viewer)[0] for each in (one, other)] == [
+            401
+        ] * 2
+
+
+# --- slow and huge --------------------------------------------------------------------------------
+
+
+def test_slow_clients_are_cut_while_others_are_served(front):
+    """A byte a second, never an end: headers are given 10 s, whoever drips them."""
+    began = time.monotonic()
+    drips = [socket.create_connection(("127.0.0.1", front.port), timeout=5) for _ in range(100)]
+    try:
+        for drip in drips:
+            drip.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            drip.setblocking(False)
+        left, slowest_s = set(drips), 0.0
+        while left and time.monotonic() - began < 20:
+            left -= {drip for drip in left if _is_cut(drip)}
+            asked = time.monotonic()
+            assert ask(front, "/healthz")[0] == 200
+            slowest_s = max(slowest_s, time.monotonic() - asked)
+            time.sleep(0.5)
+        took_s = time.monotonic() - began
+        assert not left, f"{len(left)} of 100 are still there after {took_s:.1f} s"
+        assert 9 < took_s < 15
+        assert slowest_s < 3
+        assert front.total(Count.CONNECTIONS_CUT) == 100
+    finally:
+        for drip in drips:
+            drip.close()
+
+
+def _is_cut(drip):
+    try:
+        drip.send(b"x")
+        return b"408" in drip.recv(100) or not drip.recv(100)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def raw(front, sent):
+    """Return all that is answered to bytes."""
+    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
+        with contextlib.suppress(OSError):
+            client.sendall(sent)
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := client.recv(1 << 16):
+                heard += piece
+        return heard
+
+
+def test_huge_and_malformed_requests_are_refused_and_harm_nobody(front):
+    long_line = b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert raw(front, long_line).startswith((b"HTTP/1.1 414", b""))
+    many = b"".join(b"X-%d: y\r\n" % number for number in range(5_000))
+    assert not raw(front, b"GET / HTTP/1.1\r\n" + many + b"\r\n").startswith(b"HTTP/1.1 2")
+    one = b"X: " + b"y" * (1 << 20)
+    assert not raw(front, b"GET / HTTP/1.1\r\n" + one + b"\r\n\r\n").startswith(b"HTTP/1.1 2")
+    for junk in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 99):
+        assert b"HTTP/1.1 2" not in raw(front, junk + b"\r\n\r\n")
+    for length in (b"-1", b"x", b"9" * 30):
+        sent = b"POST /alpr_data HTTP/1.1\r\nContent-Length: " + length + b"\r\n\r\n{}"
+        assert b"HTTP/1.1 2" not in raw(front, sent)
+    assert ask(front, "/healthz")[0] == 200
+
+
+def test_of_a_body_that_nobody_wants_not_all_is_read(front):
+    """An answer of 4xx comes at once, and the rest of a body without end is not waited for."""
+    head = b"POST /api/v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
+        client.sendall(head)
+        sent, began = 0, time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - began < 20:
+                sent += client.send(b"x" * (1 << 16))
+    assert sent < 100 << 20
+    assert time.monotonic() - began < 10
+    assert ask(front, "/healthz")[0] == 200
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+def test_tls_by_certificate_files(redis_server, tmp_path):
+    pem = str(certificate(tmp_path))
+    settings = ApiSettings(tls_certificate=pem, tls_key=pem)
+    context = ssl.create_default_context(cafile=pem)
+    with front_process(redis_server.url, data_dir=str(tmp_path), settings=settings) as front:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", front.port, timeout=10, context=context
+        )
+        for _ in range(2):  # kept alive
+            connection.request("GET", "/api/v1/session")
+            response = connection.getresponse()
+            assert json.loads(response.read())["open"] is True
+            assert response.headers["Strict-Transport-Security"].startswith("max-age=")
+        assert connection.sock.version() in {"TLSv1.2", "TLSv1.3"}
+        connection.close()
+        assert b"HTTP" not in raw(front, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        key = new_key(tmp_path, Scope.ADMIN)
+        connection.request(
+            "POST",
+            "/api/v1/session",
+            json.dumps({"key": key}),
+            {"Content-Type": "application/json"},
+        )
+        response = connection.getresponse()
+        assert response.status == 200
+        assert "; Secure" in response.headers["Set-Cookie"]
+        response.read()
+        connection.close()
+        (tmp_path / "again").mkdir()
+        renewed = certificate(tmp_path / "again")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            _fetch(front, ssl.create_default_context(cafile=str(renewed)))
+        renewed.replace(pem)
+        _fetch(front, ssl.create_default_context(cafile=pem))
+
+
+def _fetch(front, context):
+    connection = http.client.HTTPSConnection("127.0.0.1", front.port, timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+
+
+# --- nothing leaks --------------------------------------------------------------------------------
+
+
+def test_no_secret_is_told_anywhere(tmp_path):
+    """Passwords of cameras, keys right and wrong, whatever is asked for and goes wrong."""
+    camera = 'url = "rtsp://viewer:hunter2hunter2@127.0.0.1:9/live"\nconnect_timeout_s = 1.0'
+    config = demo(rest='[log]\nlevel = "debug"\n').replace(
+        "[api]", f'[[cameras]]\nname = "gate"\n{camera}\n[api]'
+    )
+    secrets = [new_key(tmp_path / "data", scope) for scope in Scope]
+    by_scope = dict(zip(Scope, secrets, strict=True))
+    wrong = "plt_00000000_" + "wrong" * 8
+    heard = b""
+    with running(tmp_path, config) as run:
+        admin = {"X-API-Key": by_scope[Scope.ADMIN]}
+        for path in ("/", "/metrics", "/api/v1/cameras", "/api/v1/cameras/events", "/healthz",
+                     "/api/v1/keys", "/api/v1/audit", "/api/v1/session", "/api/v1/sightings",
+                     "/api/v1/sightings/none", "/nothing"):  # fmt: skip
+            heard += ask(run, path, headers=admin)[1]
+            for key in (*secrets, wrong):
+                for _status, body, headers in (
+                    ask(run, f"{path}?key={key}"),
+                    ask(run, path, headers={"X-API-Key": key}),
+                ):
+                    heard += body + str(headers).encode()
+        for line in (b"GET /metrics?key=%b HTTP/9.9", b"GET /?key=%b", b"BREW /?key=%b HTTP/1.1 x"):
+            for key in (*secrets, wrong):
+                heard += raw(run, line % key.encode() + b"\r\nHost: x\r\n\r\n")
+        log_in = json.dumps({"name": "x", "password": "letmein letmein"})
+        heard += ask(run, "/api/v1/session", method="POST", body=log_in)[1]
+        wait_until(lambda: run.camera("gate").state is CameraState.LOST, 20.0, "it is not there")
+        shown = subprocess.run(
+            [PLATERING, "status", "--json", "--config", run.config],
+            capture_output=True, cwd=tmp_path, timeout=30, check=True,
+        )  # fmt: skip
+        heard += shown.stdout + shown.stderr + ask(run, "/metrics", headers=admin)[1]
+        run.stop()
+        heard += run.said().encode()
+        kept = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+        written = b"".join(path.read_bytes() for path in kept)
+    hidden = [*secrets, wrong, "hunter2hunter2", "letmein letmein"]
+    assert not [one for one in hidden if one.encode() in heard]
+    assert not [one for one in hidden if one.encode() in written]
