@@ -59,7 +59,7 @@ function show() {
 
 function mounted(name) {
   const view = new KINDS[name]();
-  view.root.classList.add("view", `view-${name}`);
+  view.root.classList.add("room", `room-${name}`);
   main.append(view.root);
   return view;
 }
