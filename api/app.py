@@ -10,9 +10,11 @@ from api import (
     audit,
     camera_events,
     cameras,
+    corrections,
     ingest,
     keys,
     metrics,
+    openapi,
     page,
     plates,
     problems,
@@ -24,6 +26,7 @@ from api.access import Access
 from api.audit import Auditor
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom
+from api.docs import page as docs
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.feed import Feed
@@ -37,6 +40,7 @@ from api.uploads import UploadRoom
 from engine.audit import AuditLog
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
+from engine.corrections import Corrector
 from engine.errors import SinkError
 from engine.privacy import KEY_FILE, disguise_of
 from engine.records import FOLDER
@@ -81,6 +85,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     settings: ApiSettings
     row: Row
     store: Store
+    corrector: Corrector
     hub: Hub
     feed: Feed
     engine: EngineLink
@@ -106,7 +111,8 @@ def build_front(
     """
     data_dir = Path(section.data_dir)
     disguise = disguise_of(data_dir / "engine" / KEY_FILE)
-    store = Store(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S), disguise)
+    client = connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)
+    store = Store(client, disguise)
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
@@ -126,6 +132,7 @@ def build_front(
         settings=settings,
         row=row,
         store=store,
+        corrector=Corrector(store, client),
         hub=hub,
         feed=Feed(store),
         engine=engine,
@@ -174,6 +181,7 @@ def create_app(front: Front) -> Flask:
     Auditor(front.audit_log, front.row).install(app)
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
+    app.register_blueprint(corrections.blueprint(front.store, front.corrector))
     app.register_blueprint(cameras.blueprint(front.cameras))
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
@@ -182,6 +190,8 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(sessions.blueprint(front.access, front.settings.session_hours))
     app.register_blueprint(keys.blueprint(front.access.keys))
     app.register_blueprint(audit.blueprint(front.audit_log))
+    app.register_blueprint(openapi.blueprint())
+    app.register_blueprint(docs.blueprint())
 
     @app.get("/healthz")
     @endpoint(needs=None, answers=Health)

@@ -31,8 +31,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Its query string; the view gets it as ``query``. Unknown names are refused if it says so."""
     body: Any = None
     """The type of its JSON body; the view gets it as ``body``."""
+    takes: str = ""
+    """The media type of a body that the view reads itself."""
     answers: Any = None
-    """The type of its JSON answer, or a media type as text."""
+    """The type of its JSON answer, or a media type as text, several in a tuple."""
     status: int = HTTPStatus.OK
 
 
@@ -41,6 +43,7 @@ def endpoint(
     needs: Scope | None,
     query: type[msgspec.Struct] | None = None,
     body: Any = None,
+    takes: str = "",
     answers: Any = None,
     status: int = HTTPStatus.OK,
 ) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
@@ -49,7 +52,9 @@ def endpoint(
     A ``Response`` is passed on as it is. What does not fit ``query`` or ``body`` is answered by
     400 with the field's name, before the view is called.
     """
-    declared = Endpoint(needs=needs, query=query, body=body, answers=answers, status=status)
+    declared = Endpoint(
+        needs=needs, query=query, body=body, takes=takes, answers=answers, status=status
+    )
 
     def declare(view: Callable[..., Any]) -> Callable[..., Response]:
         @functools.wraps(view)

@@ -8,10 +8,11 @@ reported of itself last.
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 import numpy as np
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -259,6 +260,14 @@ class NodesCollector(Collector):
         yield cameras
 
 
+class Scrape(msgspec.Struct, frozen=True):
+    """Whose metrics are asked for."""
+
+    node: Annotated[
+        str, msgspec.Meta(max_length=128, description="A machine; left out: this one.")
+    ] = ""
+
+
 def blueprint(collector: BoardCollector, nodes: Nodes) -> Blueprint:
     """Return the routes of this room."""
     routes = Blueprint("metrics", __name__)
@@ -266,10 +275,10 @@ def blueprint(collector: BoardCollector, nodes: Nodes) -> Blueprint:
     shared.register(NodesCollector(nodes))
 
     @routes.get("/metrics")
-    @endpoint(needs=Scope.METRICS)
-    def metrics() -> Response:
+    @endpoint(needs=Scope.METRICS, query=Scrape, answers="text/plain")
+    def metrics(query: Scrape) -> Response:
         """The stats board in Prometheus's text format, this machine's or another one's."""
-        node = request.args.get("node", collector.node)
+        node = query.node or collector.node
         if node == collector.node:
             found: bytes | None = collector.text() + exposition.generate_latest(shared)
         else:

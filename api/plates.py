@@ -1,121 +1,160 @@
-"""Sightings over REST: the latest, a simple search, one of them, its pictures and its clip."""
+"""Sightings over REST: search, export, one of them, its pictures and its clip."""
 
-from typing import Final
+import csv
+import io
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import msgspec
 from flask import Blueprint, Response, request
+from msgspec import Meta
 
 from api.endpoints import endpoint
 from api.problems import ProblemError
-from engine.plates import normalise
 from engine.scopes import Scope
+from engine.search import Match, Place, Question, Search, plate_asked_for
 from engine.store import Store
-from engine.types import Sighting
+from engine.types import Phase, Sighting
 
 MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
-MOST: int = 500
-DEFAULT: int = 50
-SEARCHED: int = 5_000
-"""How many of a plate's or camera's newest sightings a search looks at."""
+MOST: Final = 500
+DEFAULT: Final = 50
+LAST_MS: Final = 1 << 53
+COLUMNS: Final = (
+    *("id", "plate", "read_as", "confidence", "region", "camera", "node", "phase", "revision"),
+    *("first_unix_ms", "last_unix_ms", "best_unix_ms", "direction_deg", "parked", "origin"),
+    *("group", "recognizer"),
+)
+"""Of the CSV; ``lists`` follows them."""
+
+Milliseconds = Annotated[int, Meta(ge=0, le=LAST_MS)]
+Word = Annotated[str, Meta(max_length=64)]
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sightings a search or an export asks for."""
+
+    plate: Annotated[
+        str, Meta(max_length=64, description="As typed: case, spaces and dashes count for nothing.")
+    ] = ""
+    match: Annotated[
+        Match | None,
+        Meta(description="How close; left out: wildcard where plate has * or ?, else exact."),
+    ] = None
+    camera: Word = ""
+    list: Annotated[str, Meta(max_length=64, description="A watchlist that it met.")] = ""
+    region: Annotated[str, Meta(max_length=64, description="us finds us-ma, too.")] = ""
+    before: Annotated[
+        Milliseconds, Meta(description="First seen before (unix_ms), this moment not included.")
+    ] = LAST_MS
+    after: Annotated[
+        Milliseconds, Meta(description="First seen after (unix_ms), this moment included.")
+    ] = 0
+    min_confidence: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    phase: Phase | None = None
+
+    def question(self) -> Question:
+        """Return it as the search takes it.
+
+        Raises:
+            ProblemError: the plate has no letter or digit.
+        """
+        joker = not {"*", "?"}.isdisjoint(self.plate)
+        match = self.match or (Match.WILDCARD if joker else Match.EXACT)
+        plate = plate_asked_for(self.plate, match)
+        if self.plate and not plate:
+            raise ProblemError(400, "holds no letter or digit", field="plate")
+        return Question(
+            plate=plate,
+            match=match,
+            camera=self.camera,
+            list=self.list,
+            region=self.region.lower(),
+            before_unix_ms=self.before,
+            after_unix_ms=self.after,
+            min_confidence=self.min_confidence,
+            phase=self.phase,
+        )
+
+
+class WantedPage(Wanted, frozen=True, kw_only=True):
+    """A page of sightings, and where it begins."""
+
+    limit: Annotated[int, Meta(ge=1, le=MOST)] = DEFAULT
+    cursor: Annotated[str, Meta(max_length=256, description="next of the page before.")] = ""
+
+    def place(self) -> Place | None:
+        """Return where the page before ended, None for the first page.
+
+        Raises:
+            ProblemError: that is no cursor.
+        """
+        try:
+            return Place.parse(self.cursor) if self.cursor else None
+        except ValueError as error:
+            raise ProblemError(400, str(error), field="cursor") from error
+
+
+class Format(StrEnum):
+    """How sightings are written down."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class WantedFile(Wanted, frozen=True, kw_only=True):
+    """An export, and its form."""
+
+    format: Annotated[
+        Format, Meta(description="CSV, or one sighting as JSON a line, with all it has.")
+    ] = Format.CSV
 
 
 class SightingPage(msgspec.Struct, frozen=True):
-    """Sightings, newest first; ``next`` is what ``before`` takes to go on, empty at the end."""
+    """Sightings, newest first.
+
+    ``next`` is the cursor of the page that follows, empty at the end. A page may have fewer
+    sightings than its limit, even none, before that: where few of many are asked for.
+    """
 
     sightings: list[Sighting]
     next: str = ""
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search asks for."""
-
-    plate: str
-    camera: str
-    before_unix_ms: int | None
-    after_unix_ms: int | None
-    limit: int
-
-    def wants(self, sighting: Sighting) -> bool:
-        """Tell whether a sighting is asked for."""
-        at_ms = sighting.first_unix_ms
-        return (
-            (not self.plate or sighting.plate == self.plate)
-            and (not self.camera or sighting.camera == self.camera)
-            and (self.before_unix_ms is None or at_ms < self.before_unix_ms)
-            and (self.after_unix_ms is None or at_ms >= self.after_unix_ms)
-        )
-
-
-def _number(name: str, least: int, most: int) -> int | None:
-    """Return a whole number of the query string, None when it is absent."""
-    text = request.args.get(name)
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or not least <= int(text[:20]) <= most:
-        raise ProblemError(400, f"is a whole number from {least} to {most}", field=name)
-    return int(text)
-
-
-def _query() -> Query:
-    """Read the query string."""
-    typed = request.args.get("plate", "")
-    plate = normalise(typed[:64])
-    if typed and not plate:
-        raise ProblemError(400, "holds no letter or digit", field="plate")
-    return Query(
-        plate=plate,
-        camera=request.args.get("camera", ""),
-        before_unix_ms=_number("before", 0, 1 << 53),
-        after_unix_ms=_number("after", 0, 1 << 53),
-        limit=_number("limit", 1, MOST) or DEFAULT,
-    )
-
-
-def search(store: Store, query: Query) -> SightingPage:
-    """Return the newest sightings that a query asks for.
-
-    Raises:
-        SinkError: Redis is away.
-    """
-    narrowed = query.before_unix_ms is not None or query.after_unix_ms is not None
-    count = SEARCHED if narrowed or (query.plate and query.camera) else query.limit + 1
-    if query.plate:
-        found = store.by_plate(query.plate, count)
-    elif query.camera:
-        found = store.by_camera(query.camera, count)
-    else:
-        found = store.latest(count)
-    chosen = [sighting for sighting in found if query.wants(sighting)]
-    page = chosen[: query.limit]
-    more = len(chosen) > len(page)
-    return SightingPage(page, str(page[-1].first_unix_ms) if more else "")
-
-
 def blueprint(store: Store) -> Blueprint:
     """Return the routes of this room."""
-    routes = Blueprint("plates", __name__)
-
-    def known(sighting_id: str) -> Sighting:
-        sighting = store.get(sighting_id)
-        if sighting is None:
-            raise ProblemError(404, "there is no sighting of this id")
-        return sighting
+    routes = Blueprint("sightings", __name__)
+    search = Search(store)
 
     @routes.get("/api/v1/sightings")
-    @endpoint(needs=Scope.READ)
-    def sightings() -> Response:
-        """The newest sightings, all or those of a plate, a camera or a time."""
-        page = search(store, _query())
-        return Response(msgspec.json.encode(page), mimetype="application/json")
+    @endpoint(needs=Scope.READ, query=WantedPage, answers=SightingPage)
+    def sightings(query: WantedPage) -> SightingPage:
+        """The newest sightings, all or those that are asked for."""
+        page = search.page(query.question(), query.limit, query.place())
+        return SightingPage(page.sightings, str(page.end or ""))
+
+    @routes.get("/api/v1/sightings/export")
+    @endpoint(needs=Scope.READ, query=WantedFile, answers=("text/csv", "application/x-ndjson"))
+    def export(query: WantedFile) -> Response:
+        """All sightings that are asked for as one file, newest first, sent as they are found."""
+        portions = search.all(query.question())
+        # the first one now, so that an absent Redis is a problem and no broken file
+        first = next(portions, [])
+        write, media_type = _WRITERS[query.format]
+        response = Response(write(_joined(first, portions)), mimetype=media_type)
+        name = f"sightings.{query.format.value}"
+        response.headers.set("Content-Disposition", "attachment", filename=name)
+        return response
 
     @routes.get("/api/v1/sightings/<sighting_id>")
-    @endpoint(needs=Scope.READ)
-    def one(sighting_id: str) -> Response:
+    @endpoint(needs=Scope.READ, answers=Sighting)
+    def one(sighting_id: str) -> Sighting:
         """One sighting in its newest revision."""
-        return Response(msgspec.json.encode(known(sighting_id)), mimetype="application/json")
+        return known(store, sighting_id)
 
     @routes.get("/api/v1/sightings/<sighting_id>/clip")
-    @endpoint(needs=Scope.READ)
+    @endpoint(needs=Scope.READ, answers=("video/mp4", "video/x-matroska"))
     def clip(sighting_id: str) -> Response:
         """A sighting's clip of video, whole or in ranges, as players ask for it."""
         video = store.clip(sighting_id)
@@ -129,7 +168,7 @@ def blueprint(store: Store) -> Blueprint:
         return response
 
     @routes.get("/api/v1/sightings/<sighting_id>/<any(crop, frame):what>.jpg")
-    @endpoint(needs=Scope.READ)
+    @endpoint(needs=Scope.READ, answers="image/jpeg")
     def picture(sighting_id: str, what: str) -> Response:
         """A sighting's picture: the plate's crop, or the frame in which it was read best."""
         evidence = store.evidence(sighting_id)
@@ -143,3 +182,54 @@ def blueprint(store: Store) -> Blueprint:
         return response
 
     return routes
+
+
+def known(store: Store, sighting_id: str) -> Sighting:
+    """Return a sighting.
+
+    Raises:
+        ProblemError: there is none of this id.
+        SinkError: Redis is away.
+    """
+    sighting = store.get(sighting_id)
+    if sighting is None:
+        raise ProblemError(404, "there is no sighting of this id")
+    return sighting
+
+
+def _joined(first: list[Sighting], rest: Iterator[list[Sighting]]) -> Iterator[list[Sighting]]:
+    yield first
+    yield from rest
+
+
+def _csv(portions: Iterator[list[Sighting]]) -> Iterator[bytes]:
+    """Yield lines of CSV, the names of its columns first."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow((*COLUMNS, "lists"))
+    for portion in portions:
+        for one in portion:
+            rows.writerow((*_row(one), " ".join(hit.list for hit in one.hits)))
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+
+
+def _row(sighting: Sighting) -> Iterator[Any]:
+    """Yield a sighting's columns; no cell begins like a formula of a spreadsheet."""
+    for name in COLUMNS:
+        value = getattr(sighting, name)
+        formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+        yield f"'{value}" if formula else value
+
+
+def _json_lines(portions: Iterator[list[Sighting]]) -> Iterator[bytes]:
+    """Yield lines of JSON."""
+    for portion in portions:
+        yield b"".join(msgspec.json.encode(one) + b"\n" for one in portion)
+
+
+_WRITERS: Final[dict[Format, tuple[Callable[[Iterator[list[Sighting]]], Iterator[bytes]], str]]] = {
+    Format.CSV: (_csv, "text/csv"),
+    Format.JSONL: (_json_lines, "application/x-ndjson"),
+}

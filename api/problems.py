@@ -1,13 +1,18 @@
-"""Answers that are no success: JSON, one sentence, the field if there is one, never a trace."""
+"""Answers that are no success: problem+json (RFC 9457), one sentence, the field, never a trace."""
 
 import logging
+from http import HTTPStatus
+from typing import Final
 
-from flask import Flask, Response, jsonify
+import msgspec
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from engine.errors import PayloadError, SinkError
 
 log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
 
 SENTENCES = {
     404: "there is nothing at this address",
@@ -15,6 +20,22 @@ SENTENCES = {
     413: "the body is too large",
     415: "send JSON: Content-Type: application/json",
 }
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of every answer that is no success."""
+
+    type: str
+    """Always ``about:blank``: the status says what kind of problem it is."""
+    title: str
+    """The status in words."""
+    status: int
+    detail: str
+    """One sentence: what is wrong, and what to do."""
+    error: str
+    """The same sentence, for readers of before problem+json."""
+    field: str = ""
+    """Which part of what was sent is wrong, where it is one."""
 
 
 class ProblemError(Exception):
@@ -31,12 +52,20 @@ class ProblemError(Exception):
 
 
 def respond(problem: ProblemError) -> Response:
-    """Return a problem as JSON: ``{"error": ..., "field": ...}``."""
-    body = {"error": problem.error}
-    if problem.field:
-        body["field"] = problem.field
-    response = jsonify(body)
-    response.status_code = problem.status
+    """Return a problem as an answer."""
+    try:
+        title = HTTPStatus(problem.status).phrase
+    except ValueError:
+        title = "Problem"
+    body = Problem(
+        type="about:blank",
+        title=title,
+        status=problem.status,
+        detail=problem.error,
+        error=problem.error,
+        field=problem.field,
+    )
+    response = Response(msgspec.json.encode(body), status=problem.status, mimetype=MEDIA_TYPE)
     response.cache_control.no_store = True
     if problem.retry_after_s is not None:
         response.headers["Retry-After"] = str(problem.retry_after_s)

@@ -12,6 +12,7 @@
     ├── RingError              a shared segment is not what its handle says
     ├── ControlError           the supervisor refused or could not do what was asked
     ├── PayloadError           an ingested body is malformed; names the field
+    ├── CorrectionError        a sighting cannot be corrected as asked
     └── SinkError              a sink could not take sightings now; they stay spooled
 
 Expected outcomes (a full ring, no plate, a lost camera) are counted values, never exceptions.
@@ -75,6 +76,10 @@ class PayloadError(PlateringError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class CorrectionError(PlateringError):
+    """A sighting cannot be corrected as asked."""
 
 
 class SinkError(PlateringError):

@@ -32,14 +32,20 @@ from engine.privacy import KEY_FILE, Seal, disguised, own_key
 from engine.redis_client import REDIS_ERRORS
 from engine.resources import state_path
 from engine.store import (
+    DAYS,
     LATEST,
     STREAM,
+    begin_ms,
     camera_key,
     connect,
+    corrections_key,
     day_key,
     evidence_key,
+    former_texts,
     group_key,
+    list_key,
     plate_key,
+    texts_key,
 )
 from engine.store import sighting_key as key_of
 from engine.track import Track
@@ -93,6 +99,7 @@ def forget(settings: Settings, plate: str) -> Forgotten:
             done.stream_entries = _from_stream(client, ids, plates)
             for sighting_id in ids:
                 done.sightings += _sighting(client, sighting_id.decode())
+            _texts(client, plates)
             for name in plates:
                 client.delete(plate_key(name))
                 for site in _sites(settings):
@@ -120,15 +127,26 @@ def print_forgotten(settings: Settings, plate: str) -> int:
 def _sighting(client: Any, sighting_id: str) -> int:
     """Remove one sighting and its places in the indexes; return whether it was there."""
     raw = client.hget(key_of(sighting_id), "json")
-    client.delete(key_of(sighting_id), evidence_key(sighting_id))
+    texts = former_texts(client.lrange(corrections_key(sighting_id), 0, -1))
+    client.delete(key_of(sighting_id), evidence_key(sighting_id), corrections_key(sighting_id))
     client.lrem(LATEST, 0, sighting_id)
     if raw is None:
         return 0
     sighting = _json.decode(raw)
-    client.zrem(camera_key(sighting.camera), sighting_id)
-    client.zrem(day_key(sighting.first_unix_ms), sighting_id)
-    client.zrem(plate_key(sighting.plate), sighting_id)
+    for key in (
+        camera_key(sighting.camera),
+        day_key(sighting.first_unix_ms),
+        *map(plate_key, {sighting.plate, *texts}),
+        *(list_key(hit.list) for hit in sighting.hits),
+    ):
+        client.zrem(key, sighting_id)
     return 1
+
+
+def _texts(client: Any, plates: set[str]) -> None:
+    """Remove plates from the texts of all days."""
+    for day in client.zrange(DAYS, 0, -1):
+        client.zrem(texts_key(begin_ms(day.decode())), *plates)
 
 
 def _from_stream(client: Any, ids: set[bytes], plates: set[str]) -> int:
@@ -136,7 +154,7 @@ def _from_stream(client: Any, ids: set[bytes], plates: set[str]) -> int:
     removed = 0
     for entry_id, fields in list(_entries(client)):
         sighting = _json.decode(fields[b"json"])
-        if sighting.id.encode() in ids or sighting.plate in plates:
+        if sighting.id.encode() in ids or not plates.isdisjoint({sighting.plate, sighting.read_as}):
             ids.add(sighting.id.encode())
             removed += client.xdel(STREAM, entry_id)
     return removed

@@ -4,6 +4,7 @@ A plate's text is A-Z and 0-9 only; separators, case, accents and spaces are no 
 is known of countries is in ``engine.regions``.
 """
 
+import heapq
 import re
 import unicodedata
 from typing import Final
@@ -24,6 +25,7 @@ __all__ = [
     "LETTERS_FOR",
     "Pattern",
     "distance",
+    "lookalikes",
     "matches_any_region",
     "matching_regions",
     "normalise",
@@ -45,6 +47,11 @@ _LOOKALIKE_COSTS: Final = {
 
 _SUBSTITUTION: Final[dict[str, float]] = {
     pair: cost for both, cost in _LOOKALIKE_COSTS.items() for pair in (both, both[::-1])
+}
+
+_MISREAD: Final = {
+    sign: {pair[1]: cost for pair, cost in _SUBSTITUTION.items() if pair[0] == sign}
+    for sign in ALPHABET
 }
 
 DIGITS_FOR: Final = {
@@ -92,6 +99,30 @@ def distance(one: str, other: str, limit: float = 3.0) -> float:
         apart = float(len(one) or len(other))
         return apart if apart <= limit else limit + 1.0
     return _banded(one, other, limit)
+
+
+def lookalikes(plate: str, limit: float = 1.0, most: int = 2_048) -> list[str]:
+    """Return the texts that a plate may have been misread as, itself among them, likeliest first.
+
+    All within ``limit`` of ``distance`` that differ by look-alikes alone, at most ``most`` of them,
+    and behind them those in which one character is another, missing or too many (distance 1).
+    """
+    found = {plate: 0.0}
+    for at, sign in enumerate(plate):
+        for text, cost in list(found.items()):
+            for other, more in _MISREAD.get(sign, {}).items():
+                if cost + more <= limit:
+                    found[text[:at] + other + text[at + 1 :]] = cost + more
+        if len(found) > most:
+            found = dict(heapq.nsmallest(most, found.items(), key=lambda one: one[1]))
+    edits = [
+        plate[:at] + sign + plate[at + gone :]
+        for at in range(len(plate) + 1)
+        for gone in (0, 1)
+        for sign in ("", *ALPHABET)
+    ]
+    likeliest = sorted(found, key=found.__getitem__)
+    return list(dict.fromkeys([*likeliest, *edits] if limit >= 1.0 else likeliest))
 
 
 def _without_common_ends(one: str, other: str) -> tuple[str, str]:

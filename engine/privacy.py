@@ -21,10 +21,9 @@ import msgspec
 
 from engine.errors import ConfigError, PreflightError
 from engine.track import Event
+from engine.types import DISGUISED as MARK
 
 KEY_FILE: Final = "privacy.key"
-MARK: Final = "~"
-"""What a disguised plate begins with; no plate does."""
 _KEY_BYTES: Final = 32
 _HASH_BYTES: Final = 10
 _SEALED: Final = b"\xc1"

@@ -13,7 +13,17 @@ import msgspec
 
 from engine.config import RedisSettings
 from engine.redis_client import REDIS_ERRORS
-from engine.store import camera_key, connect, day_key, evidence_key, plate_key, sighting_key
+from engine.store import (
+    camera_key,
+    connect,
+    corrections_key,
+    day_key,
+    evidence_key,
+    former_texts,
+    list_key,
+    plate_key,
+    sighting_key,
+)
 
 _EVERY_S: Final = 60.0
 _SAMPLE: Final = 40
@@ -116,13 +126,18 @@ class Retention:
         """
         asking = self._client.pipeline(transaction=False)
         for sighting_id, _ in oldest:
-            asking.hget(sighting_key(sighting_id), "plate")
+            asking.hmget(sighting_key(sighting_id), ["plate", "lists"])
+            asking.lrange(corrections_key(sighting_id), 0, -1)
+        answers = iter(asking.execute())
         removing = self._client.pipeline(transaction=False)
-        for (sighting_id, first_unix_ms), plate in zip(oldest, asking.execute(), strict=True):
-            if plate is not None:
-                removing.zrem(plate_key(plate.decode()), sighting_id)
-            removing.zrem(day_key(first_unix_ms), sighting_id)
-            removing.delete(evidence_key(sighting_id))
-            removing.delete(sighting_key(sighting_id))
+        for sighting_id, first_unix_ms in oldest:
+            (plate, lists), corrected = next(answers), next(answers)
+            texts = {"" if plate is None else plate.decode(), *former_texts(corrected)}
+            keys = [plate_key(text) for text in texts - {""}]
+            keys += [list_key(name) for name in (lists or b"").decode().split(",") if name]
+            for key in (*keys, day_key(first_unix_ms)):
+                removing.zrem(key, sighting_id)
+            for own in (evidence_key, corrections_key, sighting_key):
+                removing.delete(own(sighting_id))
         removing.execute()
         self._client.zrem(index, *(sighting_id for sighting_id, _ in oldest))

@@ -6,19 +6,30 @@ key or channel                            type   what                           
 ``platering:{s:ID}``                      hash   ``json`` (the newest revision) and,   keep_days
                                                  for people, plate, camera, node,
                                                  phase, revision, confidence,
-                                                 first_unix_ms, last_unix_ms
+                                                 first_unix_ms, last_unix_ms, lists
+                                                 (of its hits); after a correction
+                                                 ``corrected`` (the text) and
+                                                 ``corrections`` (how many)
 ``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
                                                  MP4 or Matroska
+``platering:{s:ID}:corrections``          list   JSON of each ``Correction``, the     as the hash
+                                                 first one first
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days
+``platering:list:LIST``                   zset   ids of hits by first_unix_ms         keep_days
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
 ``platering:group:SITE:PLATE``            string id of the group's first sighting     group_window_s
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
+``platering:days``                        zset   days (YYYY-MM-DD) of which there are  keep_days + 1
+                                                 sightings, by when they end
+``platering:texts:YYYY-MM-DD``            zset   plates seen that day, for beginnings keep_days + 1
+                                                 and patterns; none that is a hash
 ``platering:{log}:sequence``              int    events committed so far              for ever
 ``platering:{log}:epoch``                 string changes when the log began anew      for ever
 ``platering:{log}:stream``                stream ``seq``, ``json``; one entry per      stream_length
                                                  revision, oldest go first
 ``platering:{log}:count:CAMERA:DAY``      hash   hour (0 to 23, UTC): sightings that  keep_days + 1
-                                                 were first seen then
+                                                 were first seen then; HOUR.TENTH:
+                                                 finals by tenths of confidence
 ``platering:{log}:latest``                list   ids, newest first, one per sighting  latest_length
 ``platering:{log}:seen:ID``               string newest revision committed            7 days
 ``platering:clients``                     hash   NODE:PROCESS of a front: how many    60 s after
@@ -63,7 +74,7 @@ the pictures first.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache, partial
 from typing import Any, Final, cast
@@ -73,7 +84,7 @@ import msgspec
 from engine.errors import SinkError
 from engine.redis_client import REDIS_ERRORS, Client
 from engine.redis_client import connect as connect  # noqa: PLC0414  # offered here, too
-from engine.types import CameraEvent, Evidence, Sighting
+from engine.types import CameraEvent, Correction, Evidence, Sighting
 
 PLATES_CHANNEL: Final = "license_plates"
 SIGHTINGS_CHANNEL: Final = "platering:sightings"
@@ -84,6 +95,7 @@ STREAM: Final = "platering:{log}:stream"
 SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
 EPOCH: Final = "platering:{log}:epoch"
+DAYS: Final = "platering:days"
 CLIENTS: Final = "platering:clients"
 NODES: Final = "platering:nodes"
 
@@ -94,6 +106,7 @@ log = logging.getLogger(__name__)
 
 _sighting_decoder = msgspec.json.Decoder(Sighting)
 _camera_decoder = msgspec.json.Decoder(CameraEvent)
+_corrections = msgspec.json.Decoder(Correction)
 
 
 def sighting_key(sighting_id: str) -> str:
@@ -116,6 +129,21 @@ def plate_key(plate: str) -> str:
     return f"platering:plate:{plate}"
 
 
+def corrections_key(sighting_id: str) -> str:
+    """Return the key of what was corrected by hand of a sighting."""
+    return f"platering:{{s:{sighting_id}}}:corrections"
+
+
+def list_key(name: str) -> str:
+    """Return the key of the index of the hits of one watchlist."""
+    return f"platering:list:{name}"
+
+
+def texts_key(unix_ms: int) -> str:
+    """Return the key of the index of the plates of one day, in the order of their letters."""
+    return f"platering:texts:{_day(unix_ms // _DAY_MS)}"
+
+
 def camera_key(camera: str) -> str:
     """Return the key of the index of one camera."""
     return f"platering:camera:{camera}"
@@ -129,6 +157,11 @@ def group_key(site: str, plate: str) -> str:
 def day_key(unix_ms: int) -> str:
     """Return the key of the index of one day."""
     return f"platering:day:{_day(unix_ms // _DAY_MS)}"
+
+
+def day_of_key(key: str) -> str:
+    """Return the day, YYYY-MM-DD, of the index of one."""
+    return key.rpartition(":")[2]
 
 
 def count_key(camera: str, unix_ms: int) -> str:
@@ -154,6 +187,11 @@ def node_asked_key(node: str) -> str:
 def node_snapshot_key(node: str, camera: str) -> str:
     """Return the key of what a camera of a machine saw a moment ago."""
     return f"platering:{{n:{node}}}:snapshot:{camera}"
+
+
+def begin_ms(day: str) -> int:
+    """Return when a day, YYYY-MM-DD, begins (unix_ms)."""
+    return (date.fromisoformat(day) - date(1970, 1, 1)).days * _DAY_MS
 
 
 @lru_cache(maxsize=4_096)
@@ -188,6 +226,11 @@ class Store:
     def get(self, sighting_id: str) -> Sighting | None:
         """Return the newest revision of a sighting, None where there is none."""
         return _decoded(self._ask(lambda: self._client.hget(sighting_key(sighting_id), "json")))
+
+    def corrections(self, sighting_id: str) -> list[Correction]:
+        """Return what was corrected by hand of a sighting, the first one first."""
+        key = corrections_key(sighting_id)
+        return list(map(_corrections.decode, self._ask(lambda: self._client.lrange(key, 0, -1))))
 
     def evidence(self, sighting_id: str) -> Evidence:
         """Return a sighting's pictures, empty where there are none; its clip is apart: ``clip``."""
@@ -286,14 +329,25 @@ class Store:
         entries = _entries(answer)
         return entries[-1][0].decode("ascii") if entries else after_id, _turns(entries)
 
+    def many(self, ids: Sequence[str]) -> list[Sighting | None]:
+        """Return sightings in the order of their ids, None for expired ones."""
+        asked = self.asking(("hget", sighting_key(sighting_id), "json") for sighting_id in ids)
+        return [_decoded(raw) for raw in asked]
+
+    def asking(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Return the answers of commands (a method of redis-py, its arguments), asked at once."""
+        pipeline = self._client.pipeline(transaction=False)
+        for name, *arguments in commands:
+            getattr(pipeline, name)(*arguments)
+        return cast("list[Any]", self._ask(pipeline.execute)) if len(pipeline) else []
+
+    def disguised(self, plate: str) -> str:
+        """Return what a plate is stored as where it is stored as a hash; itself without the key."""
+        return self._disguise(plate)
+
     def _many(self, ids: Sequence[bytes]) -> list[Sighting]:
         """Return sightings in the order of their ids; expired ones are left out."""
-        if not ids:
-            return []
-        pipeline = self._client.pipeline(transaction=False)
-        for sighting_id in ids:
-            pipeline.hget(sighting_key(sighting_id.decode("ascii", "replace")), "json")
-        found = (_decoded(raw) for raw in self._ask(pipeline.execute))
+        found = self.many([sighting_id.decode("ascii", "replace") for sighting_id in ids])
         return [sighting for sighting in found if sighting is not None]
 
     def _ask(self, command: Callable[[], Any]) -> Any:
@@ -301,6 +355,11 @@ class Store:
             return command()
         except REDIS_ERRORS as error:
             raise SinkError(f"Redis: {error}") from error
+
+
+def former_texts(corrections: Iterable[bytes]) -> set[str]:
+    """Return the texts that a sighting had before its corrections, given as they are stored."""
+    return {_corrections.decode(raw).before for raw in corrections}
 
 
 def _decoded(raw: bytes | None) -> Sighting | None:

@@ -6,13 +6,14 @@ that logs all of them, each once.
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from engine.config import RedisSettings
 from engine.store import (
+    DAYS,
     LATEST,
     PLATES_CHANNEL,
     SEQUENCE,
@@ -21,25 +22,30 @@ from engine.store import (
     camera_key,
     count_key,
     day_key,
+    day_of_key,
     evidence_key,
+    list_key,
     marker_key,
     plate_key,
     sighting_key,
+    texts_key,
 )
 from engine.track import Event
-from engine.types import Evidence, Phase, Sighting
+from engine.types import DISGUISED, Evidence, Phase, Sighting
 
 Command = tuple[Any, ...]
 
 MARKER_LIFE_S: Final = 7 * 86_400
 DAY_S: Final = 86_400
+FORMER: Final = "HMGET"
+"""Asks what a sighting's hash holds before it is written anew."""
 
 SCRIPT: Final = """
 -- KEYS  sequence, stream, latest, then counters of cameras and days, then one marker per event;
 --       all carry the hash tag {log}.
 -- ARGV  stream length, latest length, the marker's life and the counters' in seconds,
 --       the two channels, how many counters, then per event:
---       id, revision, plate, json, which counter, its field.
+--       id, revision, plate, json, which counter, its field for all and its field for finals.
 -- Returns how many events were new, and the newest sequence number; a repeat of what was committed
 -- before changes nothing. What may refuse is asked before the first write.
 local counters = tonumber(ARGV[7])
@@ -48,7 +54,7 @@ redis.call('XLEN', KEYS[2])
 redis.call('LLEN', KEYS[3])
 local fresh, told = {}, {}
 for index = markers + 1, #KEYS do
-  local at = 8 + (index - markers - 1) * 6
+  local at = 8 + (index - markers - 1) * 7
   local known = told[KEYS[index]] or tonumber(redis.call('GET', KEYS[index]) or '0')
   local revision = tonumber(ARGV[at + 1])
   if known == nil then return redis.error_reply('ERR no number in ' .. KEYS[index]) end
@@ -60,6 +66,10 @@ end
 if #fresh == 0 then return {0, tonumber(redis.call('GET', KEYS[1]) or '0')} end
 local sequence = redis.call('INCRBY', KEYS[1], #fresh) - #fresh
 local ids, counts = {}, {}
+local function tally(at, field)
+  local count = ARGV[at + 4] .. ' ' .. ARGV[field]
+  counts[count] = (counts[count] or 0) + 1
+end
 for _, one in ipairs(fresh) do
   local index, at, first = one[1], one[2], one[3]
   sequence = sequence + 1
@@ -67,21 +77,21 @@ for _, one in ipairs(fresh) do
   redis.call('SET', KEYS[index], ARGV[at + 1], 'EX', ARGV[3])
   if first then
     ids[#ids + 1] = ARGV[at]
-    local count = ARGV[at + 4] .. ' ' .. ARGV[at + 5]
-    counts[count] = (counts[count] or 0) + 1
+    tally(at, at + 5)
     redis.call('PUBLISH', ARGV[5], ARGV[at + 2])
   end
+  if ARGV[at + 6] ~= '' then tally(at, at + 6) end
   redis.call('PUBLISH', ARGV[6], ARGV[at + 3])
 end
 if #ids > 0 then
   redis.call('LPUSH', KEYS[3], unpack(ids))
   redis.call('LTRIM', KEYS[3], 0, tonumber(ARGV[2]) - 1)
-  for count, number in pairs(counts) do
-    local counter, field = string.match(count, '(%d+) (%d+)')
-    redis.pcall('HINCRBY', KEYS[3 + counter], field, number)
-  end
-  for index = 4, markers do redis.call('EXPIRE', KEYS[index], ARGV[4]) end
 end
+for count, number in pairs(counts) do
+  local counter, field = string.match(count, '(%d+) (%S+)')
+  redis.pcall('HINCRBY', KEYS[3 + counter], field, number)
+end
+for index = 4, markers do redis.call('EXPIRE', KEYS[index], ARGV[4]) end
 return {#fresh, sequence}
 """
 SCRIPT_SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -108,13 +118,14 @@ def own_keys(
     owners: list[int] = []
     aged: dict[str, tuple[int, int]] = {}
     days: set[str] = set()
+    texts: dict[str, set[str]] = {}
     for number, (event, raw) in enumerate(zip(events, encoded, strict=True)):
         sighting, pictures = event.sighting, _pictures(event.evidence)
         since_ms, key = sighting.first_unix_ms, sighting_key(sighting.id)
         plate, camera = plate_key(sighting.plate), camera_key(sighting.camera)
         day, keep_s = day_key(since_ms), _seconds(days_of.get(sighting.camera, settings.keep_days))
-        if sighting.revision > 1:  # it may stand in the index of another text, see `outdated`
-            commands.append(("HGET", key, "plate"))
+        if sighting.revision > 1:  # it may stand in other indexes, or be corrected by hand
+            commands.append((FORMER, key, "plate", "lists", "corrected", "corrections"))
             owners.append(number)
         commands += (
             ("HSET", key, *_fields(sighting, raw)),
@@ -124,11 +135,17 @@ def own_keys(
             ("ZADD", camera, since_ms, sighting.id),
             ("ZADD", day, since_ms, sighting.id),
         )
+        owners += (number, -1, -1, -1, -1, -1)
         aged[camera] = keep_s, since_ms - keep_s * 1_000
         days.add(day)
         if sighting.phase is Phase.FINAL:  # once per sighting is often enough
             aged[plate] = longest_s, since_ms - longest_s * 1_000
-        owners += (number, -1, -1, -1, -1, -1)
+        for name in lists_of(sighting):
+            commands.append(("ZADD", list_key(name), since_ms, sighting.id))
+            owners.append(-1)
+            aged[list_key(name)] = longest_s, since_ms - longest_s * 1_000
+        if not sighting.plate.startswith(DISGUISED):
+            texts.setdefault(texts_key(since_ms), set()).add(sighting.plate)
         if pictures:
             key = evidence_key(sighting.id)
             commands += (("HSET", key, *pictures), ("EXPIRE", key, min(evidence_s, keep_s)))
@@ -136,26 +153,77 @@ def own_keys(
     for index, (keep_s, before_ms) in aged.items():
         commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
         commands.append(("EXPIRE", index, keep_s))
-    commands += [("EXPIRE", day, longest_s + DAY_S) for day in days]
+    commands += [("ZADD", key, *_unscored(plates)) for key, plates in texts.items()]
+    commands += [("EXPIRE", key, longest_s + DAY_S) for key in (*days, *texts)]
+    now_s = int(time.time())
+    ends = [part for day in days for part in (now_s + longest_s + DAY_S, day_of_key(day))]
+    commands += (("ZADD", DAYS, *ends), ("EXPIRE", DAYS, longest_s + DAY_S))
+    commands.append(("ZREMRANGEBYSCORE", DAYS, "-inf", now_s))
     return commands, owners + [-1] * (len(commands) - len(owners))
 
 
 def outdated(
     events: Sequence[Event], own: Sequence[Command], owners: Sequence[int], answers: Sequence[Any]
 ) -> list[Command]:
-    """Return what removes sightings from the indexes of texts that they have no longer.
+    """Return what removes sightings from the indexes of texts and lists that they have no longer.
 
-    The last three as ``own_keys`` returned them, and what was answered.
+    The last three as ``own_keys`` returned them, and what was answered. A sighting that was
+    corrected by hand stays under all its texts, by which ``forget`` finds it.
     """
-    if all(event.sighting.revision == 1 for event in events):
-        return []
-    newest = {event.sighting.id: event.sighting.plate for event in events}
-    former = {
-        (answer.decode(), events[owner].sighting.id)
-        for command, owner, answer in zip(own, owners, answers, strict=True)
-        if command[0] == "HGET" and isinstance(answer, bytes)
-    }
-    return [("ZREM", plate_key(text), one) for text, one in former if text != newest[one]]
+    newest = {event.sighting.id: event.sighting for event in events}
+    commands: set[Command] = set()
+    for index, (plate, lists, corrected, _) in _former(own, owners, answers):
+        now = newest[events[index].sighting.id]
+        if plate is not None and corrected is None and plate.decode() != now.plate:
+            commands.add(("ZREM", plate_key(plate.decode()), now.id))
+        for name in set((lists or b"").decode().split(",")) - {"", *lists_of(now)}:
+            commands.add(("ZREM", list_key(name), now.id))
+    return sorted(commands)
+
+
+def corrected(
+    events: Sequence[Event], own: Sequence[Command], owners: Sequence[int], answers: Sequence[Any]
+) -> dict[int, Event]:
+    """Return, by their index, the events of sightings that were corrected by hand before.
+
+    They have the corrected text, and their revision is above those of the corrections.
+    """
+    found: dict[int, Event] = {}
+    for index, (_, _, text, number) in _former(own, owners, answers):
+        if text is not None:
+            event = events[index]
+            one = event.sighting
+            changed = msgspec.structs.replace(
+                one, plate=text.decode(), read_as=one.plate, revision=one.revision + int(number)
+            )
+            found[index] = Event(changed, event.evidence)
+    return found
+
+
+def rewritten(event: Event, raw: bytes) -> Command:
+    """Return what writes a sighting's hash anew."""
+    return ("HSET", sighting_key(event.sighting.id), *_fields(event.sighting, raw))
+
+
+def lists_of(sighting: Sighting) -> list[str]:
+    """Return the names of the watchlists that a sighting meets, each once."""
+    return sorted({hit.list for hit in sighting.hits})
+
+
+def _former(
+    own: Sequence[Command], owners: Sequence[int], answers: Sequence[Any]
+) -> Iterator[tuple[int, list[bytes | None]]]:
+    """Yield what the hashes of events held before, with the events' indexes."""
+    for command, owner, answer in zip(own, owners, answers, strict=True):
+        if command[0] == FORMER and isinstance(answer, list):
+            yield owner, answer
+
+
+def _unscored(members: Iterable[str]) -> Iterator[Any]:
+    """Yield scores and members of a set that is ordered by its letters."""
+    for member in sorted(members):
+        yield 0
+        yield member
 
 
 def log_command(
@@ -169,7 +237,8 @@ def log_command(
         one = event.sighting
         at = time.gmtime(one.first_unix_ms // 1_000)
         counter = counters.setdefault(count_key(one.camera, one.first_unix_ms), len(counters) + 1)
-        arguments += (one.id, one.revision, one.plate, raw, counter, at.tm_hour)
+        tenth = f"{at.tm_hour}.{tenth_of(one.confidence)}" if one.phase is Phase.FINAL else ""
+        arguments += (one.id, one.revision, one.plate, raw, counter, at.tm_hour, tenth)
         markers.append(marker_key(one.id))
     keys = (SEQUENCE, STREAM, LATEST, *counters, *markers)
     return (
@@ -179,6 +248,11 @@ def log_command(
         *(PLATES_CHANNEL, SIGHTINGS_CHANNEL, len(counters)),
         *arguments,
     )
+
+
+def tenth_of(confidence: float) -> int:
+    """Return into which tenth of 0 to 100 a confidence falls, 0 to 9."""
+    return min(max(int(confidence / 10), 0), 9)
 
 
 def _seconds(days: float) -> int:
@@ -197,6 +271,7 @@ def _fields(sighting: Sighting, raw: bytes) -> Command:
         *("confidence", sighting.confidence),
         *("first_unix_ms", sighting.first_unix_ms),
         *("last_unix_ms", sighting.last_unix_ms),
+        *("lists", ",".join(lists_of(sighting))),
     )
 
 

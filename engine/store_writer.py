@@ -20,7 +20,15 @@ from engine.errors import SinkError
 from engine.redis_client import REDIS_ERRORS
 from engine.redis_wire import Command, NodeWire, Refusal, Wire, open_wire
 from engine.store import EPOCH, marker_key
-from engine.store_commands import SCRIPT, encode_json, log_command, outdated, own_keys
+from engine.store_commands import (
+    SCRIPT,
+    corrected,
+    encode_json,
+    log_command,
+    outdated,
+    own_keys,
+    rewritten,
+)
 from engine.track import Event
 from engine.types import Sighting
 
@@ -158,9 +166,9 @@ class StoreWriter:
                 stored += self._logged(wire, logged)
             if keyed is not None:
                 answers = wire.receive()
-                renamed = outdated(keyed.events, keyed.own, keyed.owners, answers)
+                mended = self._mended(keyed, answers)
                 self._leave_out_refused(keyed, answers)
-                wire.send([log_command(keyed.events, keyed.encoded, self._settings), *renamed])
+                wire.send([log_command(keyed.events, keyed.encoded, self._settings), *mended])
             if portion is not None:
                 wire.send(portion.own)
             logged, keyed = keyed, portion
@@ -182,6 +190,15 @@ class StoreWriter:
             encoded = [encode_json(event.sighting) for event in some]
             own = own_keys(some, encoded, self._settings, self._days_of)
             yield _Portion(some, encoded, *own)
+
+    def _mended(self, portion: _Portion, answers: list[Any]) -> list[Command]:
+        """Let events keep what was corrected by hand; return what that and new texts change."""
+        commands = []
+        for index, event in corrected(portion.events, portion.own, portion.owners, answers).items():
+            portion.events[index] = event
+            portion.encoded[index] = encode_json(event.sighting)
+            commands.append(rewritten(event, portion.encoded[index]))
+        return commands + outdated(portion.events, portion.own, portion.owners, answers)
 
     def _leave_out_refused(self, portion: _Portion, answers: list[Any]) -> None:
         """Take out events whose own keys were refused; an index that was is only told."""

@@ -6,7 +6,7 @@ right and y down, origin at the top left corner of the top left pixel.
 """
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -23,6 +23,10 @@ Point: TypeAlias = tuple[float, float]
 
 Corners: TypeAlias = tuple[Point, Point, Point, Point]
 """Top left, top right, bottom right, bottom left of a plate, as its text is read."""
+
+
+DISGUISED: Final = "~"
+"""What stands first where a plate is stored as a keyed hash (``engine.privacy``); no plate does."""
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -117,7 +121,10 @@ class FrameReads(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Phase(StrEnum):
-    """How settled a sighting is; consumers that want one event per vehicle take finals."""
+    """How settled a sighting is; consumers that want one event per vehicle take finals.
+
+    A correction by hand leaves the phase as it is, so a final may come again, in a later revision.
+    """
 
     PROVISIONAL = "provisional"
     REVISED = "revised"
@@ -181,6 +188,23 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the first sighting of this vehicle at any camera of the same site, maybe its own."""
     hits: tuple[Hit, ...] = ()
     """Entries of watchlists that its plate matches, the closest first."""
+    read_as: str = ""
+    """What was read, where ``plate`` was corrected by hand since; empty where it never was."""
+
+
+class Correction(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody corrected by hand of a sighting."""
+
+    plate: str
+    """The text from then on."""
+    before: str
+    """The text until then."""
+    note: str = ""
+    by: str
+    """Name of the person or key, as the access check knows it."""
+    unix_ms: int
+    revision: int
+    """Of the sighting, with this correction."""
 
 
 class TrackPlace(msgspec.Struct, frozen=True):

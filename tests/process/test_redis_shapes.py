@@ -13,13 +13,15 @@ from polling import wait_until
 from redis_shapes import HOST, behind_sentinels, certificate, cluster, yard
 
 from engine.config import RedisSettings
+from engine.corrections import Corrector
 from engine.errors import SinkError
 from engine.redis_client import connect
 from engine.redis_wire import ClusterWire
+from engine.search import Match, Question, Search
 from engine.store import Store, count_key, day_key, sighting_key
 from engine.store_writer import StoreWriter
 from engine.track import Event
-from engine.types import Evidence, Phase, Sighting
+from engine.types import Correction, Evidence, Phase, Sighting
 
 PASSWORD = "top:secret"  # noqa: S105  # of a server that lives for one test
 AT_MS = 1_790_000_000_000
@@ -141,6 +143,24 @@ def test_a_cluster_of_another_make_or_version(another):
 def test_sentinels_of_another_make_or_version(another):
     shape = behind_sentinels(another)
     works(shape.url)
+
+
+def test_search_and_corrections_on_a_cluster(place):
+    shape = cluster(place)
+    writer = StoreWriter(shape.url, RedisSettings())
+    try:
+        writer.commit([event(number) for number in range(200)])
+        with connect(shape.url) as client:
+            store = Store(client)
+            found = Search(store).page(Question(plate="P7", match=Match.PREFIX), 50).sightings
+            assert {one.plate for one in found} == {"P7", *(f"P7{n}" for n in range(10))}
+            noted = Correction(plate="X1", before="", by="anna", unix_ms=AT_MS, revision=0)
+            assert Corrector(store, client).correct("id-9", noted).revision == 2
+            found = Search(store).page(Question(plate="X1"), 5).sightings
+            assert [one.read_as for one in found] == ["P9"]
+            assert ids(store)[-1] == "id-9"
+    finally:
+        writer.close()
 
 
 def test_the_master_that_sentinels_name_and_the_next_one_after_its_death(place):

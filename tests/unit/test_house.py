@@ -22,7 +22,7 @@ FLOORS = """
     embedded_redis exposure board sections amendments recognizers track slot_formats
     source_settings filters
     messages lane store_commands privacy spool_file spool_reader groups feedback attention
-    tracker store_writer upload_check
+    tracker store_writer search corrections statistics upload_check
     upload_desk deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
     ring reaper children quarantine control sinks watchlists intake places judge
