@@ -9,6 +9,7 @@ import { TEXTS } from "/ui/texts.js";
 const PAGE = 50;
 const TYPED_MS = 350;
 const MOST = 5000;
+const PHONE_PX = 720;
 const NAMES = ["plate", "match", "camera", "list", "region", "after", "before", "min_confidence"];
 
 export class SearchView {
@@ -57,12 +58,12 @@ export class SearchView {
     const { plate, match, ...others } = this.#controls;
     const clear = button(TEXTS.search.clear, { class: "button small", onclick: () => (location.hash = "#/search") });
     const names = Object.entries(others).map(([name, control]) => field(TEXTS.search.fields[name], control));
+    const rest = element("details", { class: "filter-more", open: window.innerWidth > PHONE_PX }, element("summary", { text: TEXTS.search.moreFilters }), element("div", { class: "filter-rest" }, ...names), clear);
     const form = element(
       "form",
       { class: "panel filters", role: "search" },
       element("div", { class: "filter-main" }, field(TEXTS.search.fields.plate, plate), field(TEXTS.search.fields.match, match)),
-      element("div", { class: "filter-rest" }, ...names),
-      clear,
+      rest,
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();

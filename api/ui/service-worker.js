@@ -6,7 +6,7 @@ const FILES = [
   "/", "/manifest.webmanifest",
   ...[
     "alerts.js", "app.js", "cameras.js", "cards.js", "chart.js", "charts.js", "dom.js", "evidence.js", "feed.js",
-    "icon.svg", "icons.svg", "lists.js", "live.js", "net.js", "search.js", "session.js", "style.css", "system.js",
+    "icon.svg", "icons.svg", "lists.js", "live.js", "net.js", "search.js", "session.js", "sheet.js", "style.css", "system.js",
     "texts.js", "tiles.js", "upload.js", "views.css",
   ].map((name) => `/ui/${name}`),
 ];

@@ -98,12 +98,13 @@ export const TEXTS = {
 
   search: {
     results: "Sightings found",
-    platePlaceholder: "ABC123, or AB* for a pattern",
+    platePlaceholder: "ABC123 or AB*",
     anyCamera: "All cameras",
     anyList: "Any or none",
     matches: { exact: "exactly", prefix: "beginning so", wildcard: "as a pattern", similar: "or similar" },
     fields: { plate: "Plate", match: "Match", camera: "Camera", list: "On list", region: "Region", after: "From", before: "Until", min_confidence: "Confidence at least" },
     formats: { csv: "CSV", jsonl: "JSON Lines" },
+    moreFilters: "More filters",
     clear: "Clear filters",
     more: "Show more",
     nothing: "Nothing was seen that fits. Fewer filters, or “or similar”, may find more.",
@@ -132,7 +133,7 @@ export const TEXTS = {
     regions: "Regions of its plates",
     regionsHint: "Likeliest first; empty: any",
     play: "Files play",
-    plays: { "": "as before", realtime: "at their own pace", fast: "as fast as they are read" },
+    plays: { "": "as usual", realtime: "at their own pace", fast: "as fast as they are read" },
     lag: "Lag",
     lastFrame: "Last frame",
     figures: (camera) => [
@@ -183,6 +184,9 @@ export const TEXTS = {
     pictureOf: (name) => `The picture ${name}`,
     unplayable: "This browser cannot show this kind of file. It was read all the same.",
     when: (first, last) => (first === last ? first : `${first} – ${last}`),
+    play: "Play",
+    pause: "Pause",
+    place: "Place in the video",
     seek: (plate, at) => `Go to ${plate} at ${at}`,
   },
 

@@ -128,7 +128,11 @@ class Work {
   #state = element("p", { class: "note", role: "status" });
   #bar = element("progress", { max: 1, value: 0 });
   #stage = element("div", { class: "stage" });
-  #line = element("div", { class: "timeline", hidden: true });
+  #seek = element("input", { type: "range", class: "seek", min: 0, max: 1, step: "any", value: 0, "aria-label": TEXTS.upload.place });
+  #marks = element("div", {});
+  #toggle = button("", { class: "button play", "aria-label": TEXTS.upload.play }, icon("play"));
+  #clock = element("span", { class: "clock" });
+  #player = element("div", { class: "player", hidden: true }, this.#toggle, element("div", { class: "timeline" }, this.#seek, this.#marks), this.#clock);
   #found = element("ol", { class: "found" });
 
   constructor(id, name, forgotten) {
@@ -148,7 +152,7 @@ class Work {
       { class: "panel upload", data: { upload: id } },
       element("div", { class: "head" }, this.#title, this.#state, element("div", { class: "switches" }, drop)),
       this.#bar,
-      element("div", { class: "upload-body" }, element("div", { class: "upload-media" }, this.#stage, this.#line), this.#found),
+      element("div", { class: "upload-body" }, element("div", { class: "upload-media" }, this.#stage, this.#player), this.#found),
     );
   }
 
@@ -202,7 +206,7 @@ class Work {
     const src = address(`/uploads/${this.#id}/file`);
     const isVideo = about.kind === "video";
     this.#media = isVideo
-      ? element("video", { src, controls: true, muted: true, playsinline: true, preload: "metadata", "aria-label": about.name })
+      ? element("video", { src, muted: true, playsinline: true, preload: "metadata", "aria-label": about.name })
       : element("img", { src, alt: TEXTS.upload.pictureOf(about.name) });
     this.#overlay = drawing("svg", { class: "overlay", viewBox: `0 0 ${about.width_px} ${about.height_px}`, "aria-hidden": "true" });
     const lost = element("p", { class: "waiting", text: TEXTS.upload.unplayable, hidden: true });
@@ -212,20 +216,43 @@ class Work {
     });
     this.#stage.replaceChildren(this.#media, this.#overlay, lost);
     if (!isVideo) return;
-    this.#line.hidden = false;
+    this.#player.hidden = false;
+    this.#control(this.#media);
+  }
+
+  #control(video) {
     const step = () => {
       this.#paint();
-      if (!this.#media.paused) this.#frame = requestAnimationFrame(step);
+      this.#tellTime();
+      cancelAnimationFrame(this.#frame);
+      if (!video.paused) this.#frame = requestAnimationFrame(step);
     };
-    for (const name of ["play", "seeked", "loadeddata", "timeupdate"]) this.#media.addEventListener(name, step);
-    this.#media.addEventListener("loadedmetadata", () => this.#marks());
+    const toggle = () => (video.paused ? video.play() : video.pause());
+    for (const name of ["play", "pause", "seeked", "loadeddata", "loadedmetadata"]) video.addEventListener(name, step);
+    for (const each of [video, this.#toggle]) each.addEventListener("click", toggle);
+    video.addEventListener("loadedmetadata", () => this.#placeMarks());
+    this.#seek.addEventListener("input", () => (video.currentTime = Number(this.#seek.value)));
+  }
+
+  #tellTime() {
+    const { currentTime, paused } = this.#media;
+    const length = this.#length;
+    this.#seek.max = length;
+    this.#seek.value = currentTime;
+    setText(this.#clock, `${playTime(currentTime)} / ${playTime(length)}`);
+    this.#toggle.replaceChildren(icon(paused ? "play" : "pause"));
+    this.#toggle.setAttribute("aria-label", paused ? TEXTS.upload.play : TEXTS.upload.pause);
+  }
+
+  get #length() {
+    return this.#media.duration || this.#about.duration_s || Math.max(...[...this.#plates.values()].map((plate) => plate.last_s), 1);
   }
 
   #take(plate) {
     this.#plates.set(plate.number, plate);
     const all = [...this.#plates.values()].sort((one, other) => one.first_s - other.first_s || one.number - other.number);
     this.#found.replaceChildren(...all.map((each) => this.#row(each)));
-    this.#marks();
+    this.#placeMarks();
     this.#paint();
   }
 
@@ -235,7 +262,7 @@ class Work {
     const when = this.#about.kind === "video" ? TEXTS.upload.when(playTime(plate.first_s), playTime(plate.last_s)) : "";
     const open = button(
       "",
-      { class: "card", data: hit ? { severity: hit.severity } : {}, onclick: () => this.#seek(plate) },
+      { class: "card", data: hit ? { severity: hit.severity } : {}, onclick: () => this.#goTo(plate) },
       element("span", { class: "crop" }, crop),
       element("span", { class: "main" }, element("span", { class: "plate", text: plate.plate, data: { country: plate.region.split("-")[0].toUpperCase() } }), hit ? element("span", { class: "hit-mark", text: hit.label || hit.list }) : null),
       element("span", { class: "meta" }, element("span", { class: "where", text: [when, TEXTS.confidence(plate.confidence)].filter(Boolean).join(" · ") })),
@@ -243,18 +270,18 @@ class Work {
     return element("li", { data: hit ? { severity: hit.severity } : {} }, open);
   }
 
-  #seek(plate) {
+  #goTo(plate) {
     if (this.#about.kind !== "video") return;
     this.#media.currentTime = plate.at_s;
     this.#media.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
-  #marks() {
+  #placeMarks() {
     if (this.#about.kind !== "video") return;
-    const length = this.#about.duration_s || this.#media.duration || Math.max(...[...this.#plates.values()].map((plate) => plate.last_s), 1);
-    this.#line.replaceChildren(
+    const length = this.#length;
+    this.#marks.replaceChildren(
       ...[...this.#plates.values()].map((plate) => {
-        const mark = button("", { class: "mark", title: plate.plate, "aria-label": TEXTS.upload.seek(plate.plate, playTime(plate.at_s)), onclick: () => this.#seek(plate) });
+        const mark = button("", { class: "mark", title: plate.plate, "aria-label": TEXTS.upload.seek(plate.plate, playTime(plate.at_s)), onclick: () => this.#goTo(plate) });
         mark.style.left = `${(100 * Math.max(0, plate.first_s)) / length}%`;
         mark.style.width = `max(8px, ${(100 * (plate.last_s - plate.first_s)) / length}%)`;
         return mark;
