@@ -146,6 +146,7 @@ def build_front(
             row,
             node=section.node,
             max_bytes=int(settings.max_body_mib * MIB),
+            keep_payloads=settings.keep_payloads,
         ),
         uploads=_upload_room(section, engine, hub),
         access=Access(data_dir, settings, row, loopback=loopback),
@@ -185,7 +186,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(cameras.blueprint(front.cameras))
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
-    app.register_blueprint(ingest.blueprint(front.ingest))
+    app.register_blueprint(ingest.blueprint(front.ingest, front.store))
     app.register_blueprint(uploads.blueprint(front.uploads))
     app.register_blueprint(sessions.blueprint(front.access, front.settings.session_hours))
     app.register_blueprint(keys.blueprint(front.access.keys))

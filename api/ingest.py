@@ -1,8 +1,9 @@
 """``POST /alpr_data``: plates from outside, answered once they are durable.
 
 A bare plate and a group become one sighting each, ``alpr_results`` goes through the tracker like
-the reads of our own workers. The publisher commits to disk before it answers; when it is away or
-busy the answer is 503 with ``Retry-After`` and nothing was taken.
+the reads of our own workers. What a sighting has no place for is kept beside it. The publisher
+commits to disk before it answers; when it is away or busy the answer is 503 with ``Retry-After``
+and nothing was taken.
 """
 
 import time
@@ -15,12 +16,15 @@ from flask import Blueprint, Response, request
 
 from api import payloads
 from api.endpoints import endpoint
+from api.patience import SlowClientError
 from api.payloads import AlprAlert, AlprGroup, AlprResults, BarePlate, Envelope
 from api.problems import ProblemError
 from engine.board import Count, Row
 from engine.errors import PayloadError, SinkError
 from engine.ingest_channel import IngestClient
 from engine.scopes import Scope
+from engine.store import Store
+from engine.types import Evidence
 
 CHUNK_BYTES: Final = 1 << 16
 WITHOUT_PLATES: Final = frozenset({"vehicle", "heartbeat"})
@@ -37,15 +41,18 @@ class Accepted(msgspec.Struct, frozen=True):
 class IngestRoom:
     """Turns bodies into sightings and hands them to the publisher."""
 
-    def __init__(self, ingest_path: str, row: Row, *, node: str, max_bytes: int) -> None:
+    def __init__(
+        self, ingest_path: str, row: Row, *, node: str, max_bytes: int, keep_payloads: bool
+    ) -> None:
         """Take the publisher's socket; empty where no engine runs beside this front."""
         self._client = IngestClient(Path(ingest_path)) if ingest_path else None
         self._row = row
         self._node = node
         self._max_bytes = max_bytes
+        self._keep_payloads = keep_payloads
 
-    def take(self, content_type: str, encoding: str, body: BinaryIO) -> Accepted:
-        """Take one posted body.
+    def take(self, content_type: str, encoding: str, body: BinaryIO, length: int) -> Accepted:
+        """Take one posted body, of which ``length`` bytes are announced; 0 if it is not said.
 
         Raises:
             ProblemError: it cannot be taken as it is, or not now.
@@ -53,8 +60,12 @@ class IngestRoom:
         """
         try:
             _check_type(content_type)
+            self._check_length(length)
             accepted = self._publish(self._read(encoding, body))
         except (ProblemError, PayloadError):
+            self._row.count(Count.INGEST_REFUSED)
+            raise
+        except SlowClientError:
             self._row.count(Count.INGEST_REFUSED)
             raise
         except OSError as error:  # the client hung up, stalled or chunked wrongly
@@ -75,11 +86,14 @@ class IngestRoom:
             whole = self._inflate(body)
         else:
             raise ProblemError(415, "send it plain or with gzip", field="Content-Encoding")
-        if len(whole) > self._max_bytes:
+        self._check_length(len(whole))
+        return whole
+
+    def _check_length(self, length: int) -> None:
+        if length > self._max_bytes:
             raise ProblemError(
                 413, f"the body is larger than {self._max_bytes} bytes", field="body"
             )
-        return whole
 
     def _inflate(self, body: BinaryIO) -> bytes:
         """Inflate gzip until its end or one byte over the limit."""
@@ -104,18 +118,24 @@ class IngestRoom:
         if kind == "alpr_results":
             return self._publish_reads(payloads.decode(body, AlprResults))
         if kind == "alpr_group":
-            return self._publish_group(payloads.decode(body, AlprGroup))
+            return self._publish_group(payloads.decode(body, AlprGroup), body)
         if kind == "alpr_alert":
-            return self._publish_group(payloads.decode(body, AlprAlert).group)
+            return self._publish_group(payloads.decode(body, AlprAlert).group, body, "group.")
         if kind:
             raise PayloadError("data_type", f"{kind[:40]!r} is not known here")
         bare = payloads.decode(body, BarePlate)
         sighting = payloads.bare_sighting(bare, self._node, _now_ms())
-        done = self._connected().sighting("", sighting)
+        more = self._keep_payloads or payloads.says_more(body)
+        evidence = Evidence(payload=self._kept(body) if more else b"")
+        done = self._connected().sighting(bare.uuid, sighting, evidence)
         return Accepted(sightings=(done.sighting_id,))
 
-    def _publish_group(self, group: AlprGroup) -> Accepted:
-        sighting, evidence = payloads.group_sighting(group, self._node, _now_ms())
+    def _kept(self, body: bytes) -> bytes:
+        return payloads.kept(body, whole=self._keep_payloads)
+
+    def _publish_group(self, group: AlprGroup, body: bytes, within: str = "") -> Accepted:
+        sighting, evidence = payloads.group_sighting(group, self._node, _now_ms(), within)
+        evidence = msgspec.structs.replace(evidence, payload=self._kept(body))
         done = self._connected().sighting(group.best_uuid, sighting, evidence)
         return Accepted(sightings=(done.sighting_id,))
 
@@ -141,20 +161,29 @@ def _check_type(content_type: str) -> None:
         raise ProblemError(415, "send JSON: Content-Type: application/json", field="Content-Type")
 
 
-def blueprint(room: IngestRoom) -> Blueprint:
+def blueprint(room: IngestRoom, store: Store) -> Blueprint:
     """Return the routes of this room."""
     routes = Blueprint("ingest", __name__)
 
     @routes.post("/alpr_data")
     @routes.post("/api/v1/ingest")
-    @endpoint(needs=Scope.INGEST)
-    def take() -> Response:
+    @endpoint(needs=Scope.INGEST, answers=Accepted)
+    def take() -> Accepted:
         """Take a bare plate or what an OpenALPR agent posts."""
-        accepted = room.take(
+        return room.take(
             request.headers.get("Content-Type", ""),
             request.headers.get("Content-Encoding", ""),
             cast("BinaryIO", request.environ["wsgi.input"]),
+            request.content_length or 0,
         )
-        return Response(msgspec.json.encode(accepted), mimetype="application/json")
+
+    @routes.get("/api/v1/sightings/<sighting_id>/payload")
+    @endpoint(needs=Scope.READ, answers="application/json")
+    def payload(sighting_id: str) -> Response:
+        """What an agent posted, with all fields: whole if the configuration says so."""
+        found = store.payload(sighting_id)
+        if not found:
+            raise ProblemError(404, "nothing was posted, or it has been kept long enough")
+        return Response(found, mimetype="application/json")
 
     return routes

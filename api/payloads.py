@@ -1,7 +1,8 @@
 """What may be posted to the ingest: a bare plate, and what OpenALPR and its agents send.
 
 Structs that validate, and pure functions that turn them into our own values. Fields that are not
-named here are ignored. Every mistake is a ``PayloadError`` that names the field.
+named here are kept beside the sighting as they came. Every mistake is a ``PayloadError`` that names
+the field.
 """
 
 import base64
@@ -59,6 +60,8 @@ class BarePlate(msgspec.Struct, frozen=True, kw_only=True):
     region: Annotated[str, Meta(pattern=r"^([a-z]{2}(-[a-z0-9]{1,3})?)?$")] = ""
     timestamp: float | str | None = None
     """Seconds or milliseconds since 1970, or ISO 8601; now when absent."""
+    uuid: Annotated[str, Meta(max_length=200)] = ""
+    """Whoever says the same one again gets the same sighting; none: a new one each time."""
 
 
 class Spot(msgspec.Struct, frozen=True):
@@ -106,9 +109,10 @@ class Labels(msgspec.Struct, frozen=True):
 
 
 class AlprGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """``alpr_group``: one vehicle that an agent has followed."""
+    """``alpr_group``, versions 1 to 3: one vehicle that an agent has followed."""
 
-    best_plate_number: Plate
+    best_plate_number: Annotated[str, Meta(max_length=64)] = ""
+    """Where it is missing, the text of ``best_plate``."""
     best_confidence: float = 0.0
     best_uuid: Annotated[str, Meta(max_length=200)] = ""
     best_region: Text = ""
@@ -134,7 +138,7 @@ class AlprAlert(msgspec.Struct, frozen=True, kw_only=True):
 
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (Envelope, BarePlate, AlprResults, AlprGroup, AlprAlert)
+    for kind in (Envelope, BarePlate, AlprResults, AlprGroup, AlprAlert, dict, object)
 }
 
 
@@ -179,14 +183,21 @@ def bare_sighting(bare: BarePlate, node: str, now_ms: int) -> Sighting:
     )  # fmt: skip
 
 
-def group_sighting(group: AlprGroup, node: str, now_ms: int) -> tuple[Sighting, Evidence]:
+def group_sighting(
+    group: AlprGroup, node: str, now_ms: int, within: str = ""
+) -> tuple[Sighting, Evidence]:
     """Return the sighting of a group and its pictures; the same group has always the same id.
 
+    ``within`` is the path of the group in the body, with a dot behind it.
+
     Raises:
-        PayloadError: the plate holds no letter or digit.
+        PayloadError: there is no plate, or it holds no letter or digit.
     """
-    plate = _plate(group.best_plate_number, "best_plate_number")
     best = group.best_plate
+    said = group.best_plate_number or (best.plate if best else "")
+    if not said:
+        raise PayloadError(f"{within}best_plate_number", "is missing")
+    plate = _plate(said, f"{within}best_plate_number")
     evidence = Evidence(
         crop_jpeg=jpeg(best.plate_crop_jpeg) if best else b"",
         frame_jpeg=jpeg(group.overview_jpeg) or jpeg(group.vehicle_crop_jpeg),
@@ -194,6 +205,7 @@ def group_sighting(group: AlprGroup, node: str, now_ms: int) -> tuple[Sighting, 
     first_ms = int(group.epoch_start or now_ms)
     last_ms = max(first_ms, int(group.epoch_end or first_ms))
     identity = hashlib.blake2s(group.best_uuid.encode(), digest_size=12).hexdigest()
+    region = group.best_region or (best.region if best else "")
     direction = group.travel_direction  # an agent counts clockwise from up, we from the right
     sighting = Sighting(
         id=identity if group.best_uuid else "",
@@ -201,7 +213,7 @@ def group_sighting(group: AlprGroup, node: str, now_ms: int) -> tuple[Sighting, 
         camera=_name(group.web_server_config.camera_label, group.camera_id),
         confidence=_percent(group.best_confidence),
         candidates=_candidates(group.candidates, plate, group.best_confidence),
-        region=group.best_region, first_unix_ms=first_ms, last_unix_ms=last_ms,
+        region=region, first_unix_ms=first_ms, last_unix_ms=last_ms,
         best_unix_ms=last_ms, reads=max(1, len(group.uuids)), frames=max(1, len(group.uuids)),
         direction_deg=None if direction is None or direction < 0 else (direction - 90) % 360,
         parked=group.is_parked, has_crop=bool(evidence.crop_jpeg),
@@ -308,3 +320,36 @@ def jpeg(text: str) -> bytes:
     except binascii.Error:
         return b""
     return picture if picture.startswith(JPEG_MAGIC) else b""
+
+
+def kept(body: bytes, *, whole: bool) -> bytes:
+    """Return what is kept of a body beside its sighting: JSON, as it came or without pictures.
+
+    Raises:
+        PayloadError: a field that no structure names is no valid JSON.
+    """
+    if whole:
+        return body
+    try:
+        return msgspec.json.encode(_without_pictures(decode(body, object)))
+    except RecursionError as error:
+        raise PayloadError("body", "is nested too deeply") from error
+
+
+def says_more(body: bytes) -> bool:
+    """Tell whether a bare plate comes with fields that a sighting has no place for.
+
+    Raises:
+        PayloadError: as ``kept``.
+    """
+    return bool(decode(body, dict).keys() - BarePlate.__struct_fields__)
+
+
+def _without_pictures(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _without_pictures(inner)
+            for name, inner in value.items()
+            if not name.endswith("_jpeg")
+        }
+    return [_without_pictures(inner) for inner in value] if isinstance(value, list) else value

@@ -64,7 +64,7 @@ class DeadLetters:
         Raises:
             SinkError: the disk refuses; nothing was kept.
         """
-        shown = event.evidence or Evidence()
+        shown = event.evidence or Evidence()  # what was posted is for Redis alone
         row = (
             target, time.time_ns() // 1_000_000, reason,
             _encode(event.sighting), shown.crop_jpeg, shown.frame_jpeg, shown.clip,

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -193,7 +194,7 @@ class IngestClient:
         if len(packed) > MAX_FRAME_BYTES:
             raise SinkError("the body is too large for the publisher")
         deadline = time.monotonic() + self._timeout_s
-        with self._lock:
+        with self._own_turn():
             if len(self._waiters) >= _MAX_IN_FLIGHT:
                 raise SinkError("the publisher is busy")
             end = self._connected()
@@ -211,6 +212,16 @@ class IngestClient:
         if waiter.done.error:
             raise SinkError(waiter.done.error)
         return waiter.done
+
+    @contextlib.contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """Hold the lock; where those before us wait for a full socket, not for ever."""
+        if not self._lock.acquire(timeout=self._timeout_s):
+            raise SinkError("the publisher is busy")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _connected(self) -> socket.socket:
         """Return the connection, made now where there is none (lock held)."""

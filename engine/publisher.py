@@ -279,8 +279,7 @@ class Publisher:
             has_crop=bool(pictures.crop_jpeg),
             has_frame=bool(pictures.frame_jpeg),
         )
-        told = bool(pictures.crop_jpeg or pictures.frame_jpeg)
-        return [Event(sighting, pictures if told else None)], sighting.id
+        return [Event(sighting, pictures if pictures != Evidence() else None)], sighting.id
 
     def _with_clip(self, clip: Clip) -> Event:
         """Return the event that a sighting has a clip, also of one that the tracker forgot."""

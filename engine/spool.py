@@ -306,12 +306,12 @@ class Spool:
         added, now_s = 0, int(time.time())
         for event in turn.events:
             packed, pictures = _encode(event.sighting), event.evidence or Evidence()
-            shown = pictures.crop_jpeg, pictures.frame_jpeg, pictures.clip
+            shown = pictures.crop_jpeg, pictures.frame_jpeg, pictures.clip, pictures.payload
             size = len(packed) + sum(map(len, shown)) + _ROW_BYTES
             self.last_seq = (
                 self._db.execute(
-                    "INSERT INTO events (bytes, unix_s, camera, sighting, crop, frame, clip)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO events (bytes, unix_s, camera, sighting, crop, frame, clip,"
+                    " payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (size, now_s, event.sighting.camera, packed, *(one or None for one in shown)),
                 ).lastrowid
                 or self.last_seq

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS events (
     bytes INTEGER NOT NULL, -- before the pictures, so that adding them up reads none of them
     unix_s INTEGER NOT NULL,
     camera TEXT NOT NULL,
-    sighting BLOB NOT NULL, crop BLOB, frame BLOB, clip BLOB);
+    sighting BLOB NOT NULL, crop BLOB, frame BLOB, clip BLOB, payload BLOB);
 CREATE INDEX IF NOT EXISTS events_of_camera ON events (camera, seq);
 CREATE TABLE IF NOT EXISTS positions (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settled (sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
@@ -96,7 +96,7 @@ def _prepared(path: Path) -> sqlite3.Connection:
 def _take_over(db: sqlite3.Connection) -> None:
     """Give the events of an older version the columns that they lack."""
     columns = {column[1] for column in db.execute("PRAGMA table_info(events)")}
-    if not columns or {"unix_s", "clip", "camera"} <= columns:
+    if not columns or {"unix_s", "clip", "camera", "payload"} <= columns:
         return
     with transaction(db):  # a column that is added and not filled would stay so
         _add_columns(db, columns)
@@ -106,8 +106,9 @@ def _add_columns(db: sqlite3.Connection, columns: Collection[str]) -> None:
     if "unix_s" not in columns:
         db.execute("ALTER TABLE events ADD COLUMN unix_s INTEGER NOT NULL DEFAULT 0")
         db.execute("UPDATE events SET unix_s = ?", (int(time.time()),))
-    if "clip" not in columns:
-        db.execute("ALTER TABLE events ADD COLUMN clip BLOB")
+    for column in ("clip", "payload"):
+        if column not in columns:
+            db.execute(f"ALTER TABLE events ADD COLUMN {column} BLOB")
     if "camera" not in columns:
         db.execute("ALTER TABLE events ADD COLUMN camera TEXT NOT NULL DEFAULT ''")
         rows = db.execute("SELECT seq, sighting FROM events").fetchall()

@@ -27,6 +27,10 @@ class SpooledEvent(msgspec.Struct, frozen=True):
         return self.event.sighting.camera
 
 
+_EVENTS: Final = "SELECT seq, bytes, sighting, crop, frame, clip, payload FROM events "
+"""The last four as ``Evidence`` has them."""
+
+
 class SpoolReader:
     """Reads events in their order over a connection of its own; one thread."""
 
@@ -38,16 +42,14 @@ class SpoolReader:
     def read(self, after_seq: int, count: int) -> list[SpooledEvent]:
         """Return at most ``count`` events after a place, oldest first, and few MiB at most."""
         return self._events(
-            "SELECT seq, bytes, sighting, crop, frame, clip FROM events WHERE seq > ?"
-            " ORDER BY seq LIMIT ?",
+            _EVENTS + "WHERE seq > ? ORDER BY seq LIMIT ?",
             (after_seq, count),
         )
 
     def read_camera(self, camera: str, after_seq: int, count: int) -> list[SpooledEvent]:
         """Return at most ``count`` events of one camera after a place, as ``read`` does."""
         return self._events(
-            "SELECT seq, bytes, sighting, crop, frame, clip FROM events"
-            " WHERE camera = ? AND seq > ? ORDER BY seq LIMIT ?",
+            _EVENTS + "WHERE camera = ? AND seq > ? ORDER BY seq LIMIT ?",
             (camera, after_seq, count),
         )
 

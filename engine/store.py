@@ -10,7 +10,7 @@ key or channel                            type   what                           
                                                  (of its hits); after a correction
                                                  ``corrected`` (the text) and
                                                  ``corrections`` (how many)
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``; ``payload`` evidence_days
                                                  MP4 or Matroska
 ``platering:{s:ID}:corrections``          list   JSON of each ``Correction``, the     as the hash
                                                  first one first
@@ -242,6 +242,11 @@ class Store:
         """Return a sighting's clip, empty where there is none."""
         key = evidence_key(sighting_id)
         return cast("bytes", self._ask(lambda: self._client.hget(key, "clip")) or b"")
+
+    def payload(self, sighting_id: str) -> bytes:
+        """Return the JSON with which an agent posted a sighting, empty where none is kept."""
+        key = evidence_key(sighting_id)
+        return cast("bytes", self._ask(lambda: self._client.hget(key, "payload")) or b"")
 
     def latest(self, count: int) -> list[Sighting]:
         """Return the newest sightings of all cameras, newest first, each in its last revision."""

@@ -276,10 +276,11 @@ def _fields(sighting: Sighting, raw: bytes) -> Command:
 
 
 def _pictures(evidence: Evidence | None) -> Command:
-    """Return fields and values of the pictures and the clip, where there are any."""
+    """Return fields and values of the pictures and all else, where there is any."""
     if evidence is None:
         return ()
     crop = ("crop", evidence.crop_jpeg) if evidence.crop_jpeg else ()
     frame = ("frame", evidence.frame_jpeg) if evidence.frame_jpeg else ()
     clip = ("clip", evidence.clip) if evidence.clip else ()
-    return (*crop, *frame, *clip)
+    payload = ("payload", evidence.payload) if evidence.payload else ()
+    return (*crop, *frame, *clip, *payload)

@@ -241,12 +241,14 @@ class Still(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """The pictures of a sighting as JPEG bytes, and its clip; empty where there is none."""
+    """The pictures of a sighting as JPEG, its clip, what was posted; empty where there is none."""
 
     crop_jpeg: bytes = b""
     frame_jpeg: bytes = b""
     clip: bytes = b""
     """A video file, MP4 or Matroska."""
+    payload: bytes = b""
+    """JSON that an agent posted, with fields that a sighting has no place for."""
 
 
 class CameraState(StrEnum):

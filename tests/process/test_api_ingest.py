@@ -110,6 +110,97 @@ def test_a_group_is_one_sighting_however_often_it_comes(front, store) -> None:
     assert (evidence.crop_jpeg, evidence.frame_jpeg) == (JPEG, JPEG)
 
 
+def test_fields_that_a_sighting_has_no_place_for_are_kept(front, store) -> None:
+    vehicle = {"make": [{"name": "bmw", "confidence": 99.9}]}
+    status, answer, _headers = post(front, GROUP | {"vehicle": vehicle, "novel": [1, None, "ü"]})
+    assert status == 200
+    latest(store, 1)
+    (group,) = answer["sightings"]
+    kept = json.loads(store.payload(group))
+    assert (kept["vehicle"], kept["novel"], kept["best_uuid"]) == (
+        vehicle,
+        [1, None, "ü"],
+        "AGENT-1-2",
+    )
+    assert not [name for name in _names(kept) if name.endswith("_jpeg")]
+    (bare,) = post(front, {"plate": "A1", "colour": "blue"})[1]["sightings"]
+    (plain,) = post(front, {"plate": "A2"})[1]["sightings"]
+    latest(store, 3)
+    assert json.loads(store.payload(bare)) == {"plate": "A1", "colour": "blue"}
+    assert store.payload(plain) == b""
+    assert fetch(front, f"/api/v1/sightings/{bare}/payload") == (200, store.payload(bare))
+    assert fetch(front, f"/api/v1/sightings/{plain}/payload")[0] == 404
+
+
+def _names(value):
+    """Return the names of all fields, at any depth."""
+    if isinstance(value, dict):
+        return [*value, *(name for inner in value.values() for name in _names(inner))]
+    return [name for inner in value for name in _names(inner)] if isinstance(value, list) else []
+
+
+def fetch(front, path):
+    """Return status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=20)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    answer = response.status, response.read()
+    connection.close()
+    return answer
+
+
+def test_the_payload_can_be_kept_as_it_came(redis_server, publisher, store) -> None:
+    settings, ingest = ApiSettings(keep_payloads=True), str(publisher.ingest_path)
+    body = json.dumps(GROUP).encode() + b"  \n"
+    with front_process(redis_server.url, ingest_path=ingest, settings=settings) as front:
+        for sent, headers in ((body, {}), (gzip.compress(body), {"Content_Encoding": "gzip"})):
+            (kept,) = post(front, sent, **headers)[1]["sightings"]
+        latest(store, 1)
+        assert store.payload(kept) == body
+
+
+def test_the_same_uuid_is_the_same_sighting_also_of_a_bare_plate(front, store) -> None:
+    one = {"plate": "SAME1", "uuid": "pole-7-1"}
+    answers = [post(front, one)[1]["sightings"] for _ in range(3)]
+    answers.append(post(front, one | {"uuid": "pole-7-2"})[1]["sightings"])
+    assert answers[0] == answers[1] == answers[2] != answers[3]
+    latest(store, 2)
+
+
+GROUPS = [
+    {"version": 1, "site_id": "yard", "company_id": "x", "matches_template": 0},
+    {"version": 2, "agent_type": "alprd", "country": "us", "gps_latitude": -1.0},
+    {"version": 3, "vehicle_path": [{"x": 1, "y": 2, "w": 3, "h": 4, "t": -48, "f": -1}]},
+]
+
+
+@pytest.mark.parametrize("more", GROUPS, ids=lambda more: f"version {more['version']}")
+def test_groups_of_all_versions_are_taken(front, store, more) -> None:
+    group = {"data_type": "alpr_group", "best_uuid": f"u{more['version']}", "camera_id": 7} | more
+    named = group | {"best_plate_number": "AB123", "best_confidence": 90}
+    inner = {"plate": "AB123", "confidence": 90, "region": "mo", "matches_template": 0}
+    within = group | {"best_plate": inner, "best_uuid": "other"}
+    assert [post(front, body)[0] for body in (named, within)] == [200, 200]
+    found = latest(store, 2)
+    assert {(each.plate, each.camera) for each in found} == {("AB123", "agent-7")}
+    assert {each.region for each in found} == {"", "mo"}
+
+
+HEARTBEAT = {
+    "data_type": "heartbeat", "version": 1, "company_id": "x", "site_id": "yard",
+    "timestamp": 1_453_426_302_097, "system_uptime_seconds": 2_595_123, "cpu_usage_percent": 18.5,
+    "video_streams": [{"camera_id": 1, "fps": 12, "url": "rtsp://viewer:secret@192.0.2.1/x"}],
+}  # fmt: skip
+
+
+def test_heartbeats_and_vehicles_are_taken_and_nothing_is_kept(front, store) -> None:
+    vehicle = {"data_type": "vehicle", "version": 3, "vehicle": {}, "vehicle_crop_jpeg": "x"}
+    for body in (HEARTBEAT, vehicle):
+        assert post(front, body)[:2] == (200, {"status": "success", "sightings": []})
+    assert store.latest(9) == []
+    assert front.total(Count.INGESTED) == 2
+
+
 def test_results_go_through_the_tracker(front, store) -> None:
     now_ms = time.time_ns() // 1_000_000
     for step in range(4):

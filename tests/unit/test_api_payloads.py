@@ -42,6 +42,7 @@ def convert(kind: type, body: bytes) -> object:
     """Do with a body what the ingest does."""
     payloads.decode(body, Envelope)
     decoded = payloads.decode(body, kind)
+    assert isinstance(json.loads(payloads.kept(body, whole=False)), dict)
     if isinstance(decoded, BarePlate):
         return payloads.bare_sighting(decoded, "n", NOW_MS)
     if isinstance(decoded, AlprResults):

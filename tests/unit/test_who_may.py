@@ -29,6 +29,7 @@ WHO_MAY = {
     ("GET", "/api/v1/sightings/<sighting_id>"): Scope.READ,
     ("GET", "/api/v1/sightings/<sighting_id>/clip"): Scope.READ,
     ("GET", "/api/v1/sightings/<sighting_id>/<any(crop, frame):what>.jpg"): Scope.READ,
+    ("GET", "/api/v1/sightings/<sighting_id>/payload"): Scope.READ,
     # admins
     ("GET", "/api/v1/keys"): Scope.ADMIN,
     ("POST", "/api/v1/keys"): Scope.ADMIN,
