@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 from api import (
     audit,
     camera_events,
+    camera_orders,
     cameras,
     corrections,
     ingest,
@@ -25,7 +26,7 @@ from api import (
 from api.access import Access
 from api.audit import Auditor
 from api.camera_events import CameraEvents
-from api.cameras import CameraRoom
+from api.cameras import CameraRoom, Viewers
 from api.docs import page as docs
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
@@ -35,6 +36,7 @@ from api.hub import Hub
 from api.nodes import Nodes
 from api.patience import SlowClientError
 from api.problems import ProblemError
+from api.snapshots import plates_in_view
 from api.upload_files import UploadFiles
 from api.uploads import UploadRoom
 from engine.audit import AuditLog
@@ -123,7 +125,7 @@ def build_front(
         section.node if section.has_cameras else "",
         lambda: hub.clients,
     )
-    room = CameraRoom(engine, board, section, nodes)
+    room = CameraRoom(engine, board, section, nodes, plates_in_view(store))
     collector = metrics.BoardCollector(board, engine, section.cameras, section.node)
     herald = None
     if section.heralds:
@@ -183,7 +185,9 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(stream.blueprint(front.hub, front.feed))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(corrections.blueprint(front.store, front.corrector))
-    app.register_blueprint(cameras.blueprint(front.cameras))
+    viewers = Viewers(front.cameras, lambda: front.hub.closing)
+    app.register_blueprint(cameras.blueprint(front.cameras, viewers))
+    app.register_blueprint(camera_orders.blueprint(front.cameras, front.engine))
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes))
     app.register_blueprint(ingest.blueprint(front.ingest, front.store))

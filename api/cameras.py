@@ -1,34 +1,38 @@
-"""Cameras: their state and rates, and a snapshot of what they see, straight from shared memory."""
+"""Cameras: their state and rates, and what they see, straight from shared memory."""
 
 import time
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Annotated, Final, Protocol
 
-import cv2
 import gevent
 import msgspec
-import numpy as np
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from msgspec import Meta
 
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.problems import ProblemError
+from api.snapshots import FRESH_S, Names, Snapshots
 from engine.board import Board, Fate, Words
-from engine.errors import RingError
-from engine.messages import CameraStatus, RingHandle
-from engine.ring import RingReader
+from engine.messages import CameraStatus
 from engine.scopes import Scope
 from engine.sections import ApiSection
-from engine.types import CameraState, Luma
+from engine.types import CameraState
 
 WINDOW_S: Final = 5.0
 """Rates are means over this long."""
 SAMPLE_S: Final = 1.0
-SNAPSHOT_FRESH_S: Final = 0.4
-"""Pages that ask within this time share one picture."""
-UNWATCHED_S: Final = 5.0
-SNAPSHOT_WIDTH_PX: Final = 640
-JPEG_QUALITY: Final = 75
+STREAM_EVERY_S: Final = 0.2
+"""Between two pictures of a stream."""
+REPEATED_AFTER_S: Final = 5.0
+"""A picture that stays is sent again, so that a client that left is noticed."""
+MOST_VIEWERS: Final = 64
+"""Streams of pictures that one process serves."""
+BOUNDARY: Final = b"picture"
+STREAM_TYPE: Final = "multipart/x-mixed-replace"
+
+NO_CAMERA: Final = "there is no camera of this name"
 
 _DROPS = tuple(fate for fate in Fate if fate.name.startswith("DROPPED_"))
 _SKIPS = tuple(fate for fate in Fate if fate.name.startswith("SKIPPED_"))
@@ -104,80 +108,28 @@ class Rates:
         return round(moved / (ended - began), 1)
 
 
-class Snapshots:
-    """Pictures of what cameras see, taken without a lease; one attached ring per camera."""
-
-    def __init__(self) -> None:
-        self._readers: dict[str, tuple[RingHandle, RingReader]] = {}
-        self._pictures: dict[str, tuple[float, bytes]] = {}
-        self._asked: dict[str, float] = {}
-
-    def take(self, camera: str, handle: RingHandle) -> bytes:
-        """Return a JPEG at most ``SNAPSHOT_WIDTH_PX`` wide, or nothing while there is no frame."""
-        now = self._asked[camera] = time.monotonic()
-        taken, picture = self._pictures.get(camera, (0.0, b""))
-        if now - taken < SNAPSHOT_FRESH_S:
-            return picture
-        reader = self._reader(camera, handle)
-        found = reader.snapshot() if reader is not None else None
-        if found is None:
-            return b""
-        # In a native thread: the other greenlets go on meanwhile.
-        picture = bytes(gevent.get_hub().threadpool.apply(_encode, (found[0],)))
-        self._pictures[camera] = (time.monotonic(), picture)
-        return picture
-
-    def _reader(self, camera: str, handle: RingHandle) -> RingReader | None:
-        """Return the attached ring; a camera that got a new one is attached again."""
-        known = self._readers.get(camera)
-        if known is not None and known[0] == handle:
-            return known[1]
-        self._detach(camera)
-        try:
-            reader = RingReader(handle)
-        except RingError:  # removed between the supervisor's answer and now
-            return None
-        self._readers[camera] = (handle, reader)
-        return reader
-
-    def let_go(self) -> None:
-        """Unmap the rings that nobody looks at: a ring that was removed must not stay mapped."""
-        oldest = time.monotonic() - UNWATCHED_S
-        for camera in [name for name, asked in self._asked.items() if asked < oldest]:
-            del self._asked[camera]
-            self._pictures.pop(camera, None)
-            self._detach(camera)
-
-    def _detach(self, camera: str) -> None:
-        known = self._readers.pop(camera, None)
-        if known is not None:
-            known[1].close()
-
-
-def _encode(luma: Luma) -> bytes:
-    """Return a frame as a small JPEG."""
-    height, width = luma.shape
-    if width > SNAPSHOT_WIDTH_PX:
-        size = (SNAPSHOT_WIDTH_PX, round(height * SNAPSHOT_WIDTH_PX / width))
-        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode(".jpg", luma, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-    return encoded.tobytes()
-
-
 class CameraRoom:
     """What the routes of this room answer with."""
 
     def __init__(
-        self, engine: EngineLink, board: Board, section: ApiSection, elsewhere: Elsewhere
+        self,
+        engine: EngineLink,
+        board: Board,
+        section: ApiSection,
+        elsewhere: Elsewhere,
+        plates: Names,
     ) -> None:
-        """Take the configured names for the time in which the supervisor does not answer."""
+        """Take the configured names for the time in which the supervisor does not answer.
+
+        ``plates`` tells which plates are in the boxes that are drawn.
+        """
         self._engine = engine
         self._names = section.cameras
         self._node = section.node
         self._has_cameras = section.has_cameras
         self._elsewhere = elsewhere
         self._rates = Rates(board)
-        self._snapshots = Snapshots()
+        self._snapshots = Snapshots(board, plates)
 
     def run(self) -> None:
         """Sample the ledger and let go of unwatched rings, for ever."""
@@ -226,7 +178,7 @@ class CameraRoom:
             has_snapshot=ring is not None,
         )
 
-    def snapshot(self, name: str, node: str = "") -> bytes:
+    def snapshot(self, name: str, view: "View", fresh_s: float = FRESH_S) -> bytes:
         """Return what a camera sees as JPEG, empty while it shows nothing.
 
         Without a ``node``, a camera of this machine is meant, else one of another.
@@ -234,14 +186,15 @@ class CameraRoom:
         Raises:
             ProblemError: there is no such camera.
         """
+        node = view.node
         if node in ("", self._node) and any(own.name == name for own in self.own().cameras):
-            return self.own_snapshot(name)
+            return self.own_snapshot(name, boxes=view.boxes, fresh_s=fresh_s)
         for camera in self._elsewhere.cameras():  # maybe of an engine of its own on this machine
             if camera.name == name and node in ("", camera.node):
                 return self._elsewhere.snapshot(camera.node, name)
-        raise ProblemError(404, "there is no camera of this name")
+        raise ProblemError(404, NO_CAMERA)
 
-    def own_snapshot(self, name: str) -> bytes:
+    def own_snapshot(self, name: str, *, boxes: bool = False, fresh_s: float = FRESH_S) -> bytes:
         """Return what a camera of this machine sees as JPEG, empty while it shows nothing.
 
         Raises:
@@ -250,26 +203,88 @@ class CameraRoom:
         status = self._engine.status()
         found = [camera for camera in status.cameras if camera.name == name] if status else []
         if not found:
-            raise ProblemError(404, "there is no camera of this name")
+            raise ProblemError(404, NO_CAMERA)
         ring = found[0].ring
-        return self._snapshots.take(name, ring) if ring is not None else b""
+        if ring is None:
+            return b""
+        return self._snapshots.take(name, ring, boxes=boxes, fresh_s=fresh_s)
 
 
-def blueprint(room: CameraRoom) -> Blueprint:
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Which camera is to be shown, and how."""
+
+    node: Annotated[
+        str, Meta(max_length=128, description="Its machine, where several have one of this name.")
+    ] = ""
+    boxes: Annotated[
+        bool, Meta(description="Mark the plates in view; for cameras of the machine that answers.")
+    ] = False
+
+
+class Viewers:
+    """Streams of pictures: as many as one process can serve."""
+
+    def __init__(self, room: CameraRoom, is_closing: Callable[[], bool]) -> None:
+        self._room = room
+        self._is_closing = is_closing
+        self._count = 0
+
+    def stream(self, name: str, view: View) -> Iterator[bytes]:
+        """Return the parts of a stream; raises ProblemError where there can be none."""
+        first = self._room.snapshot(name, view, STREAM_EVERY_S)
+        if self._count >= MOST_VIEWERS:
+            raise ProblemError(503, "too many watch cameras here", retry_after_s=10)
+        return self._parts(name, view, first)
+
+    def _parts(self, name: str, view: View, picture: bytes) -> Iterator[bytes]:
+        self._count += 1
+        try:
+            yield b"--%b\r\n" % BOUNDARY
+            sent, sent_at = b"", 0.0
+            while not self._is_closing():
+                now = time.monotonic()
+                if picture and (picture is not sent or now - sent_at > REPEATED_AFTER_S):
+                    yield _part(picture)
+                    sent, sent_at = picture, now
+                gevent.sleep(STREAM_EVERY_S)
+                picture = self._room.snapshot(name, view, STREAM_EVERY_S)
+        except ProblemError:  # the camera was removed
+            return
+        finally:
+            self._count -= 1
+
+
+def _part(picture: bytes) -> bytes:
+    """Return one picture as a part of a stream; browsers show it once they see where it ends."""
+    head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture)
+    return head + picture + b"\r\n--%b\r\n" % BOUNDARY
+
+
+def blueprint(room: CameraRoom, viewers: Viewers) -> Blueprint:
     """Return the routes of this room."""
     routes = Blueprint("cameras", __name__)
 
     @routes.get("/api/v1/cameras")
-    @endpoint(needs=Scope.READ)
-    def cameras() -> Response:
+    @endpoint(needs=Scope.READ, answers=CameraList)
+    def cameras() -> CameraList:
         """Every camera's state and rates."""
-        return Response(msgspec.json.encode(room.all()), mimetype="application/json")
+        return room.all()
 
     @routes.get("/api/v1/cameras/<name>/snapshot.jpg")
-    @endpoint(needs=Scope.STREAM)
-    def snapshot(name: str) -> Response:
+    @endpoint(needs=Scope.STREAM, query=View, answers="image/jpeg")
+    def snapshot(name: str, query: View) -> Response:
         """What a camera sees now, 204 while it shows nothing; the ring is not disturbed."""
-        picture = room.snapshot(name, request.args.get("node", ""))
+        picture = room.snapshot(name, query)
         return Response(picture, mimetype="image/jpeg") if picture else Response(status=204)
+
+    @routes.get("/api/v1/cameras/<name>/stream.mjpeg")
+    @endpoint(needs=Scope.STREAM, query=View, answers=STREAM_TYPE)
+    def stream(name: str, query: View) -> Response:
+        """What a camera sees, about five pictures a second, as img elements show them."""
+        parts = viewers.stream(name, query)
+        response = Response(parts, mimetype=STREAM_TYPE)
+        response.headers["Content-Type"] = f"{STREAM_TYPE}; boundary={BOUNDARY.decode()}"
+        response.headers["X-Accel-Buffering"] = "no"
+        return response
 
     return routes

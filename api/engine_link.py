@@ -1,4 +1,4 @@
-"""The API's question to the supervisor: how are you?
+"""The API's questions to the supervisor (how are you?), and its orders.
 
 Asked at most once a second, never waited for long; while no supervisor answers, the front works
 on with what Redis and the board hold.
@@ -6,16 +6,17 @@ on with what Redis and the board hold.
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from engine.control import ask
-from engine.errors import ControlError
+from engine.errors import ControlError, EngineAwayError
 from engine.messages import EngineStatus
 
 FRESH_S: Final = 1.0
 ANSWER_WITHIN_S: Final = 1.0
+ORDER_WITHIN_S: Final = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -42,3 +43,16 @@ class EngineLink:
                     log.warning("%s", error)
                 self._status = None
         return self._status
+
+    def order(self, verb: str, **arguments: Any) -> Any:
+        """Have the supervisor do something; return its answer.
+
+        Raises:
+            EngineAwayError: no engine runs beside this front, or it does not answer.
+            ControlError: it refuses; says why.
+        """
+        if not self._path:
+            raise EngineAwayError("no engine runs beside this front")
+        answer = ask(self._path, verb, timeout_s=ORDER_WITHIN_S, **arguments)
+        self._due = 0.0  # what is shown of it is old now
+        return answer

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.errors import ControlError
+from engine.errors import ControlError, EngineAwayError
 from engine.messages import DECODE, Reply, Request, encode
 from engine.process import MESSAGE_BYTES
 
@@ -41,7 +41,8 @@ def ask(path: str, verb: str, timeout_s: float = 5.0, **arguments: Any) -> Any:
     """Send one request to a control socket and return its result.
 
     Raises:
-        ControlError: nobody answers in time, or the supervisor refused.
+        EngineAwayError: nobody answers in time.
+        ControlError: the supervisor refused.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
@@ -50,9 +51,9 @@ def ask(path: str, verb: str, timeout_s: float = 5.0, **arguments: Any) -> Any:
             end.sendall(encode(Request(verb=verb, arguments=arguments)))
             packet = end.recv(MESSAGE_BYTES)
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise ControlError("no engine runs with this configuration — start it first") from error
+        raise EngineAwayError("no engine runs with this configuration — start it first") from error
     except OSError as error:
-        raise ControlError(f"the supervisor does not answer: {error}") from error
+        raise EngineAwayError(f"the supervisor does not answer: {error}") from error
     try:
         reply = DECODE.control.decode(packet)
     except msgspec.MsgspecError as error:

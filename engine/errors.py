@@ -11,6 +11,7 @@
     ├── RecognizerError        a recognizer cannot start or failed on a frame
     ├── RingError              a shared segment is not what its handle says
     ├── ControlError           the supervisor refused or could not do what was asked
+    │   └── EngineAwayError          nobody answers there
     ├── PayloadError           an ingested body is malformed; names the field
     ├── CorrectionError        a sighting cannot be corrected as asked
     └── SinkError              a sink could not take sightings now; they stay spooled
@@ -66,6 +67,10 @@ class RingError(PlateringError):
 
 class ControlError(PlateringError):
     """The supervisor refused what was asked, or could not do it."""
+
+
+class EngineAwayError(ControlError):
+    """No supervisor answers at the control socket."""
 
 
 class PayloadError(PlateringError):

@@ -10,6 +10,7 @@ from engine.board import Kind
 from engine.config import CameraSettings, parse_camera
 from engine.errors import ConfigError, ControlError
 from engine.messages import Request
+from engine.plane import CameraPlace
 from engine.resources import check_camera
 from engine.roster import Roster
 from engine.upload_queue import UploadQueue
@@ -53,6 +54,7 @@ class Orders:
             "status": self._status,
             "stop": self._stop,
             "camera.add": self._add_camera,
+            "camera.change": self._change_camera,
             "camera.remove": self._remove_camera,
             "camera.pause": self._pause_camera,
             "camera.resume": self._resume_camera,
@@ -84,9 +86,25 @@ class Orders:
     def _stop(self) -> None:
         self._crew.stop()
 
-    def _add_camera(self, camera: dict[str, Any]) -> None:
-        """Add a camera, or put another one in the place of the one with its name."""
+    def _add_camera(self, camera: dict[str, Any], new: bool = False) -> None:  # noqa: FBT001, FBT002  # a key of the request
+        """Add a camera, or, unless it must be ``new``, put it in the place of another one."""
         settings = parse_camera(camera)
+        if new and self._roster.place_named(settings.name) is not None:
+            raise ControlError(f"there is a camera {settings.name!r} already — change it instead")
+        self._put_camera(settings)
+
+    def _change_camera(self, name: str, changes: dict[str, Any]) -> None:
+        """Change settings of a camera; what is not named stays, paused it stays, too."""
+        place = self._known(name)
+        if changes.get("name", name) != name:
+            raise ControlError("a camera keeps its name — add another one, and remove this one")
+        table = place.settings.model_dump(mode="json", exclude_unset=True)
+        self._put_camera(parse_camera(table | changes))
+        if name in self._amendments.changes.paused:
+            self._crew.pause_camera(name, paused=True)
+
+    def _put_camera(self, settings: CameraSettings) -> None:
+        """Start to capture a camera, in the place of the one with its name."""
         check_camera(settings, "cameras[0]")
         self._have_room(1)
         if self._roster.place_named(settings.name) is not None:
@@ -133,7 +151,9 @@ class Orders:
                 "into config.toml and start again"
             )
 
-    def _known(self, name: str) -> None:
-        if self._roster.place_named(name) is None:
+    def _known(self, name: str) -> CameraPlace:
+        place = self._roster.place_named(name)
+        if place is None:
             names = [place.settings.name for place in self._roster.places]
             raise ControlError(f"no camera {name!r}; there are {', '.join(names) or 'none'}")
+        return place

@@ -10,8 +10,8 @@ key or channel                            type   what                           
                                                  (of its hits); after a correction
                                                  ``corrected`` (the text) and
                                                  ``corrections`` (how many)
-``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``; ``payload`` evidence_days
-                                                 MP4 or Matroska
+``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
+                                                 MP4 or Matroska; ``payload``
 ``platering:{s:ID}:corrections``          list   JSON of each ``Correction``, the     as the hash
                                                  first one first
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days

@@ -98,7 +98,7 @@ class Track(msgspec.Struct, kw_only=True):
     @property
     def key(self) -> int:
         """A number that stands for its id on the stats board, never 0."""
-        return _key_of(self.id)
+        return key_of(self.id)
 
     @property
     def is_settled(self) -> bool:
@@ -282,6 +282,7 @@ def _time_of(point: PathPoint) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _key_of(track_id: str) -> int:
+def key_of(track_id: str) -> int:
+    """Return the number that stands for a track, and its sighting, on the stats board."""
     digest = blake2b(track_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest) | 1

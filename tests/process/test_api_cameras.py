@@ -9,14 +9,18 @@ import time
 import cv2
 import numpy as np
 import pytest
-from front_process import front_process
+from front_process import front_process, sighting
 from polling import wait_until
 
 from engine.board import Fate
+from engine.config import RedisSettings
 from engine.control import ControlServer
+from engine.feedback import Feedback
 from engine.messages import CameraStatus, EngineStatus, ProcessStatus, Reply, RingHandle
 from engine.ring_memory import GENERATION, STATE, RingMemory, SlotState
-from engine.types import CameraState
+from engine.store_writer import StoreWriter
+from engine.track import Event, key_of
+from engine.types import Box, CameraState, TrackPlace
 
 
 class Supervisor:
@@ -24,6 +28,8 @@ class Supervisor:
 
     def __init__(self, path) -> None:
         self.status = EngineStatus(node="n")
+        self.orders: list[tuple[str, dict]] = []
+        self.refusal = ""
         self._server = ControlServer(path)
         self._server.listener.settimeout(0.05)
         self._ended = threading.Event()
@@ -36,7 +42,10 @@ class Supervisor:
             if client is not None:
                 client.settimeout(1.0)
                 request = self._server.receive(client)
-                assert request is None or request.verb == "status"
+                if request is not None and request.verb != "status":
+                    self.orders.append((request.verb, request.arguments))
+                    self._server.reply(client, Reply(error=self.refusal))
+                    continue
                 self._server.reply(client, Reply(result=self.status))
 
     def close(self) -> None:
@@ -137,6 +146,95 @@ def shows(front, brightness: int) -> bool:
     return abs(float(picture.mean()) - brightness) < 3
 
 
+def test_boxes_are_drawn_where_the_board_says_and_a_stream_shows_what_is_new(
+    front, supervisor, ring, redis_server
+) -> None:
+    """The publisher's half of the feedback is written by this test, as it would be."""
+    supervisor.status = EngineStatus(
+        node="n",
+        cameras=(CameraStatus(name="yard", index=1, state=CameraState.LIVE, ring=ring.handle),),
+    )
+    put_frame(ring, 0, 1, 40)
+    plain = colours(get(front, "/api/v1/cameras/yard/snapshot.jpg")[1])
+    writer = StoreWriter(redis_server.url, RedisSettings())
+    writer.commit([Event(sighting(1, camera="yard"), None)])
+    writer.close()
+    stamp_ns = ring.stamp(0).captured_unix_ns
+    place = TrackPlace(key_of("s1"), Box(400, 200, 240, 60), (0.0, 0.0), stamp_ns, settled=True)
+    Feedback(front.board, 1).tell_places([place])
+    drawn = colours(get(front, "/api/v1/cameras/yard/snapshot.jpg?boxes=1")[1])
+    green = (drawn[..., 1].astype(int) - drawn[..., 0]) > 60
+    assert not np.ptp(plain, axis=2).any()
+    _ys, xs = np.nonzero(green)
+    assert abs(xs.min() - 198) < 8
+    assert abs(xs.max() - 322) < 8
+    assert green[98:102, 200:320].mean() > 0.4
+    assert green[80:97, 195:280].any(), "the plate stands above"
+    assert not green[150:, :].any()
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    connection.request("GET", "/api/v1/cameras/yard/stream.mjpeg?boxes=true")
+    response = connection.getresponse()
+    assert response.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=picture"
+    assert response.readline() == b"--picture\r\n"
+    first = part(response)
+    put_frame(ring, 1, 2, 200)
+    wait_until(lambda: colours(part(response)).mean() > 190, 5.0, "the new frame is streamed")
+    assert colours(first).mean() < 60
+    response.close()
+    connection.close()
+    assert get(front, "/api/v1/cameras/none/stream.mjpeg")[0] == 404
+
+
+def part(response) -> bytes:
+    head = {}
+    while (line := response.readline()) != b"\r\n":
+        name, _, value = line.decode().strip().partition(": ")
+        head[name] = value
+    assert head["Content-Type"] == "image/jpeg"
+    picture = response.read(int(head["Content-Length"]))
+    assert response.read(len(b"\r\n--picture\r\n")) == b"\r\n--picture\r\n"
+    return picture
+
+
+def colours(jpeg: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_orders_reach_the_supervisor_and_its_refusals_the_client(front, supervisor) -> None:
+    supervisor.status = EngineStatus(
+        node="n", cameras=(CameraStatus(name="gate", index=0, state=CameraState.LIVE),)
+    )
+    wait_until(lambda: cameras(front).get("engine"), 5.0, "the supervisor is heard")
+    table = {"name": "gate", "url": "demo://", "fps": 5}
+    assert ask(front, "POST", "", table)[0] == 201
+    assert ask(front, "PATCH", "/gate", {"fps": 7})[0] == 200
+    assert ask(front, "POST", "/gate/pause")[1]["name"] == "gate"
+    assert ask(front, "POST", "/gate/resume")[0] == 200
+    assert ask(front, "DELETE", "/gate") == (204, None)
+    assert supervisor.orders == [
+        ("camera.add", {"camera": table, "new": True}),
+        ("camera.change", {"name": "gate", "changes": {"fps": 7}}),
+        ("camera.pause", {"name": "gate"}),
+        ("camera.resume", {"name": "gate"}),
+        ("camera.remove", {"name": "gate"}),
+    ]
+    assert ask(front, "DELETE", "/none")[0] == 404
+    supervisor.refusal = "cameras[0].fps: 'x' is no number — write 5"
+    status, problem = ask(front, "PATCH", "/gate", {"fps": "x"})
+    assert (status, problem["field"]) == (400, "fps")
+    supervisor.refusal = "there is room for 0 more processes"
+    assert ask(front, "POST", "", table)[0] == 409
+
+
+def ask(front, method, path, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    connection.request(method, f"/api/v1/cameras{path}", json.dumps(body) if body else None)
+    response = connection.getresponse()
+    text = response.read()
+    connection.close()
+    return response.status, json.loads(text) if text else None
+
+
 def test_without_a_supervisor_the_configured_cameras_are_lost(redis_server, tmp_path) -> None:
     path = str(tmp_path / "nobody.sock")
     with front_process(redis_server.url, cameras=("gate",), control_path=path) as front:
@@ -146,3 +244,5 @@ def test_without_a_supervisor_the_configured_cameras_are_lost(redis_server, tmp_
         began = time.monotonic()
         assert json.loads(get(front, "/healthz")[1])["status"] == "degraded"
         assert time.monotonic() - began < 2.0
+        for method, path in (("POST", "/gate/pause"), ("DELETE", "/gate"), ("POST", "")):
+            assert ask(front, method, path, {"name": "x", "url": "demo://"})[0] == 503
