@@ -2,6 +2,7 @@
 // error that is a sentence for people.
 
 const BASE = "/api/v1";
+const PATIENCE_MS = 30_000;
 const METHODS_THAT_CHANGE = new Set(["POST", "PUT", "PATCH", "DELETE"]);
 
 let csrf = "";
@@ -44,6 +45,7 @@ async function send(method, path, body, headers = {}) {
     answer = await fetch(path.startsWith("/api/") ? path : `${BASE}${path}`, {
       method,
       body,
+      signal: AbortSignal.timeout(PATIENCE_MS),
       headers: { ...headersFor(method), ...headers },
     });
   } catch {

@@ -84,8 +84,8 @@ export class SearchView {
   #choose(name, values) {
     const control = this.#controls[name];
     const chosen = this.#asked?.[name] || "";
-    const all = chosen && !values.includes(chosen) ? [...values, chosen] : values;
-    control.append(...all.map((value) => element("option", { value, text: value })));
+    const known = [...control.options].map((option) => option.value);
+    control.append(...values.filter((value) => !known.includes(value)).map((value) => element("option", { value, text: value })));
     control.value = chosen;
   }
 

@@ -2,6 +2,7 @@
 // the API answers is never kept: plates are nobody's to find in a browser's cache.
 
 const SHELL = "platering-shell-1";
+const PATIENCE_MS = 3000;
 const FILES = [
   "/", "/manifest.webmanifest",
   ...[
@@ -25,18 +26,18 @@ function isShell(request) {
   return request.method === "GET" && origin === self.location.origin && (pathname === "/" || pathname === "/manifest.webmanifest" || pathname.startsWith("/ui/"));
 }
 
-// The server's own copy first: a new version is seen at once. Ours only where it does not answer.
+// The server's own copy first: a new version is seen at once. Ours where it does not answer, or not
+// soon, as on the road.
 async function shell(request) {
   const cache = await caches.open(SHELL);
-  try {
-    const answer = await fetch(request);
+  const asked = fetch(request).then(async (answer) => {
     if (answer.ok) await cache.put(request, answer.clone());
     return answer;
-  } catch (error) {
-    const kept = await cache.match(request, { ignoreSearch: true });
-    if (kept) return kept;
-    throw error;
-  }
+  });
+  const kept = await cache.match(request, { ignoreSearch: true });
+  if (!kept) return asked;
+  const late = new Promise((done) => setTimeout(done, PATIENCE_MS, kept));
+  return Promise.race([asked.catch(() => kept), late]);
 }
 
 self.addEventListener("fetch", (event) => {
