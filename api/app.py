@@ -20,8 +20,11 @@ from api import (
     plates,
     problems,
     sessions,
+    statistics,
     stream,
+    system,
     uploads,
+    watchlists,
 )
 from api.access import Access
 from api.audit import Auditor
@@ -37,8 +40,10 @@ from api.nodes import Nodes
 from api.patience import SlowClientError
 from api.problems import ProblemError
 from api.snapshots import plates_in_view
+from api.system import SystemRoom
 from api.upload_files import UploadFiles
 from api.uploads import UploadRoom
+from api.watchlists import ListRoom
 from engine.audit import AuditLog
 from engine.board import Board, Count, Row
 from engine.config import ApiSettings
@@ -50,6 +55,7 @@ from engine.sections import ApiSection
 from engine.store import Store, connect
 from engine.upload_settings import UploadsSettings
 from engine.uploads import uploads_dir
+from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 
 UI: Final = Path(__file__).parent / "ui"
 MIB: Final = 1 << 20
@@ -86,6 +92,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: ApiSettings
     row: Row
+    board: Board
     store: Store
     corrector: Corrector
     hub: Hub
@@ -95,6 +102,8 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     camera_events: CameraEvents
     collector: metrics.BoardCollector
     nodes: Nodes
+    lists: ListRoom
+    system: SystemRoom
     herald: Herald | None
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
@@ -130,9 +139,11 @@ def build_front(
     herald = None
     if section.heralds:
         herald = Herald(connect(section.redis_url), section.node, room, collector.text)
+    has_lists = bool(section.data_dir) and section.has_cameras
     return Front(
         settings=settings,
         row=row,
+        board=board,
         store=store,
         corrector=Corrector(store, client),
         hub=hub,
@@ -142,6 +153,8 @@ def build_front(
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
         nodes=nodes,
+        lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),
+        system=SystemRoom(section.node, store, board, engine),
         herald=herald,
         ingest=ingest.IngestRoom(
             section.ingest_path,
@@ -195,6 +208,9 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(sessions.blueprint(front.access, front.settings.session_hours))
     app.register_blueprint(keys.blueprint(front.access.keys))
     app.register_blueprint(audit.blueprint(front.audit_log))
+    app.register_blueprint(watchlists.blueprint(front.lists))
+    app.register_blueprint(statistics.blueprint(front.store, front.board))
+    app.register_blueprint(system.blueprint(front.system, front.nodes))
     app.register_blueprint(openapi.blueprint())
     app.register_blueprint(docs.blueprint())
 

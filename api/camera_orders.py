@@ -59,6 +59,8 @@ class CameraOrders:
         self._ask("camera.remove", name=name)
 
     def _ask(self, verb: str, **arguments: Any) -> None:
+        if not self._room.has_cameras:
+            raise ProblemError(409, "no engine belongs to this front: say it where one is")
         try:
             self._engine.order(verb, **arguments)
         except EngineAwayError as error:

@@ -126,7 +126,8 @@ class CameraRoom:
         self._engine = engine
         self._names = section.cameras
         self._node = section.node
-        self._has_cameras = section.has_cameras
+        self.has_cameras = section.has_cameras
+        """An engine is meant to be beside this front."""
         self._elsewhere = elsewhere
         self._rates = Rates(board)
         self._snapshots = Snapshots(board, plates)
@@ -143,7 +144,7 @@ class CameraRoom:
         status = self._engine.status()
         cameras = status.cameras if status is not None else self._unknown()
         views = [self._view(camera) for camera in cameras]
-        return CameraList(status is not None and self._has_cameras, views, self._node)
+        return CameraList(status is not None and self.has_cameras, views, self._node)
 
     def all(self) -> CameraList:
         """Return every camera."""

@@ -19,8 +19,10 @@ key or channel                            type   what                           
 ``platering:camera:CAMERA``               zset   ids by first_unix_ms                 keep_days
 ``platering:group:SITE:PLATE``            string id of the group's first sighting     group_window_s
 ``platering:day:YYYY-MM-DD``              zset   ids by first_unix_ms, all cameras    keep_days + 1
-``platering:days``                        zset   days (YYYY-MM-DD) of which there are  keep_days + 1
-                                                 sightings, by when they end
+``platering:days``                        zset   days (YYYY-MM-DD) of sightings, by   keep_days + 1
+                                                 when they end
+``platering:seen_cameras``                zset   cameras of sightings, by when they   keep_days + 1
+                                                 end
 ``platering:texts:YYYY-MM-DD``            zset   plates seen that day, for beginnings keep_days + 1
                                                  and patterns; none that is a hash
 ``platering:{log}:sequence``              int    events committed so far              for ever
@@ -96,6 +98,7 @@ SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
 EPOCH: Final = "platering:{log}:epoch"
 DAYS: Final = "platering:days"
+SEEN_CAMERAS: Final = "platering:seen_cameras"
 CLIENTS: Final = "platering:clients"
 NODES: Final = "platering:nodes"
 
@@ -223,6 +226,13 @@ class Store:
         """Return when Redis answers."""
         self._ask(self._client.ping)
 
+    def version(self) -> str:
+        """Return the version of Redis."""
+        told = self._ask(lambda: self._client.info("server"))
+        if "redis_version" not in told:  # of a Cluster, by its nodes
+            told = next(iter(told.values()))
+        return str(told["redis_version"])
+
     def get(self, sighting_id: str) -> Sighting | None:
         """Return the newest revision of a sighting, None where there is none."""
         return _decoded(self._ask(lambda: self._client.hget(sighting_key(sighting_id), "json")))
@@ -283,6 +293,11 @@ class Store:
             )
             found += self._many(self._ask(newest))
         return found
+
+    def cameras(self) -> list[str]:
+        """Return the names of the cameras of which there are sightings."""
+        names = self._ask(lambda: self._client.zrange(SEEN_CAMERAS, 0, -1))
+        return sorted(name.decode("utf-8", "replace") for name in names)
 
     def by_hour(self, camera: str, unix_ms: int) -> tuple[int, ...]:
         """Return how many sightings a camera had in each of the 24 hours of a day (UTC)."""

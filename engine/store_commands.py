@@ -16,6 +16,7 @@ from engine.store import (
     DAYS,
     LATEST,
     PLATES_CHANNEL,
+    SEEN_CAMERAS,
     SEQUENCE,
     SIGHTINGS_CHANNEL,
     STREAM,
@@ -153,12 +154,13 @@ def own_keys(
     for index, (keep_s, before_ms) in aged.items():
         commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
         commands.append(("EXPIRE", index, keep_s))
-    commands += [("ZADD", key, *_unscored(plates)) for key, plates in texts.items()]
+    commands += [("ZADD", key, *_scored(plates, 0)) for key, plates in texts.items()]
     commands += [("EXPIRE", key, longest_s + DAY_S) for key in (*days, *texts)]
     now_s = int(time.time())
-    ends = [part for day in days for part in (now_s + longest_s + DAY_S, day_of_key(day))]
-    commands += (("ZADD", DAYS, *ends), ("EXPIRE", DAYS, longest_s + DAY_S))
-    commands.append(("ZREMRANGEBYSCORE", DAYS, "-inf", now_s))
+    cameras = {event.sighting.camera for event in events}
+    for index, members in ((DAYS, map(day_of_key, days)), (SEEN_CAMERAS, cameras)):
+        commands.append(("ZADD", index, *_scored(members, now_s + longest_s + DAY_S)))
+        commands.append(("ZREMRANGEBYSCORE", index, "-inf", now_s))
     return commands, owners + [-1] * (len(commands) - len(owners))
 
 
@@ -219,10 +221,10 @@ def _former(
             yield owner, answer
 
 
-def _unscored(members: Iterable[str]) -> Iterator[Any]:
-    """Yield scores and members of a set that is ordered by its letters."""
+def _scored(members: Iterable[str], score: int) -> Iterator[Any]:
+    """Yield members, each behind the score that all have."""
     for member in sorted(members):
-        yield 0
+        yield score
         yield member
 
 

@@ -191,6 +191,23 @@ class Watchlists:
             )
             yield from map(_entry, cursor)
 
+    def page(self, name: str, limit: int, after: str = "", beginning: str = "") -> list[Entry]:
+        """Return entries of a list by the order of their plates, those behind ``after``.
+
+        All of them, or those whose plate begins with ``beginning``.
+        """
+        rows = self._db.execute(
+            f"SELECT {_ROW} FROM entries WHERE list = ? AND plate > ? AND plate >= ?"  # noqa: S608  # a constant of ours
+            " AND plate < ? ORDER BY plate LIMIT ?",
+            (name, after, beginning, f"{beginning}\U0010ffff", limit),
+        )
+        return list(map(_entry, rows))
+
+    def alarming(self) -> set[str]:
+        """Return the names of the lists of which an entry raises the alarm."""
+        rows = self._db.execute("SELECT DISTINCT list FROM entries WHERE severity = 'alarm'")
+        return {name for (name,) in rows}
+
     def sizes(self) -> dict[str, int]:
         """Return how many entries each list has."""
         rows = self._db.execute("SELECT list, COUNT(*) FROM entries GROUP BY list ORDER BY list")
@@ -236,6 +253,16 @@ def _entry(row: tuple[str, str, str, str, str, str, int]) -> Entry:
     )  # fmt: skip
 
 
+def check_list_name(name: str) -> None:
+    """Refuse what is no name of a list.
+
+    Raises:
+        PayloadError: it is none.
+    """
+    if not _LIST_NAME.fullmatch(name):
+        raise PayloadError("list", f"{name!r} is no name of letters, digits, dots and dashes")
+
+
 # --- CSV ------------------------------------------------------------------------------------------
 
 
@@ -245,8 +272,7 @@ def read_csv(name: str, lines: Iterable[str]) -> Iterator[Entry]:
     Raises:
         PayloadError: names the line and the column.
     """
-    if not _LIST_NAME.fullmatch(name):
-        raise PayloadError("list", f"{name!r} is no name of letters, digits, dots and dashes")
+    check_list_name(name)
     rows = csv.DictReader(lines, restval="")
     columns = [(column or "").strip().lower() for column in rows.fieldnames or ()]
     if "plate" not in columns:
@@ -313,6 +339,9 @@ def write_csv(entries: Iterable[Entry], out: TextIO) -> int:
 def _expiry(text: str) -> int:
     """Return the end of a day, or a moment, of ISO 8601; local time where no zone is given."""
     when = datetime.fromisoformat(text)
-    if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text):
-        when += timedelta(days=1)
-    return round(when.timestamp() * 1_000)
+    try:
+        if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text):
+            when += timedelta(days=1)
+        return round(when.timestamp() * 1_000)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is too far away") from error
