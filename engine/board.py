@@ -180,8 +180,8 @@ class Count(IntEnum):
     """Connections closed for too many of one address, or for sending too slowly."""
     AUDIT_LOST = 34
     """Entries that could not be written to the audit log."""
-    UPLOADS_READ = 40
-    UPLOADS_FAILED = 41
+    UPLOADS_READ = 35
+    UPLOADS_FAILED = 36
 
 
 class Stage(IntEnum):

@@ -76,7 +76,7 @@ export class CamerasView {
   }
 
   #fillTurns(found) {
-    const turns = found.events || found.turns || Object.values(found).find(Array.isArray) || [];
+    const turns = found.events;
     const stamp = turns.map((turn) => `${turn.camera}${turn.unix_ms}`).join();
     if (this.#turns.dataset.stamp === stamp) return;
     this.#turns.dataset.stamp = stamp;

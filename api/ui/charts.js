@@ -12,6 +12,7 @@ const EVERY_MS = 30_000;
 
 const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const utcDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" }); // days are counted so
 const both = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export class ChartsView {
@@ -68,8 +69,8 @@ export class ChartsView {
     const to = Math.ceil(Date.now() / unit) * unit;
     const asked = { from: to - length, to, bucket, camera: this.#asked.camera };
     await Promise.all([
-      get("/statistics", asked).then((found) => this.#draw(found.buckets, asked, unit)).catch((problem) => this.#absent(problem, [this.#plates, this.#sure])),
-      get("/statistics/stages").then((found) => this.#drawStages(found.stages || found)).catch((problem) => this.#absent(problem, [this.#stages])),
+      get("/statistics", asked).then((found) => this.#draw(found.buckets, asked)).catch((problem) => this.#absent(problem, [this.#plates, this.#sure])),
+      get("/statistics/stages").then((found) => this.#drawStages(found.stages)).catch((problem) => this.#absent(problem, [this.#stages])),
     ]);
   }
 
@@ -77,10 +78,7 @@ export class ChartsView {
     for (const each of parts) each.body.replaceChildren(element("p", { class: "note", text: problem.isAbsent ? TEXTS.absent : problem.message }));
   }
 
-  #draw(found, asked, unit) {
-    const known = new Map(found.map((bucket) => [bucket.from_unix_ms, bucket]));
-    const starts = found.length && found.every((bucket) => (bucket.from_unix_ms - asked.from) % unit === 0) ? range(asked.from, asked.to, unit) : found.map((bucket) => bucket.from_unix_ms);
-    const buckets = starts.map((from) => known.get(from) || { from_unix_ms: from, sightings: 0, by_camera: {}, confidence: [] });
+  #draw(buckets, asked) {
     const total = buckets.reduce((sum, bucket) => sum + bucket.sightings, 0);
     setText(this.#note, TEXTS.charts.total(total));
     if (!total) {
@@ -99,8 +97,9 @@ export class ChartsView {
       const parts = names.map((name) => each.by_camera[name] || 0);
       if (rest) parts.push(each.sightings - parts.reduce((sum, part) => sum + part, 0));
       const when = new Date(each.from_unix_ms);
-      const tick = at % every ? "" : bucket === "day" || buckets.length > 30 ? day.format(when) : hour.format(when);
-      return { parts, tick, title: `${bucket === "day" ? day.format(when) : both.format(when)}: ${TEXTS.charts.total(each.sightings)}` };
+      const name = bucket === "day" ? utcDay.format(when) : buckets.length > 30 ? day.format(when) : hour.format(when);
+      const tick = at % every ? "" : name;
+      return { parts, tick, title: `${bucket === "day" ? name : both.format(when)}: ${TEXTS.charts.total(each.sightings)}` };
     });
     const series = rest ? [...names, TEXTS.charts.others] : names;
     const columns = [{ text: TEXTS.charts.time }, ...series.map((text) => ({ text, number: true }))];
@@ -109,19 +108,19 @@ export class ChartsView {
   }
 
   #drawConfidence(buckets) {
-    const bins = Array.from({ length: 10 }, (_, bin) => buckets.reduce((sum, bucket) => sum + (bucket.confidence?.[bin] || 0), 0));
+    const bins = Array.from({ length: 10 }, (_, bin) => buckets.reduce((sum, bucket) => sum + (bucket.confidence[bin]), 0));
     const bars = bins.map((value, bin) => ({ parts: [value], tick: `${10 * bin}`, title: `${TEXTS.charts.bin(10 * bin)}: ${TEXTS.charts.total(value)}` }));
     const rows = bins.map((value, bin) => [TEXTS.charts.bin(10 * bin), count(value)]);
     this.#sure.body.replaceChildren(barChart(bars, { title: TEXTS.charts.confidence }), numbersOf(TEXTS.charts.numbers, [{ text: TEXTS.facts.confidence }, { text: TEXTS.sightings, number: true }], rows));
   }
 
   #drawStages(stages) {
-    const rows = Object.values(stages)
+    const rows = stages
       .filter((stage) => stage.count)
-      .map((stage) => ({ label: TEXTS.stages[stage.stage || stage.name] || stage.stage || stage.name, median: stage.p50_ms, high: stage.p95_ms, highest: stage.p99_ms }));
+      .map((stage) => ({ label: TEXTS.stages[stage.stage] || stage.stage, median: stage.p50_ms, high: stage.p90_ms, highest: stage.p99_ms }));
     if (!rows.length) return this.#stages.body.replaceChildren(element("p", { class: "note", text: TEXTS.charts.nothing }));
     const format = (value) => (value >= 1000 ? `${+(value / 1000).toPrecision(2)} s` : `${+value.toPrecision(2)} ms`);
-    const columns = [{ text: TEXTS.charts.stage }, { text: "p50", number: true }, { text: "p95", number: true }, { text: "p99", number: true }];
+    const columns = [{ text: TEXTS.charts.stage }, { text: "p50", number: true }, { text: "p90", number: true }, { text: "p99", number: true }];
     const numbers = rows.map((row) => [row.label, format(row.median), format(row.high), format(row.highest)]);
     this.#stages.body.replaceChildren(rangeChart(rows, { title: TEXTS.charts.stages, format }), numbersOf(TEXTS.charts.numbers, columns, numbers));
   }
@@ -131,8 +130,6 @@ function part(title, hint = "") {
   const body = element("div", { class: "chart-body" });
   return { body, root: element("section", { class: "panel" }, element("h3", { text: title }), hint ? element("p", { class: "note", text: hint }) : null, body) };
 }
-
-const range = (from, to, step) => Array.from({ length: Math.round((to - from) / step) }, (_, at) => from + at * step);
 
 // The cameras with the most plates; one colour is left for all others.
 function busiest(buckets) {

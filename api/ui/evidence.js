@@ -71,7 +71,7 @@ async function fillCorrections(part, sighting) {
   } catch {
     return; // a front that keeps none
   }
-  const known = Array.isArray(found) ? found : found.corrections || [];
+  const known = found.corrections;
   if (known.length) {
     part.append(
       element("h3", { text: TEXTS.corrections }),

@@ -1,6 +1,6 @@
 // Lists: plates to look out for, by list; add, change, find, import and remove.
 
-import { button, count, element, field, icon, later, longTime, select, setText, table } from "/ui/dom.js";
+import { button, count, element, field, icon, later, longTime, select, setText, table, toLocalInput } from "/ui/dom.js";
 import { get, postFile, put, query, remove } from "/ui/net.js";
 import { session } from "/ui/session.js";
 import { confirmSheet, openForm } from "/ui/sheet.js";
@@ -33,6 +33,7 @@ export class ListsView {
       button(TEXTS.lists.add, { class: "button primary small", onclick: () => this.#edit(null) }, icon("plus")),
       button(TEXTS.lists.importCsv, { class: "button small", onclick: () => file.click() }),
       file,
+      button(TEXTS.lists.removeList, { class: "button small danger", onclick: () => this.#dropList() }),
     );
     this.#actions.hidden = !session.may("operate");
     const fresh = button(TEXTS.lists.create, { class: "button small", onclick: () => this.#create() }, icon("plus"));
@@ -59,14 +60,13 @@ export class ListsView {
   }
 
   async #refresh(wanted) {
-    let found;
+    let lists;
     try {
-      found = await get("/watchlists");
+      lists = await get("/watchlists");
     } catch (problem) {
       return this.#say(problem.isAbsent ? TEXTS.absent : problem.message);
     }
     this.#problem.hidden = true;
-    const lists = Array.isArray(found) ? found : found.watchlists || [];
     this.#list = wanted || this.#list || lists[0]?.name || "";
     this.#names.replaceChildren(...lists.map((list) => this.#link(list)));
     if (!lists.length && !this.#list) this.#names.replaceChildren(element("p", { class: "empty", text: TEXTS.lists.none }));
@@ -76,12 +76,11 @@ export class ListsView {
   }
 
   #link(list) {
-    const amount = typeof list.entries === "number" ? list.entries : (list.count ?? "");
     return element(
       "a",
       { href: `#/lists?list=${encodeURIComponent(list.name)}`, "aria-current": list.name === this.#list ? "page" : null },
       element("span", { text: list.name }),
-      element("span", { class: "soft number", text: amount === "" ? "" : count(amount) }),
+      element("span", { class: "soft number", text: count(list.entries) }),
     );
   }
 
@@ -110,9 +109,9 @@ export class ListsView {
     const columns = [...TEXTS.lists.columns.map((text) => ({ text })), { text: "" }];
     const rows = this.#entries.map((entry) => [
       element("span", { class: "plate", text: entry.plate }),
-      element("span", { class: "pill", data: { severity: entry.severity || "info" }, text: TEXTS.severities[entry.severity || "info"] }),
-      entry.label || entry.note || "",
-      TEXTS.matches[entry.match || "exact"],
+      element("span", { class: "pill", data: { severity: entry.severity }, text: TEXTS.severities[entry.severity] }),
+      entry.label,
+      TEXTS.matches[entry.match],
       [entry.schedule, entry.expires_unix_ms ? TEXTS.lists.until(longTime(entry.expires_unix_ms)) : ""].filter(Boolean).join(" · ") || TEXTS.lists.always,
       session.may("operate")
         ? element(
@@ -139,6 +138,7 @@ export class ListsView {
     const label = element("input", { name: "label", maxlength: 120, value: entry?.label || "" });
     const severity = select(Object.entries(TEXTS.severities), entry?.severity || "warning", { name: "severity" });
     const match = select(Object.entries(TEXTS.matches), entry?.match || "exact", { name: "match" });
+    const expires = element("input", { type: "date", name: "expires", value: entry?.expires_unix_ms ? toLocalInput(entry.expires_unix_ms - 1).slice(0, 10) : "" });
     const schedule = element("input", { name: "schedule", value: entry?.schedule || "", placeholder: "mon-fri 08:00-18:00", spellcheck: "false" });
     const fields = [
       field(TEXTS.lists.columns[0], plate, TEXTS.lists.plateHint),
@@ -146,10 +146,10 @@ export class ListsView {
       field(TEXTS.lists.columns[1], severity),
       field(TEXTS.lists.columns[3], match),
       field(TEXTS.lists.schedule, schedule, TEXTS.lists.scheduleHint),
+      field(TEXTS.lists.expires, expires, TEXTS.lists.expiresHint),
     ];
     openForm(entry ? TEXTS.lists.changeLabel(entry.plate) : TEXTS.lists.addTo(this.#list), fields, TEXTS.save, async () => {
-      const body = { label: label.value, severity: severity.value, match: match.value, schedule: schedule.value.trim() };
-      if (entry?.expires_unix_ms) body.expires_unix_ms = entry.expires_unix_ms;
+      const body = { label: label.value, severity: severity.value, match: match.value, schedule: schedule.value.trim(), expires: expires.value };
       await put(`/watchlists/${encodeURIComponent(this.#list)}/entries/${encodeURIComponent(plate.value.trim())}`, body);
       await this.#refresh(this.#list);
     });
@@ -159,6 +159,16 @@ export class ListsView {
     confirmSheet(TEXTS.lists.removeLabel(entry.plate), TEXTS.lists.removeText(this.#list), TEXTS.remove, async () => {
       await remove(`/watchlists/${encodeURIComponent(this.#list)}/entries/${encodeURIComponent(entry.plate)}`);
       await this.#refresh(this.#list);
+    });
+  }
+
+  #dropList() {
+    const list = this.#list;
+    confirmSheet(TEXTS.lists.removeListTitle(list), TEXTS.lists.removeListText, TEXTS.lists.removeList, async () => {
+      await remove(`/watchlists/${encodeURIComponent(list)}`);
+      this.#list = "";
+      location.hash = "#/lists";
+      await this.#refresh("");
     });
   }
 

@@ -75,7 +75,7 @@ export class SearchView {
   async #fillChoices() {
     const [cameras, lists] = await Promise.all([get("/cameras").catch(() => null), get("/watchlists").catch(() => null)]);
     const names = [...new Set((cameras?.cameras || []).map((camera) => camera.name))];
-    const known = (Array.isArray(lists) ? lists : lists?.watchlists || []).map((list) => list.name);
+    const known = (lists || []).map((list) => list.name);
     this.#choose("camera", names);
     this.#choose("list", known);
     if (!known.length) this.#controls.list.closest(".field").hidden = true;

@@ -153,7 +153,7 @@ def test_people_log_in_and_see_what_is_theirs_to_do(watched, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "scheme"), itertools.product(FORMS, ("light", "dark")), ids="-".join
+    ("form", "scheme"), list(itertools.product(FORMS, ("light", "dark"))), ids="-".join
 )
 def test_every_view_is_whole_in_every_form(
     browser: Browser, filled: EngineRun, tmp_path: Path, form: str, scheme: str
