@@ -15,7 +15,7 @@ const ILL = new Set(["lost", "frozen", "degraded"]);
 export class CamerasView {
   #grid = element("ul", { class: "health" });
   #summary = element("p", { class: "note", role: "status" });
-  #turns = element("ol", { class: "turns" });
+  #turns = element("ol", { class: "turns", tabindex: "0", "aria-labelledby": "turns-title" });
   #turnsPart;
   #rows = new Map();
   #timer = 0;

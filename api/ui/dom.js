@@ -43,7 +43,7 @@ export function select(options, chosen = "", more = {}) {
 }
 
 export function table(columns, rows, options = {}) {
-  const head = element("tr", {}, ...columns.map((each) => element("th", { scope: "col", class: each.number ? "number" : "", text: each.text })));
+  const head = element("tr", {}, ...columns.map((each) => element("th", { scope: "col", class: each.number ? "number" : "" }, element("span", { class: each.quiet ? "quiet" : "", text: each.text }))));
   const body = rows.map((cells) =>
     element("tr", {}, ...cells.map((cell, at) => element("td", { class: columns[at].number ? "number" : "", data: { label: columns[at].text } }, cell ?? ""))),
   );

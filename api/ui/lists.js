@@ -106,7 +106,7 @@ export class ListsView {
   }
 
   #table() {
-    const columns = [...TEXTS.lists.columns.map((text) => ({ text })), { text: "" }];
+    const columns = [...TEXTS.lists.columns.map((text) => ({ text })), { text: TEXTS.actions, quiet: true }];
     const rows = this.#entries.map((entry) => [
       element("span", { class: "plate", text: entry.plate }),
       element("span", { class: "pill", data: { severity: entry.severity }, text: TEXTS.severities[entry.severity] }),

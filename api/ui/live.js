@@ -17,7 +17,7 @@ export class LiveView {
   #tiles;
   #list = element("ol", { class: "cards", id: "sightings", tabindex: "-1", "aria-labelledby": "sightings-title" });
   #note = element("p", { class: "note", id: "sightings-note" });
-  #cameras = element("ul", { class: "tiles", id: "cameras" });
+  #cameras = element("ul", { class: "tiles", id: "cameras", tabindex: "0", "aria-labelledby": "cameras-title" });
   #camerasNote = element("p", { class: "note", id: "cameras-note" });
   #hint = element("p", { id: "empty-hint", text: TEXTS.emptyHint(0) });
   #empty;

@@ -53,7 +53,7 @@ export class SystemView {
     this.#keys.hidden = !found;
     if (!found) return;
     const known = found.keys;
-    const columns = TEXTS.system.keyColumns.map((text) => ({ text }));
+    const columns = [...TEXTS.system.keyColumns.map((text) => ({ text })), { text: TEXTS.actions, quiet: true }];
     const rows = known.map((key) => [
       key.name || key.id,
       key.scope,

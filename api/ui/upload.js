@@ -133,7 +133,7 @@ class Work {
   #toggle = button("", { class: "button play", "aria-label": TEXTS.upload.play }, icon("play"));
   #clock = element("span", { class: "clock" });
   #player = element("div", { class: "player", hidden: true }, this.#toggle, element("div", { class: "timeline" }, this.#seek, this.#marks), this.#clock);
-  #found = element("ol", { class: "found" });
+  #found = element("ol", { class: "found", tabindex: "0", "aria-label": TEXTS.sightings });
 
   constructor(id, name, forgotten) {
     this.#id = id;

@@ -84,7 +84,7 @@ def test_an_uploaded_picture_and_video_give_their_plates(watched, tmp_path) -> N
         bad.write_text("no picture")
         assert watched.complaints == []
         page.locator("#upload-file").set_input_files(bad)
-        expect(page.get_by_role("alert")).to_contain_text("bad.jpg: body: send a JPEG")
+        expect(page.get_by_role("alert")).to_contain_text("bad.jpg: send a JPEG")
         leave(page, run)
 
 
@@ -123,7 +123,6 @@ def test_people_log_in_and_see_what_is_theirs_to_do(watched, tmp_path) -> None:
         expect(page.get_by_role("navigation")).to_be_hidden()
         log_in(page, "the-viewer", "wrong")
         expect(page.get_by_role("alert")).to_contain_text("wrong")
-        watched.complaints.clear()  # the browser itself notes the 401
         for role, pauses, adds, uploads in (
             ("viewer", False, False, False),
             ("operator", True, False, True),
@@ -145,10 +144,10 @@ def test_people_log_in_and_see_what_is_theirs_to_do(watched, tmp_path) -> None:
             page.get_by_role("link", name="System").click()
             expect(page.get_by_text("Who did what")).to_be_visible(visible=adds)
             page.get_by_role("link", name="Cameras").click()
-            assert watched.complaints == []
             page.get_by_role("button", name="Log out").click()
             expect(page.get_by_role("heading", name="Log in")).to_be_visible()
-            watched.complaints.clear()
+        # the browser itself notes each 401: of the wrong password, and of what was on its way
+        assert [each for each in watched.complaints if "401" not in each] == []
         leave(page, run)
 
 
@@ -158,7 +157,7 @@ def test_people_log_in_and_see_what_is_theirs_to_do(watched, tmp_path) -> None:
 def test_every_view_is_whole_in_every_form(
     browser: Browser, filled: EngineRun, tmp_path: Path, form: str, scheme: str
 ) -> None:
-    context = browser.new_context(**FORMS[form], color_scheme=scheme)
+    context = browser.new_context(**FORMS[form], color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda each: said.append(f"{each.type}: {each.text}"))
