@@ -25,9 +25,9 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 _PLACE: Final = re.compile(r"<(?:(?P<kind>[^:<>]+):)?(?P<name>\w+)>")
 _SECURITY: Final = "key"
 _ABOUT: Final = """\
-Everything the page shows, for programs. Times are UTC milliseconds since 1970 (`_unix_ms`), boxes
+Everything the page shows, for programs. Times are UTC milliseconds since 1970 (_unix_ms), boxes
 pixels of the full picture, confidences 0 to 100. What is no success is answered by problem+json
-(RFC 9457). Sightings are listed newest first, in pages: `next` of one is `cursor` of the following.
+(RFC 9457). Sightings are listed newest first, in pages: next of one is cursor of the following.
 """
 
 

@@ -45,10 +45,16 @@ def ask(path: str, verb: str, timeout_s: float = 5.0, **arguments: Any) -> Any:
         ControlError: the supervisor refused.
     """
     try:
+        request = encode(Request(verb=verb, arguments=arguments))
+    except OverflowError as error:
+        raise ControlError(f"{verb}: a number is beyond all bounds") from error
+    if len(request) > MESSAGE_BYTES:
+        raise ControlError(f"{verb}: that is more than {MESSAGE_BYTES} bytes")
+    try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
             end.settimeout(timeout_s)
             end.connect(path)
-            end.sendall(encode(Request(verb=verb, arguments=arguments)))
+            end.sendall(request)
             packet = end.recv(MESSAGE_BYTES)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise EngineAwayError("no engine runs with this configuration — start it first") from error

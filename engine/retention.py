@@ -29,7 +29,7 @@ _EVERY_S: Final = 60.0
 _SAMPLE: Final = 40
 _MOST_AT_ONCE: Final = 500
 """Removed in one go, so that new sightings need not wait for old ones."""
-_INDEX_BYTES: Final = 500
+_INDEX_BYTES: Final = 600
 """Of a sighting's places in indexes and its marker, as measured (``engine.store``)."""
 _GIB: Final = 1 << 30
 

@@ -192,7 +192,7 @@ def corrected(
     """
     found: dict[int, Event] = {}
     for index, (_, _, text, number) in _former(own, owners, answers):
-        if text is not None:
+        if text is not None and number is not None:
             event = events[index]
             one = event.sighting
             changed = msgspec.structs.replace(
