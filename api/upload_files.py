@@ -15,9 +15,8 @@ import msgspec
 
 from api.patience import SlowClientError
 from api.problems import ProblemError
-from engine.upload_check import Checked
 from engine.upload_settings import UploadsSettings
-from engine.uploads import MEDIA, Upload, folder_of, read_about, write_about
+from engine.uploads import MEDIA, Checked, Upload, folder_of, read_about, write_about
 
 CHUNK_BYTES: Final = 1 << 18
 CHECKED_WITHIN_S: Final = 30.0

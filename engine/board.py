@@ -409,6 +409,14 @@ class Board:
             if row[KIND] == Kind.DECODER and 0 < row[STATE] <= len(states)
         }
 
+    def last_frames_unix_ns(self) -> dict[int, int]:
+        """Return when every camera, by its index, captured its newest frame; 0: none yet."""
+        return {
+            row[CAMERA]: row[LAST_FRAME_UNIX_NS]
+            for row in self.processes()[:, : LAST_FRAME_UNIX_NS + 1].tolist()
+            if row[KIND] == Kind.DECODER
+        }
+
     def ledger(self) -> Words:
         """Return every camera's cell summed over all rows: (cameras, CELL_WORDS) uint64."""
         start = 8 * (HEADER_WORDS + self.rows * ROW_WORDS)

@@ -18,18 +18,10 @@ from engine.errors import EXIT_FAILED, SourceError
 from engine.sources import SourceOptions, count_frames, open_source
 from engine.sources.images import IMAGE_SUFFIXES
 from engine.sources.libav import open_container
+from engine.uploads import Checked
 
 MEMORY_BYTES: Final = 2 << 30
 CPU_S: Final = 20
-
-
-class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen of the file; ``frames`` and ``duration_s`` are 0 where it does not tell."""
-
-    width_px: int
-    height_px: int
-    frames: int
-    duration_s: float
 
 
 def check(path: str, max_megapixels: float) -> Checked:

@@ -45,6 +45,15 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     created_unix_ms: int
 
 
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``engine.upload_check`` saw of a file; ``frames`` and ``duration_s`` are 0 where it does not tell."""
+
+    width_px: int
+    height_px: int
+    frames: int
+    duration_s: float
+
+
 class PlaceAt(msgspec.Struct, frozen=True):
     """Where a plate was at one time of the video."""
 

@@ -158,7 +158,6 @@ class HealthRow {
     setText(this.reason, camera.reason);
     setText(this.pause, camera.state === "paused" ? TEXTS.camera.resume : TEXTS.camera.pause);
     const figures = TEXTS.camera.figures(camera);
-    if (camera.lag_ms !== undefined && camera.lag_ms !== null) figures.push([TEXTS.camera.lag, `${Math.round(camera.lag_ms)} ms`]);
     if (camera.last_frame_unix_ms) figures.push([TEXTS.camera.lastFrame, ago((Date.now() - camera.last_frame_unix_ms) / 1000)]);
     this.figures.replaceChildren(...figures.map(([name, value]) => element("div", {}, element("dt", { text: name }), element("dd", { text: value }))));
     if (camera.has_snapshot) this.picture.src = `${snapshotUrl(camera.name, this.node)}&at=${Date.now()}`;

@@ -3,8 +3,8 @@
 
 import { count, drawing, element, table } from "/ui/dom.js";
 
-const WIDTH = 760;
-const LEFT = 46;
+const LEAST_WIDTH = 260;
+const LEFT = 44;
 const BOTTOM = 26;
 const TOP = 10;
 export const SERIES = 6;
@@ -19,13 +19,18 @@ function ceiling(most) {
 
 const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toFixed(1)} M` : value >= 1e4 ? `${+(value / 1e3).toFixed(1)} k` : count(value));
 
-function frame(height, most, title) {
+// As wide as its place on the page, in pixels, so that its words are as large as all others.
+const widthOf = (place) => Math.max(LEAST_WIDTH, Math.floor(place.clientWidth));
+
+const canvas = (width, height, title) => drawing("svg", { class: "chart", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
+
+function frame(width, height, most, title) {
   const y = (value) => TOP + (height - TOP - BOTTOM) * (1 - value / most);
-  const root = drawing("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title });
+  const root = canvas(width, height, title);
   for (let step = 0; step <= 4; step += 1) {
     const value = (most * step) / 4;
     root.append(
-      drawing("line", { class: step ? "grid" : "axis", x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) }),
+      drawing("line", { class: step ? "grid" : "axis", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
       drawing("text", { class: "tick", x: LEFT - 8, y: y(value) + 4, "text-anchor": "end", text: short(value) }),
     );
   }
@@ -33,10 +38,13 @@ function frame(height, most, title) {
 }
 
 // bars: [{label, tick, title, parts: [number, …]}], the parts stacked in the order of the series.
-export function barChart(bars, { height = 260, title }) {
+export function barChart(bars, { place, title, ticks = 8 }) {
+  const width = widthOf(place);
+  const height = Math.round(Math.min(280, 150 + width / 8));
   const most = ceiling(Math.max(0, ...bars.map((bar) => bar.parts.reduce((sum, part) => sum + part, 0))));
-  const { root, y } = frame(height, most, title);
-  const step = (WIDTH - LEFT) / Math.max(1, bars.length);
+  const { root, y } = frame(width, height, most, title);
+  const step = (width - LEFT) / Math.max(1, bars.length);
+  const every = Math.ceil(bars.length / Math.min(ticks, width / 72));
   const gap = Math.min(4, step * 0.2);
   bars.forEach((bar, at) => {
     const group = drawing("g", { class: "bar" }, drawing("title", { text: bar.title }));
@@ -50,22 +58,24 @@ export function barChart(bars, { height = 260, title }) {
       below += part;
     });
     root.append(group);
-    if (bar.tick) root.append(drawing("text", { class: "tick", x: LEFT + (at + 0.5) * step, y: height - 8, "text-anchor": "middle", text: bar.tick }));
+    if (at % every === 0) root.append(drawing("text", { class: "tick", x: LEFT + (at + 0.5) * step, y: height - 8, "text-anchor": "middle", text: bar.tick }));
   });
   return root;
 }
 
 // rows: [{label, median, high, highest}] in milliseconds; the axis is logarithmic.
-export function rangeChart(rows, { title, format }) {
+export function rangeChart(rows, { place, title, format }) {
+  const width = widthOf(place);
   const rowHeight = 40;
   const height = TOP + rows.length * rowHeight + BOTTOM;
-  const left = 170;
+  const left = Math.min(160, width * 0.42);
   const least = 0.01;
   const most = Math.max(1, ...rows.map((row) => row.highest));
   const span = Math.log10(most / least);
-  const x = (value) => left + ((WIDTH - left - 90) * Math.log10(Math.max(value, least) / least)) / span;
-  const root = drawing("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title });
-  for (let power = least; power <= most * 1.01; power *= 10) {
+  const x = (value) => left + ((width - left - 66) * Math.log10(Math.max(value, least) / least)) / span;
+  const root = canvas(width, height, title);
+  const decades = Math.ceil(span / Math.max(1, (width - left) / 72));
+  for (let power = least; power <= most * 1.01; power *= 10 ** decades) {
     root.append(drawing("line", { class: "grid", x1: x(power), x2: x(power), y1: TOP, y2: height - BOTTOM }), drawing("text", { class: "tick", x: x(power), y: height - 8, "text-anchor": "middle", text: format(power) }));
   }
   rows.forEach((row, at) => {

@@ -1,7 +1,7 @@
 // Charts: plates over time and by camera, how sure they were read, how long each stage takes.
 
 import { barChart, legend, numbersOf, rangeChart, SERIES } from "/ui/chart.js";
-import { count, element, field, select, setText } from "/ui/dom.js";
+import { count, element, field, later, select, setText } from "/ui/dom.js";
 import { get, query } from "/ui/net.js";
 import { TEXTS } from "/ui/texts.js";
 
@@ -37,6 +37,7 @@ export class ChartsView {
       this.#plates.root,
       element("div", { class: "two" }, this.#sure.root, this.#stages.root),
     );
+    window.addEventListener("resize", later(() => this.root.hidden || this.#refresh(), 200));
     get("/cameras").then((found) => this.#cameras(found)).catch(() => {});
   }
 
@@ -92,26 +93,24 @@ export class ChartsView {
   #drawPlates(buckets, bucket) {
     const names = busiest(buckets);
     const rest = buckets.some((each) => each.sightings > names.reduce((sum, name) => sum + (each.by_camera[name] || 0), 0));
-    const every = Math.ceil(buckets.length / 8);
-    const bars = buckets.map((each, at) => {
+    const bars = buckets.map((each) => {
       const parts = names.map((name) => each.by_camera[name] || 0);
       if (rest) parts.push(each.sightings - parts.reduce((sum, part) => sum + part, 0));
       const when = new Date(each.from_unix_ms);
       const name = bucket === "day" ? utcDay.format(when) : buckets.length > 30 ? day.format(when) : hour.format(when);
-      const tick = at % every ? "" : name;
-      return { parts, tick, title: `${bucket === "day" ? name : both.format(when)}: ${TEXTS.charts.total(each.sightings)}` };
+      return { parts, tick: name, title: `${bucket === "day" ? name : both.format(when)}: ${TEXTS.charts.total(each.sightings)}` };
     });
     const series = rest ? [...names, TEXTS.charts.others] : names;
     const columns = [{ text: TEXTS.charts.time }, ...series.map((text) => ({ text, number: true }))];
     const rows = bars.filter((bar) => bar.parts.some(Boolean)).map((bar) => [bar.title.split(": ")[0], ...bar.parts.map(count)]);
-    this.#plates.body.replaceChildren(barChart(bars, { title: TEXTS.charts.plates }), legend(series), numbersOf(TEXTS.charts.numbers, columns, rows));
+    this.#plates.body.replaceChildren(barChart(bars, { place: this.#plates.body, title: TEXTS.charts.plates }), legend(series), numbersOf(TEXTS.charts.numbers, columns, rows));
   }
 
   #drawConfidence(buckets) {
     const bins = Array.from({ length: 10 }, (_, bin) => buckets.reduce((sum, bucket) => sum + (bucket.confidence[bin]), 0));
     const bars = bins.map((value, bin) => ({ parts: [value], tick: `${10 * bin}`, title: `${TEXTS.charts.bin(10 * bin)}: ${TEXTS.charts.total(value)}` }));
     const rows = bins.map((value, bin) => [TEXTS.charts.bin(10 * bin), count(value)]);
-    this.#sure.body.replaceChildren(barChart(bars, { title: TEXTS.charts.confidence }), numbersOf(TEXTS.charts.numbers, [{ text: TEXTS.facts.confidence }, { text: TEXTS.sightings, number: true }], rows));
+    this.#sure.body.replaceChildren(barChart(bars, { place: this.#sure.body, title: TEXTS.charts.confidence, ticks: 10 }), numbersOf(TEXTS.charts.numbers, [{ text: TEXTS.facts.confidence }, { text: TEXTS.sightings, number: true }], rows));
   }
 
   #drawStages(stages) {
@@ -122,7 +121,7 @@ export class ChartsView {
     const format = (value) => (value >= 1000 ? `${+(value / 1000).toPrecision(2)} s` : `${+value.toPrecision(2)} ms`);
     const columns = [{ text: TEXTS.charts.stage }, { text: "p50", number: true }, { text: "p90", number: true }, { text: "p99", number: true }];
     const numbers = rows.map((row) => [row.label, format(row.median), format(row.high), format(row.highest)]);
-    this.#stages.body.replaceChildren(rangeChart(rows, { title: TEXTS.charts.stages, format }), numbersOf(TEXTS.charts.numbers, columns, numbers));
+    this.#stages.body.replaceChildren(rangeChart(rows, { place: this.#stages.body, title: TEXTS.charts.stages, format }), numbersOf(TEXTS.charts.numbers, columns, numbers));
   }
 }
 

@@ -11,7 +11,7 @@ const EVERY_MS = 5000;
 const AUDIT_PAGE = 50;
 
 export class SystemView {
-  #state = element("div", { class: "stack" });
+  #state = element("div", { class: "overview" });
   #keys = element("section", { class: "panel", hidden: true });
   #audit = element("section", { class: "panel", hidden: true });
   #timer = 0;
@@ -125,7 +125,7 @@ function valueOf(name, value) {
   if (name.endsWith("unix_ms")) return value ? longTime(value) : "–";
   if (name.endsWith("_bytes")) return bytes(value);
   if (name.endsWith("_ms")) return `${count(value)} ms`;
-  if (typeof value === "number") return count(value);
+  if (typeof value === "number") return name === "pid" ? String(value) : count(value);
   if (Array.isArray(value)) return value.map(String).join(", ");
   return typeof value === "object" ? Object.entries(value).map(([key, each]) => `${wordOf(key)} ${each}`).join(", ") : String(value);
 }

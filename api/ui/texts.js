@@ -135,7 +135,6 @@ export const TEXTS = {
     regionsHint: "Likeliest first; empty: any",
     play: "Files play",
     plays: { "": "as usual", realtime: "at their own pace", fast: "as fast as they are read" },
-    lag: "Lag",
     lastFrame: "Last frame",
     figures: (camera) => [
       ["Size", camera.width_px ? `${camera.width_px} × ${camera.height_px}` : "–"],

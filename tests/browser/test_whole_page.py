@@ -141,6 +141,9 @@ def test_people_log_in_and_see_what_is_theirs_to_do(watched, tmp_path) -> None:
                 expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=10_000)
             page.get_by_role("link", name="Upload").click()
             expect(page.locator(".drop")).to_be_visible(visible=uploads)
+            if role == "operator":
+                page.locator("#upload-file").set_input_files(picture(tmp_path, "KX52NBG"))
+                expect(page.locator(".found .plate")).to_have_text("KX52NBG", timeout=20_000)
             page.get_by_role("link", name="System").click()
             expect(page.get_by_text("Who did what")).to_be_visible(visible=adds)
             page.get_by_role("link", name="Cameras").click()

@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason_and_leaves_nothing(tmp_p
         ):
             answer = ask(run, "POST", "", body)
             assert answer[0] == status, answer
-            assert said in json.loads(answer[2])["error"]
+            assert said in json.loads(answer[2])["detail"]
         assert not list((run.data_dir / "uploads").iterdir())
         for path in ("/../../etc/passwd", "/0123456789abcdef", "/xyz/file", "/%2e%2e/file"):
             assert ask(run, "GET", path)[0] == 404
@@ -144,8 +144,8 @@ def test_what_cannot_be_read_is_refused_with_the_reason_and_leaves_nothing(tmp_p
 
 
 def test_a_decoder_that_dies_fails_its_upload_alone_and_cameras_go_first(tmp_path):
-    scene = DemoScene(3, 1280, 720, density=3.0)
-    video = road_clip(tmp_path / "road.mp4", scene, seconds=20)
+    scene = DemoScene(3, 640, 360, density=3.0)
+    video = road_clip(tmp_path / "road.mp4", scene, seconds=30)
     config = demo(scene="&density=3", rest="[recognizers]\ncount = 1\n")
     with running(tmp_path, config) as run:
         wait_until(lambda: run.camera("demo").ledger["recognized"] > 5, 30.0, "a camera is read")
@@ -171,8 +171,8 @@ def test_a_decoder_that_dies_fails_its_upload_alone_and_cameras_go_first(tmp_pat
 
 @pytest.mark.parametrize("deleted", [True, False])
 def test_an_upload_under_way_ends_with_its_deletion_or_with_the_run(tmp_path, deleted):
-    scene = DemoScene(3, 1280, 720, density=1.0)
-    video = road_clip(tmp_path / "road.mp4", scene, seconds=20)
+    scene = DemoScene(3, 640, 360, density=1.0)
+    video = road_clip(tmp_path / "road.mp4", scene, seconds=30)
     config = demo(scene=SMALL, rest="[recognizers]\ncount = 1\n")
     with running(tmp_path, config) as run:
         under_way = upload(run, video)

@@ -28,7 +28,8 @@ FLOORS = """
     ring reaper children quarantine control sinks watchlists intake places judge
     held_rings
     decoder worker publisher plane resources
-    roster upload_queue
+    roster
+    upload_queue
     watch orders
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands
