@@ -46,7 +46,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``engine.upload_check`` saw of a file; ``frames`` and ``duration_s`` are 0 where it does not tell."""
+    """What ``engine.upload_check`` saw of a file; 0 is what the file does not tell."""
 
     width_px: int
     height_px: int
