@@ -8,7 +8,9 @@ const dialog = document.getElementById("sheet");
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
-dialog.addEventListener("close", () => dialog.replaceChildren());
+dialog.addEventListener("close", () => {
+  if (!dialog.open) dialog.replaceChildren(); // it may be open again, for what came of it
+});
 
 export function openSheet(title, ...content) {
   const close = element("form", { method: "dialog" }, element("button", { class: "close", "aria-label": TEXTS.close }, icon("close")));
@@ -17,7 +19,8 @@ export function openSheet(title, ...content) {
   return () => dialog.close();
 }
 
-// A form whose work may be refused: the reason stands beside the button, the form stays.
+// A form whose work may be refused: the reason stands beside the button, the form stays. What the
+// work returns is called when the form is closed.
 export function openForm(title, fields, doIt, work) {
   const problem = element("p", { class: "problem", role: "alert", hidden: true });
   const submit = button(doIt, { type: "submit", class: "button primary" });
@@ -28,8 +31,9 @@ export function openForm(title, fields, doIt, work) {
     problem.hidden = true;
     submit.disabled = true;
     try {
-      await work();
+      const then = await work();
       close();
+      then?.();
     } catch (refused) {
       problem.textContent = refused.message;
       problem.hidden = false;

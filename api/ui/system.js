@@ -70,11 +70,10 @@ export class SystemView {
   #addKey() {
     const name = element("input", { name: "name", required: true, maxlength: 63, spellcheck: "false" });
     const scope = select(Object.entries(TEXTS.system.scopes), "read", { name: "scope" });
-    let made = null;
     openForm(TEXTS.system.addKey, [field(TEXTS.system.keyColumns[0], name), field(TEXTS.system.keyColumns[1], scope)], TEXTS.system.addKey, async () => {
-      made = await post("/keys", { name: name.value.trim(), scope: scope.value });
+      const made = await post("/keys", { name: name.value.trim(), scope: scope.value });
       await this.#fillKeys();
-      queueMicrotask(() => openSheet(TEXTS.system.newKey, element("p", { text: TEXTS.system.shownOnce }), element("pre", { class: "secret", tabindex: "0", text: made.key })));
+      return () => openSheet(TEXTS.system.newKey, element("p", { text: TEXTS.system.shownOnce }), element("pre", { class: "secret", tabindex: "0", text: made.key }));
     });
   }
 

@@ -146,6 +146,17 @@ def test_people_log_in_and_see_what_is_theirs_to_do(watched, tmp_path) -> None:
                 expect(page.locator(".found .plate")).to_have_text("KX52NBG", timeout=20_000)
             page.get_by_role("link", name="System").click()
             expect(page.get_by_text("Who did what")).to_be_visible(visible=adds)
+            if role == "admin":
+                page.get_by_role("button", name="New key").click()
+                page.locator("#sheet").get_by_label("Name").fill("gate")
+                page.locator("#sheet button[type=submit]").click()
+                key = page.locator("#sheet .secret").inner_text()
+                page.keyboard.press("Escape")
+                asked = urllib.request.Request(
+                    f"http://127.0.0.1:{run.port}/api/v1/sightings", headers={"X-API-Key": key}
+                )
+                with urllib.request.urlopen(asked) as answer:
+                    assert answer.status == 200
             page.get_by_role("link", name="Cameras").click()
             page.get_by_role("button", name="Log out").click()
             expect(page.get_by_role("heading", name="Log in")).to_be_visible()
