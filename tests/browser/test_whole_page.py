@@ -1,8 +1,9 @@
 """The page before a whole engine: uploads, lists, people, every view in every form."""
 
+import contextlib
+import http.client
 import itertools
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,15 @@ def order(run: EngineRun, *arguments: str, said: str = "") -> None:
         command, input=said, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done
+
+
+def status(
+    run: EngineRun, method: str, path: str, body: bytes | None = None, **headers: str
+) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", run.port, timeout=40)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, headers)
+        return connection.getresponse().status
 
 
 def leave(page: Page, run: EngineRun) -> None:
@@ -152,11 +162,7 @@ def test_people_log_in_and_see_what_is_theirs_to_do(watched, tmp_path) -> None:
                 page.locator("#sheet button[type=submit]").click()
                 key = page.locator("#sheet .secret").inner_text()
                 page.keyboard.press("Escape")
-                asked = urllib.request.Request(
-                    f"http://127.0.0.1:{run.port}/api/v1/sightings", headers={"X-API-Key": key}
-                )
-                with urllib.request.urlopen(asked) as answer:
-                    assert answer.status == 200
+                assert status(run, "GET", "/api/v1/sightings", **{"X-API-Key": key}) == 200
             page.get_by_role("link", name="Cameras").click()
             page.get_by_role("button", name="Log out").click()
             expect(page.get_by_role("heading", name="Log in")).to_be_visible()
@@ -208,8 +214,6 @@ def filled(tmp_path_factory) -> EngineRun:
         order(run, "lists", "import", "wanted", str(listed))
         wait_until(lambda: run.camera("demo").ledger["sightings"] >= 3, 60.0, "plates have passed")
         body = picture(folder, "KX52NBG").read_bytes()
-        url = f"http://127.0.0.1:{run.port}/api/v1/uploads"
-        with urllib.request.urlopen(urllib.request.Request(url, body, method="POST")) as answer:
-            assert answer.status == 202
+        assert status(run, "POST", "/api/v1/uploads", body) == 202
         yield run
         run.stop()
