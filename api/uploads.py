@@ -6,6 +6,7 @@ What is found lies in files, so that any API process answers for any upload.
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Final, cast
 
 import gevent
 import msgspec
-from flask import Blueprint, Response, request, send_file
+from flask import Blueprint, Response, g, request, send_file
 
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
@@ -48,6 +49,8 @@ SSE_HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
 }
+
+log = logging.getLogger(__name__)
 
 
 class UploadState(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +108,10 @@ class UploadRoom:
     def run(self) -> None:
         """Delete what has been kept long enough, for ever."""
         while True:
-            self._files.sweep(frozenset(self._busy() or ()))
+            try:
+                self._files.sweep(frozenset(self._busy() or ()))
+            except OSError as error:
+                log.warning("old uploads cannot be deleted: %s", error)
             gevent.sleep(SWEEP_S)
 
     def take(self) -> Accepted:
@@ -126,6 +132,7 @@ class UploadRoom:
         except ControlError as error:
             self._files.delete(upload.id)
             raise ProblemError(503, str(error), retry_after_s=10) from error
+        g.what = f"{upload.name or upload.kind} ({upload.id})"
         return Accepted(upload.id)
 
     def all(self) -> UploadList:
@@ -252,7 +259,7 @@ def blueprint(room: UploadRoom) -> Blueprint:
     routes = Blueprint("uploads", __name__, url_prefix="/api/v1/uploads")
 
     @routes.post("")
-    @endpoint(needs=Scope.OPERATE, answers=Accepted, status=202)
+    @endpoint(needs=Scope.OPERATE, takes="application/octet-stream", answers=Accepted, status=202)
     def take() -> Accepted:
         """Hand in a picture or a video as the body; ``X-Filename`` may name it."""
         return room.take()

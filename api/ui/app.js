@@ -13,6 +13,7 @@ import { SearchView } from "/ui/search.js";
 import { loginView, session } from "/ui/session.js";
 import { SystemView } from "/ui/system.js";
 import { TEXTS } from "/ui/texts.js";
+import "/ui/theme.js";
 import { UploadView } from "/ui/upload.js";
 
 const KINDS = { live: LiveView, search: SearchView, cameras: CamerasView, lists: ListsView, upload: UploadView, charts: ChartsView, system: SystemView };
@@ -22,11 +23,6 @@ const main = byId("view");
 let views = {};
 let shown = null;
 let feed = null;
-
-// --- theme ---------------------------------------------------------------------------------------
-
-const wished = localStorage.getItem("platering.theme");
-if (wished) document.documentElement.dataset.theme = wished;
 
 // --- views ---------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ const PATIENCE_MS = 3000;
 const FILES = [
   "/", "/manifest.webmanifest",
   ...[
-    "alerts.js", "app.js", "cameras.js", "cards.js", "chart.js", "charts.js", "dom.js", "evidence.js", "feed.js",
+    "alerts.js", "app.js", "cameras.js", "cards.js", "chart.js", "charts.js", "dark.css", "dom.js", "evidence.js", "feed.js",
     "icon.svg", "icons.svg", "lists.js", "live.js", "net.js", "search.js", "session.js", "sheet.js", "style.css", "system.js",
-    "texts.js", "tiles.js", "upload.js", "views.css",
+    "texts.js", "theme.js", "tiles.js", "upload.js", "views.css",
   ].map((name) => `/ui/${name}`),
 ];
 

@@ -6,6 +6,7 @@ import { get, post, remove } from "/ui/net.js";
 import { session } from "/ui/session.js";
 import { confirmSheet, openForm, openSheet } from "/ui/sheet.js";
 import { TEXTS } from "/ui/texts.js";
+import { theme } from "/ui/theme.js";
 
 const EVERY_MS = 5000;
 const AUDIT_PAGE = 50;
@@ -143,16 +144,8 @@ function rowsOf(values, label) {
 // --- this browser ------------------------------------------------------------------------------------
 
 function settingsPanel() {
-  const theme = select(Object.entries(TEXTS.system.themes), localStorage.getItem("platering.theme") || "", { name: "theme" });
-  theme.addEventListener("change", () => {
-    if (theme.value) {
-      localStorage.setItem("platering.theme", theme.value);
-      document.documentElement.dataset.theme = theme.value;
-    } else {
-      localStorage.removeItem("platering.theme");
-      delete document.documentElement.dataset.theme;
-    }
-  });
+  const colours = select(Object.entries(TEXTS.system.themes), theme.wish, { name: "theme" });
+  colours.addEventListener("change", () => (theme.wish = colours.value));
   const sound = element("input", { type: "checkbox", name: "sound" });
   sound.checked = alerts.sound;
   sound.addEventListener("change", () => alerts.setSound(sound.checked));
@@ -168,7 +161,7 @@ function settingsPanel() {
     element(
       "div",
       { class: "stack" },
-      field(TEXTS.system.theme, theme),
+      field(TEXTS.system.theme, colours),
       element("label", { class: "check" }, sound, element("span", { text: TEXTS.sound })),
       element("label", { class: "check" }, bell, element("span", { text: TEXTS.notifications }), hint),
     ),

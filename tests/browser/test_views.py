@@ -131,6 +131,24 @@ def test_the_frame_is_kept_for_when_the_server_is_away_and_no_plate_is(
     expect(page.get_by_role("navigation")).to_be_visible()
 
 
+def test_the_colours_that_are_wished_for_stay(watched, front) -> None:
+    page = watched.page
+    open_page(page, front)
+    page.goto(f"{front.url}/#/system")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    for wish, colour in (("dark", "rgb(15, 18, 23)"), ("light", "rgb(245, 246, 248)")):
+        page.get_by_label("Colours").select_option(wish)
+        assert page.evaluate(ground) == colour
+        page.emulate_media(color_scheme="light" if wish == "dark" else "dark")
+        page.reload()
+        expect(page.get_by_label("Colours")).to_have_value(wish)
+        assert page.evaluate(ground) == colour
+    page.get_by_label("Colours").select_option("")
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(ground) == "rgb(15, 18, 23)"
+    no_complaints(watched, front)
+
+
 def test_every_file_of_the_page_is_kept_for_later(front, watched) -> None:
     page = watched.page
     open_page(page, front)
