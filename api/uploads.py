@@ -118,10 +118,10 @@ class UploadRoom:
         """Store, check and queue the body of this request.
 
         Raises:
-            ProblemError: it is nothing that can be read, too large, or there is no room now.
+            ProblemError: it is nothing that can be read, too large, or cannot be taken here or now.
         """
         if self._refusal:
-            raise ProblemError(503, self._refusal)
+            raise ProblemError(409, self._refusal)
         upload = self._files.take(
             request.environ["wsgi.input"],
             name=request.headers.get("X-Filename", ""),
@@ -199,10 +199,11 @@ class UploadRoom:
         """Yield the events of an upload behind a line as an event stream, until it has ended."""
         folder, number = self._files.folder(upload), since
         ends = time.monotonic() + FOLLOWED_S
-        told = time.monotonic()
+        told, size_bytes = time.monotonic(), 0
         yield b"retry: 1000\n\n"
         while time.monotonic() < ends and not self._closing():
-            for line in _lines(folder, number):
+            before, size_bytes = size_bytes, _size_bytes(folder)
+            for line in _lines(folder, number) if size_bytes != before else ():
                 number += 1
                 event = decode_event(line)
                 yield _framed(number, event)
@@ -237,6 +238,13 @@ class UploadRoom:
         with contextlib.suppress(ControlError):  # without an engine nobody reads it
             ask(self._control_path, "upload.drop", upload=upload)
         self._files.delete(upload)
+
+
+def _size_bytes(folder: Path) -> int:
+    try:
+        return (folder / EVENTS).stat().st_size
+    except OSError:
+        return 0
 
 
 def _lines(folder: Path, behind: int) -> list[bytes]:

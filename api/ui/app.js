@@ -137,6 +137,21 @@ async function begin() {
   }
 }
 
+// The address bar is the views' own: the way past the tabs must not change it.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+
+// "/" searches, as in many programs.
+window.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || !session.isIn || event.target.closest("input, select, dialog")) return;
+  event.preventDefault();
+  if (place().name !== "search") history.pushState(null, "", "#/search");
+  show();
+  shown.focus();
+});
+
 window.addEventListener("hashchange", show);
 navigator.serviceWorker?.register("/service-worker.js").catch(() => {}); // http on a network has none
 begin();

@@ -54,6 +54,10 @@ export class SearchView {
     this.#fillChoices();
   }
 
+  focus() {
+    this.#controls.plate.focus();
+  }
+
   #form() {
     const { plate, match, ...others } = this.#controls;
     const clear = button(TEXTS.search.clear, { class: "button small", onclick: () => (location.hash = "#/search") });

@@ -6,6 +6,7 @@ import { address, get, headersFor, remove } from "/ui/net.js";
 import { session } from "/ui/session.js";
 import { TEXTS } from "/ui/texts.js";
 
+const AGAIN_MS = 500;
 const NEAR_S = 0.35; // a box is shown so long around the times it was measured at
 const ACCEPT = "image/jpeg,image/png,image/webp,image/bmp,image/tiff,video/*,.mkv,.ts,.avi,.mov";
 
@@ -124,6 +125,7 @@ class Work {
   #media = null;
   #overlay = null;
   #frame = 0;
+  #timer = 0;
   #title = element("h3", {});
   #state = element("p", { class: "note", role: "status" });
   #bar = element("progress", { max: 1, value: 0 });
@@ -162,11 +164,13 @@ class Work {
     this.#about = found.upload;
     setText(this.#title, found.upload.name || TEXTS.upload.nameless);
     this.#title.title = TEXTS.upload.kept(longTime(found.deleted_unix_ms));
-    this.#play();
+    if (!this.#media) this.#play();
     for (const plate of found.plates) this.#take(plate);
     if (found.state === "done" || found.state === "failed") return this.#over(found.state, found.reason);
     this.#say(found.state, found.progress);
-    this.#listen();
+    // One at a time is read: the others ask now and then, and leave the browser's connections alone.
+    if (found.state === "waiting") this.#timer = setTimeout(() => this.follow(), AGAIN_MS);
+    else this.#listen();
   }
 
   #listen() {
@@ -180,6 +184,7 @@ class Work {
 
   rest() {
     this.#source?.close();
+    clearTimeout(this.#timer);
     cancelAnimationFrame(this.#frame);
   }
 

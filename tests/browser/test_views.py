@@ -40,6 +40,32 @@ def test_search_goes_by_the_address_bar_and_writes_it(watched, front, writer) ->
     no_complaints(watched, front)
 
 
+def test_a_keyboard_is_enough(watched, front, writer) -> None:
+    commit(writer, sighting(1, 3, plate="KEY1", camera="gate"))
+    page = watched.page
+    open_page(page, front)
+    page.goto(f"{front.url}/#/charts")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#view")).to_be_focused()
+    expect(page).to_have_url(f"{front.url}/#/charts")
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox", name="Plate")).to_be_focused()
+    page.keyboard.type("key/1")
+    expect(page).to_have_url(re.compile(r"#/search\?plate=key%2F1$"))
+    card = page.get_by_role("button", name="Evidence of KEY1")
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if card.evaluate("each => each === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#evidence")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card).to_be_focused()
+    no_complaints(watched, front)
+
+
 def test_a_correction_is_kept_and_the_plates_past_is_shown(watched, front, writer) -> None:
     commit(writer, sighting(1, 3, plate="OLD1", camera="yard"), sighting(2, 3, plate="0LD1"))
     page = watched.page
