@@ -7,6 +7,7 @@ has made a key or added a person, is open: everybody there may do everything.
 """
 
 import hmac
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,12 @@ URL_KEY: Final = "platering.url_key"
 """Where the WSGI environment has the key that stood in the URL."""
 IN_URL: Final = frozenset({Scope.INGEST, Scope.METRICS, Scope.STREAM})
 """What keys in URLs are for: others' logs keep URLs, so only narrow keys may stand there."""
+UNLIMITED: Final = frozenset({Scope.INGEST, Scope.STREAM})
+"""Needs that known visitors may have as often as they like.
+
+A full queue tells agents to wait, and streams have limits of their own: a browser that is told to
+wait when it comes back to one never tries again.
+"""
 STATIC: Final = "static"
 """Flask's own view of the page's files."""
 LOG_IN: Final = "sessions.log_in"
@@ -113,11 +120,10 @@ class Access:
         """
         g.origin, g.visitor, g.actor, g.scope = self.proxies.origin(request.environ), None, "", None
         needs = _needs()
-        why = self._recognize(g.origin, needs)
-        visitor: Visitor | None = g.visitor
+        visitor, why = self._recognized(g.origin, needs)
         if visitor is not None:
-            g.actor, g.scope = visitor.who, visitor.scope
-        if needs is not Scope.INGEST and visitor is not LOCAL:
+            g.visitor, g.actor, g.scope = visitor, visitor.who, visitor.scope
+        if visitor is None or (visitor is not LOCAL and needs not in UNLIMITED):
             self.limit(self._buckets, g.actor or g.origin.network)
         if needs is not None and visitor is None:
             raise self._denied(401, why)
@@ -139,22 +145,19 @@ class Access:
                 429, "too many requests, wait a little", retry_after_s=int(wait_s) + 1
             )
 
-    def _recognize(self, origin: Origin, needs: Scope | None) -> str:
-        """Set ``g.visitor``; return what to say where that is nobody."""
+    def _recognized(self, origin: Origin, needs: Scope | None) -> tuple[Visitor | None, str]:
+        """Return who is asking, and what to say where that is nobody."""
         if self.is_open:
             _check_is_local(origin)
-            g.visitor = LOCAL
-            return ""
+            return LOCAL, ""
         shown, in_url = _shown_key(request), request.environ.get(URL_KEY, "")
-        if shown or in_url:
-            key = self.keys.known(shown or in_url)
-            why = _why_not(key, needs) if not shown else ""
-            if key is None or why:
-                return why or "this key is not known here: it is mistyped, or was removed"
-            g.visitor = Visitor(who=key.title, scope=key.scope)
-        else:
-            g.visitor = self._of_session(request.cookies.get(COOKIE, ""))
-        return _SHOW_A_KEY
+        if not shown and not in_url:
+            return self._of_session(request.cookies.get(COOKIE, "")), _SHOW_A_KEY
+        key = self.keys.known(shown or in_url)
+        why = "" if shown else _why_not(key, needs)
+        if key is None or why:
+            return None, why or "this key is not known here: it is mistyped, or was removed"
+        return Visitor(who=key.title, scope=key.scope), ""
 
     def _of_session(self, token: str) -> Visitor | None:
         """Return who logged in and got this token, unless that is over."""
@@ -218,8 +221,8 @@ def _check_is_local(origin: Origin) -> None:
         raise ProblemError(
             403, "this came through a proxy: name it in api.trusted_proxies and add a key"
         )
-    host = request.host.rpartition(":")[0] if ":" in request.host else request.host
-    host = host.strip("[]")
+    said = request.headers.get("Host", "")
+    host = re.sub(r":\d*$", "", said).strip("[]")
     if "." in host and not is_loopback(host) and not host.endswith(".localhost"):
         raise ProblemError(
             403, "without a key this is for this machine alone: use http://127.0.0.1"

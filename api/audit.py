@@ -1,8 +1,9 @@
 """Notes who searched, exported, changed something or logged in; ``/api/v1/audit`` shows it.
 
 Which requests are noted follows from what views declare: every change, except what agents post, and
-every look-up that says whom it looks for. No room does anything for it; one that has more to say
-than the address puts it into ``flask.g.what``.
+every look-up that says whom it looks for. Of strangers only log-ins are noted, they may do nothing
+else. No room does anything for it; one that has more to say than the address puts it into
+``flask.g.what``.
 """
 
 import logging
@@ -13,7 +14,7 @@ import msgspec
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from api.access import LOG_IN, STATIC
-from api.endpoints import declared_by, endpoint
+from api.endpoints import Endpoint, declared_by, endpoint
 from api.problems import ProblemError
 from engine.audit import AuditLog, AuditPage, Entry
 from engine.board import Count, Row
@@ -21,10 +22,8 @@ from engine.errors import PlateringError
 from engine.scopes import Scope
 
 NOBODY: Final = "nobody"
-DENIED: Final = frozenset({401, 429})
-"""Answers to strangers: counted, not noted, or they could fill the log; log-ins are noted."""
-SEARCHED: Final = frozenset({"plate", "camera", "list", "region", "before", "after", "from", "to"})
-"""Words of a query string that narrow down who is looked for."""
+SEARCHED: Final = frozenset({"plate", "camera", "list", "region", "before", "after"})
+"""Words of a query string that narrow down who is looked for, where plates can be looked for."""
 LOOK_UPS: Final = frozenset({Scope.READ, Scope.OPERATE, Scope.ADMIN})
 
 log = logging.getLogger(__name__)
@@ -74,13 +73,20 @@ def _counts(status: int) -> bool:
     declared = declared_by(current_app.view_functions[request.endpoint or ""])
     needs = declared.needs if declared is not None else None
     if request.endpoint == LOG_IN:
-        return True
-    if needs is Scope.INGEST or (status in DENIED and not g.get("actor")):
+        return status != 429  # that is counted: whoever tries without end shall not fill the log
+    if needs is Scope.INGEST or not g.get("actor"):  # strangers are refused, and counted
         return False
     if request.method != "GET":
         return True
-    rule = str(request.url_rule)
-    return needs in LOOK_UPS and (rule.endswith("/export") or bool(SEARCHED & request.args.keys()))
+    if needs not in LOOK_UPS or not _finds_plates(declared):
+        return False
+    return str(request.url_rule).endswith("/export") or bool(SEARCHED & request.args.keys())
+
+
+def _finds_plates(declared: Endpoint | None) -> bool:
+    """Tell whether a view looks for plates, as far as it says what it takes."""
+    query = declared.query if declared is not None else None
+    return query is None or "plate" in query.__struct_fields__
 
 
 def blueprint(audit_log: AuditLog) -> Blueprint:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import gevent
 from gevent.pywsgi import WSGIServer
 
-from api.limits import Origin, Proxies, is_loopback
+from api.limits import Proxies, is_loopback, network
 from api.wire import Handler
 from engine.board import Count, Row
 from engine.config import ApiSettings
@@ -75,11 +75,11 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
     @contextmanager
     def _counted(self, address: Any) -> Iterator[bool]:
         """Count a connection while the block runs; yield whether it is one too many."""
-        name = Origin(str(address[0]), is_secure=False, is_forwarded=False).network
-        exempt = not self._most or is_loopback(name) or self._proxies.includes(name)
-        if exempt:
+        peer = str(address[0])
+        if not self._most or is_loopback(peer) or self._proxies.includes(peer):
             yield True
             return
+        name = network(peer)
         welcome = self._open[name] < self._most
         if not welcome:
             self.row.count(Count.CONNECTIONS_CUT)

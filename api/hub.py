@@ -12,8 +12,9 @@ empties; a client whose backlog outgrows ``MAX_BACKLOG_BYTES`` is cut, counted, 
 
 import contextlib
 import logging
+import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import gevent
@@ -38,6 +39,9 @@ TURN: Final = 250
 """Sends between two chances for the other greenlets."""
 RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
+FULL: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
+"""How a socket, plain or encrypted, says that it takes no more now."""
+
 WRITE: Final = 2
 """libev's event mask for a writable descriptor."""
 
@@ -47,12 +51,14 @@ log = logging.getLogger(__name__)
 class Subscriber:
     """One live client: its socket and what it has not taken yet."""
 
-    __slots__ = ("_raw", "_socket", "_watcher", "backlog", "channel", "cut")
+    __slots__ = ("_raw", "_send", "_socket", "_watcher", "backlog", "channel", "cut")
 
     def __init__(self, sock: Any, channel: Channel) -> None:
         """Take a connected gevent socket; the caller closes it after ``Hub.leave``."""
         self._socket = sock
         self._raw = sock._sock  # noqa: SLF001  # the plain socket below gevent's: send() that returns at once
+        tls = getattr(sock, "_sslobj", None)
+        self._send: Callable[[bytes], int] = self._raw.send if tls is None else tls.write
         self._watcher: Any = None
         self.channel = channel
         self.backlog = b""
@@ -64,8 +70,8 @@ class Subscriber:
             self.backlog += payload
         else:
             try:
-                sent = self._raw.send(payload)
-            except BlockingIOError:
+                sent = self._send(payload)
+            except FULL:
                 sent = 0
             except OSError:
                 return False
@@ -79,8 +85,8 @@ class Subscriber:
     def _drain(self) -> None:
         """Send more of the backlog, now that the socket takes some."""
         try:
-            self.backlog = self.backlog[self._raw.send(self.backlog) :]
-        except BlockingIOError:
+            self.backlog = self.backlog[self._send(self.backlog) :]
+        except FULL:
             return
         except OSError:
             self.backlog = b""

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, cast
 import msgspec
 from flask import Blueprint, Response, request
 
-from api import payloads
+from api import payloads, posted
 from api.endpoints import endpoint
 from api.patience import SlowClientError
 from api.payloads import AlprAlert, AlprGroup, AlprResults, BarePlate, Envelope
@@ -125,13 +125,13 @@ class IngestRoom:
             raise PayloadError("data_type", f"{kind[:40]!r} is not known here")
         bare = payloads.decode(body, BarePlate)
         sighting = payloads.bare_sighting(bare, self._node, _now_ms())
-        more = self._keep_payloads or payloads.says_more(body)
+        more = self._keep_payloads or posted.says_more(body)
         evidence = Evidence(payload=self._kept(body) if more else b"")
         done = self._connected().sighting(bare.uuid, sighting, evidence)
         return Accepted(sightings=(done.sighting_id,))
 
     def _kept(self, body: bytes) -> bytes:
-        return payloads.kept(body, whole=self._keep_payloads)
+        return posted.kept(body, whole=self._keep_payloads)
 
     def _publish_group(self, group: AlprGroup, body: bytes, within: str = "") -> Accepted:
         sighting, evidence = payloads.group_sighting(group, self._node, _now_ms(), within)

@@ -9,6 +9,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -58,11 +59,8 @@ class Origin(msgspec.Struct, frozen=True):
 
     @property
     def network(self) -> str:
-        """What limits count: the address, or the network that one customer has of IPv6."""
-        address = parsed(self.address)
-        if isinstance(address, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
-        return self.address
+        """What limits count, see ``network``."""
+        return network(self.address)
 
 
 class Proxies:
@@ -101,6 +99,7 @@ class Proxies:
         return Origin(address, secure, forwarded)
 
 
+@lru_cache(maxsize=4_096)
 def parsed(address: str) -> _Address | None:
     """Return an address, None for what is none; IPv4 within IPv6 as IPv4."""
     try:
@@ -109,6 +108,14 @@ def parsed(address: str) -> _Address | None:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return mapped or found
+
+
+def network(address: str) -> str:
+    """Return what counts as one: an address, or the network that one customer has of IPv6."""
+    found = parsed(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, IPV6_PREFIX), strict=False))
+    return address
 
 
 def is_loopback(address: str) -> bool:

@@ -138,7 +138,7 @@ class AlprAlert(msgspec.Struct, frozen=True, kw_only=True):
 
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (Envelope, BarePlate, AlprResults, AlprGroup, AlprAlert, dict, object)
+    for kind in (Envelope, BarePlate, AlprResults, AlprGroup, AlprAlert)
 }
 
 
@@ -310,46 +310,19 @@ def _unix_ms(given: float | str | None, now_ms: int) -> int:
 
 def jpeg(text: str) -> bytes:
     """Return the picture in base64 text; broken padding is mended, what is no JPEG is dropped."""
-    if not text:
-        return b""
+    try:
+        picture = binascii.a2b_base64(text, strict_mode=True)  # twice as fast as mending
+    except ValueError:
+        picture = _mended(text)
+    return picture if picture.startswith(JPEG_MAGIC) else b""
+
+
+def _mended(text: str) -> bytes:
+    """Decode base64 of the other alphabet, with line ends, or with broken padding."""
     plain = re.sub(r"[^A-Za-z0-9+/]", "", text.replace("-", "+").replace("_", "/"))
     if len(plain) % 4 == 1:
         plain = plain[:-1]  # six bits alone are no byte
     try:
-        picture = base64.b64decode(plain + "=" * (-len(plain) % 4))
+        return base64.b64decode(plain + "=" * (-len(plain) % 4))
     except binascii.Error:
         return b""
-    return picture if picture.startswith(JPEG_MAGIC) else b""
-
-
-def kept(body: bytes, *, whole: bool) -> bytes:
-    """Return what is kept of a body beside its sighting: JSON, as it came or without pictures.
-
-    Raises:
-        PayloadError: a field that no structure names is no valid JSON.
-    """
-    if whole:
-        return body
-    try:
-        return msgspec.json.encode(_without_pictures(decode(body, object)))
-    except RecursionError as error:
-        raise PayloadError("body", "is nested too deeply") from error
-
-
-def says_more(body: bytes) -> bool:
-    """Tell whether a bare plate comes with fields that a sighting has no place for.
-
-    Raises:
-        PayloadError: as ``kept``.
-    """
-    return bool(decode(body, dict).keys() - BarePlate.__struct_fields__)
-
-
-def _without_pictures(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            name: _without_pictures(inner)
-            for name, inner in value.items()
-            if not name.endswith("_jpeg")
-        }
-    return [_without_pictures(inner) for inner in value] if isinstance(value, list) else value

@@ -18,10 +18,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pytest
-from conftest import redis_binary  # type: ignore[import-not-found]  # of the tests
-from front_process import front_process  # type: ignore[import-not-found]  # same
+from conftest import RedisServer, redis_binary  # type: ignore[import-not-found]  # of the tests
+from ingest_front import ingest_front  # type: ignore[import-not-found]  # same
 from payload_fuzz import GROUP  # type: ignore[import-not-found]  # same
-from publisher_rig import running  # type: ignore[import-not-found]  # same
 from pytest_benchmark.fixture import BenchmarkFixture
 
 PER_S: Final = float(os.environ.get("PLATERING_INGEST_PER_S", "500"))
@@ -48,16 +47,12 @@ class Figures(msgspec.Struct):
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int, int]]:
     """Yield the port of a front, and the process ids of it and of its publisher."""
-    from conftest import RedisServer  # noqa: PLC0415  # type: ignore[import-not-found]
-
     folder = tmp_path_factory.mktemp("ingest")
     server = RedisServer(redis_binary(), folder)
     server.start()
     try:
-        with running(folder, server.url) as publisher:
-            ingest = str(publisher.ingest_path)
-            with front_process(server.url, ingest_path=ingest) as front:
-                yield front.port, front.process.pid, publisher.process.pid
+        with ingest_front(folder, server.url) as both:
+            yield both.front.port, both.front.process.pid, both.publisher.process.pid
     finally:
         server.stop()
 

@@ -228,8 +228,8 @@ class ApiSettings(Section):
     tls_key: str = ""
     trusted_proxies: Annotated[tuple[Network, ...], Field(strict=False)] = ()
     """Whose word on a visitor's address and on TLS counts."""
-    requests_per_s: Annotated[float, Field(ge=0, le=100_000)] = 50.0
-    """Of one key, person or address in one process, on average; ingest is exempt; 0: no limit."""
+    requests_per_s: Annotated[float, Field(ge=0, le=100_000)] = 100.0
+    """Of one key, person or address in one process; ingest and streams are exempt; 0: no limit."""
     connections_per_address: Annotated[int, Field(ge=0, le=20_000)] = 256
     """In one process; not of this machine and of trusted proxies; 0: no limit."""
     session_hours: Annotated[float, Field(gt=0, le=8_760)] = 12.0

@@ -86,7 +86,7 @@ class Records(Generic[R]):
             if seen != self._seen:
                 self._records = self._decoder.decode(self._path.read_bytes())
                 self._seen = seen
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._seen, self._records = None, ()
         except OSError as error:
             raise PreflightError(

@@ -11,7 +11,8 @@ key or channel                            type   what                           
                                                  ``corrected`` (the text) and
                                                  ``corrections`` (how many)
 ``platering:{s:ID}:evidence``             hash   ``crop``, ``frame``: JPEG; ``clip``: evidence_days
-                                                 MP4 or Matroska; ``payload``
+                                                 MP4 or Matroska; ``payload``:
+                                                 JSON as it was posted
 ``platering:{s:ID}:corrections``          list   JSON of each ``Correction``, the     as the hash
                                                  first one first
 ``platering:plate:PLATE``                 zset   ids by first_unix_ms                 keep_days

@@ -146,8 +146,8 @@ def ffmpeg(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path) -> Iterator[int]:
-    """A running nginx that serves a folder; yields its port."""
+def nginx(folder: Path, more: str = "") -> Iterator[int]:
+    """A running nginx that serves a folder, and does what ``more`` says; yields its port."""
     port = free_port()
     conf = folder / "nginx.conf"
     conf.write_text(
@@ -156,7 +156,7 @@ def nginx(folder: Path) -> Iterator[int]:
         f"http {{ access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};"
         f" fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n"
         " types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; image/jpeg jpg; }\n"
-        f" server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n"
+        f" server {{ listen 127.0.0.1:{port}; root {folder}; {more} }} }}\n"
     )
     process = subprocess.Popen(
         [needs("nginx", "nginx-light"), "-c", str(conf), "-p", str(folder), "-e", "stderr"]

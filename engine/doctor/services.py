@@ -10,6 +10,7 @@ from engine.control import ask
 from engine.doctor.findings import Finding, Verdict
 from engine.embedded_redis import find_redis_server
 from engine.errors import ConfigError, ControlError, PreflightError, RecognizerError
+from engine.exposure import check_exposure
 from engine.recognizers.openalpr_library import find_library
 from engine.recognizers.registry import open_recognizer
 from engine.resources import listen, state_path
@@ -83,12 +84,14 @@ def _embedded_redis() -> Finding:
 
 
 def page(settings: Settings) -> Finding:
-    """Try to listen where the page will be."""
-    address = f"http://{settings.api.host}:{settings.api.port}"
+    """Try to listen where the page will be, and see that strangers would be kept out."""
+    scheme = "https" if settings.api.tls_certificate else "http"
+    address = f"{scheme}://{settings.api.host}:{settings.api.port}"
     try:
-        listen(settings).close()
-    except ConfigError as error:
-        if error.key == "api.port" and _runs(settings):
+        with listen(settings) as listener:
+            check_exposure(settings, listener)
+    except (ConfigError, PreflightError) as error:
+        if isinstance(error, ConfigError) and error.key == "api.port" and _runs(settings):
             return Finding("page", Verdict.FINE, f"{address}, served by the running engine")
         problem, _, remedy = str(error).partition(" — ")
         return Finding("page", Verdict.PROBLEM, problem, remedy)

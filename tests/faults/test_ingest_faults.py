@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pytest
 from conftest import SHARED
-from front_process import front_process
+from ingest_front import ingest_front
 from payload_fuzz import mutated, seeds
 from polling import wait_until
-from publisher_rig import running
 
 from engine.board import Count
-from engine.config import ApiSettings
 from engine.store import Store, connect
 
 TAKEN_OR_REFUSED = {200, 400, 413, 415}
@@ -29,17 +27,19 @@ GROWTH_KIB = 32 << 10
 
 
 @pytest.fixture
-def publisher(redis_server, tmp_path):
-    with running(tmp_path, redis_server.url) as rig:
-        yield rig
+def both(redis_server, tmp_path):
+    with ingest_front(tmp_path, redis_server.url, max_body_mib=1.0) as found:
+        yield found
 
 
 @pytest.fixture
-def front(redis_server, publisher):
-    settings = ApiSettings(max_body_mib=1.0)
-    ingest = str(publisher.ingest_path)
-    with front_process(redis_server.url, ingest_path=ingest, settings=settings) as found:
-        yield found
+def front(both):
+    return both.front
+
+
+@pytest.fixture
+def publisher(both):
+    return both.publisher
 
 
 def post(port, body):

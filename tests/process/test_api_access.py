@@ -7,19 +7,23 @@ import socket
 import ssl
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from engine_run import PLATERING, demo, running
 from front_app import new_key
-from front_process import front_process
+from front_process import front_process, sighting
 from polling import wait_until
 from redis_shapes import certificate
+from streams import nginx
 
 from engine.board import Count
-from engine.config import ApiSettings
+from engine.config import ApiSettings, RedisSettings
 from engine.keys import Keys
 from engine.records import FOLDER
 from engine.scopes import Scope
+from engine.store_writer import StoreWriter
+from engine.track import Event
 from engine.types import CameraState
 
 
@@ -137,6 +141,40 @@ def test_of_a_body_that_nobody_wants_not_all_is_read(front):
     assert ask(front, "/healthz")[0] == 200
 
 
+@pytest.mark.long
+def test_slow_bodies_are_cut_too(front):
+    """A byte a second: 20 s of grace and what the bytes earn, then 408 and a closed connection."""
+    drips = []
+    for path in (b"/alpr_data", b"/api/v1/session"):
+        drip = socket.create_connection(("127.0.0.1", front.port), timeout=5)
+        drip.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n")
+        drip.setblocking(False)
+        drips.append(drip)
+    began, left = time.monotonic(), list(drips)
+    while left and time.monotonic() - began < 40:
+        left = [drip for drip in left if not _is_cut(drip)]
+        time.sleep(1.0)
+    for drip in drips:
+        drip.close()
+    assert 19 < time.monotonic() - began < 30
+    assert not left
+    assert ask(front, "/healthz")[0] == 200
+
+
+def test_bodies_in_chunks_and_bodies_that_wait_for_their_welcome(front):
+    """What curl does: pieces without a length, and large bodies only once they are asked for."""
+    with socket.create_connection(("127.0.0.1", front.port), timeout=10) as client:
+        head = b"POST /api/v1/session HTTP/1.1\r\nHost: x\r\n"
+        client.sendall(head + b'Transfer-Encoding: chunked\r\n\r\n8\r\n{"key":"\r\n')
+        client.sendall(b'2\r\n"}\r\n0\r\n\r\n')
+        heard = client.recv(1 << 16)
+        assert heard.startswith(b"HTTP/1.1 401")
+        client.sendall(head + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 100 ")
+        client.sendall(b'{"key":""}')
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 401")
+
+
 # --- TLS ------------------------------------------------------------------------------------------
 
 
@@ -168,6 +206,7 @@ def test_tls_by_certificate_files(redis_server, tmp_path):
         assert "; Secure" in response.headers["Set-Cookie"]
         response.read()
         connection.close()
+        _hear(front, context, key, redis_server.url)
         (tmp_path / "again").mkdir()
         renewed = certificate(tmp_path / "again")
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -176,11 +215,70 @@ def test_tls_by_certificate_files(redis_server, tmp_path):
         _fetch(front, ssl.create_default_context(cafile=pem))
 
 
+def _hear(front, context, key, redis_url):
+    """Follow the live stream: what is sent past pywsgi is encrypted, too."""
+    connection = http.client.HTTPSConnection("127.0.0.1", front.port, timeout=10, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", "/stream", headers={"X-API-Key": key})
+        with contextlib.closing(connection.getresponse()) as response:
+            assert response.status == 200
+            writer = StoreWriter(redis_url, RedisSettings())
+            writer.commit([Event(sighting(1))])
+            writer.close()
+            wait_until(lambda: response.readline() == b"data: AB0001\n", 10.0, "it is heard")
+
+
 def _fetch(front, context):
     connection = http.client.HTTPSConnection("127.0.0.1", front.port, timeout=10, context=context)
     with contextlib.closing(connection):
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 200
+
+
+# --- behind a proxy -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def proxied(front, folder):
+    """Yield an nginx before a front, set up as the README says; it encrypts, for all one knows."""
+    location = (
+        f"location / {{ proxy_pass http://127.0.0.1:{front.port}; proxy_set_header Host $host;"
+        " proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+        " proxy_set_header X-Forwarded-Proto https; proxy_buffering off; }"
+    )
+    with nginx(folder, location) as port:
+        yield SimpleNamespace(port=port)
+
+
+def test_a_front_behind_nginx_knows_who_asks(redis_server, tmp_path):
+    key = new_key(tmp_path, Scope.ADMIN)
+    settings = ApiSettings(trusted_proxies=("127.0.0.1",))
+    with (
+        front_process(redis_server.url, data_dir=str(tmp_path), settings=settings) as front,
+        proxied(front, tmp_path) as outside,
+    ):
+        assert ask(outside, "/api/v1/cameras")[0] == 401
+        visitor = {"X-Forwarded-For": "203.0.113.9"}  # nginx adds 127.0.0.1, which is no visitor's
+        status, _, headers = ask(
+            outside,
+            "/api/v1/session",
+            method="POST",
+            body=json.dumps({"key": key}),
+            headers=visitor,
+        )
+        assert status == 200
+        assert "; Secure" in headers["Set-Cookie"]
+        assert headers["Strict-Transport-Security"]
+        _, audit, _ = ask(outside, "/api/v1/audit", headers={"X-API-Key": key})
+        assert [each["address"] for each in json.loads(audit)["entries"]] == ["203.0.113.9"]
+
+
+def test_an_open_front_is_not_opened_to_the_world_by_a_proxy(front, tmp_path):
+    assert ask(front, "/api/v1/cameras")[0] == 200
+    with proxied(front, tmp_path) as outside:
+        status, answer, _ = ask(outside, "/api/v1/cameras")
+    assert status == 403
+    assert b"name it in api.trusted_proxies and add a key" in answer
 
 
 # --- nothing leaks --------------------------------------------------------------------------------

@@ -56,6 +56,17 @@ def test_host_that_is_not_ours(tmp_path):
     assert refusal(tmp_path, config).startswith("platering: api.host: 'no such host' is no address")
 
 
+def test_a_front_for_everybody_needs_a_key(tmp_path):
+    config = '[api]\nhost = "0.0.0.0"\nport = 0\n'
+    assert refusal(tmp_path, config) == (
+        "platering: api.host: other machines reach 0.0.0.0, and there is no key yet to keep them "
+        "out — make one: platering keys add --scope admin; or write 127.0.0.1"
+    )
+    made = platering("keys", "add", "--scope", "admin", folder=tmp_path)
+    assert made.returncode == 0
+    assert made.stdout.startswith("plt_")
+
+
 def test_data_dir_that_is_a_file(tmp_path):
     (tmp_path / "data").write_text("in the way")
     assert refusal(tmp_path, demo()).startswith("platering: data_dir: cannot write in ")

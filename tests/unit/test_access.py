@@ -2,9 +2,11 @@
 
 import re
 
+import msgspec
 import pytest
 from front_app import front_app, new_key
 
+from api.endpoints import endpoint
 from engine.board import Count
 from engine.config import ApiSettings
 from engine.keys import Keys
@@ -332,6 +334,23 @@ def test_who_searches_changes_and_logs_in_is_noted_without_secrets(client, tmp_p
     written = b"".join(path.read_bytes() for path in (tmp_path / FOLDER).iterdir())
     assert not [one for one in (key, made["key"], PASSWORD) if one.encode() in written]
     assert {one["address"] for one in entries(client, admin)} == {"127.0.0.1"}
+
+
+def test_charts_are_no_searches_and_exports_are(built, client, tmp_path):
+    class Span(msgspec.Struct):
+        camera: str = ""
+
+    class Wanted(Span):
+        plate: str = ""
+
+    for rule, query in (("/charts", Span), ("/found", Wanted), ("/found/export", Wanted)):
+        view = endpoint(needs=Scope.READ, query=query)(lambda query: query)
+        built.app.add_url_rule(rule, rule, view)
+    admin = bearer(new_key(tmp_path, Scope.ADMIN))
+    for path in ("/charts?camera=gate", "/found", "/found?camera=gate", "/found/export"):
+        assert client.get(path, headers=admin).status_code == 200
+    noted = [one["what"] for one in entries(client, admin)]
+    assert noted == ["/found/export", "/found?camera=gate"]
 
 
 def test_pages_of_the_audit_log_go_back_to_its_beginning(client, tmp_path):

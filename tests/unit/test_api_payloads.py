@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import payloads
+from api import payloads, posted
 from api.payloads import AlprAlert, AlprGroup, AlprResults, BarePlate, Envelope
 from engine.errors import PayloadError
+from engine.privacy import disguise
+from engine.track import Event
 from engine.types import Evidence, FrameReads, Sighting
 
 NOW_MS = 1_795_000_000_000
@@ -42,7 +44,7 @@ def convert(kind: type, body: bytes) -> object:
     """Do with a body what the ingest does."""
     payloads.decode(body, Envelope)
     decoded = payloads.decode(body, kind)
-    assert isinstance(json.loads(payloads.kept(body, whole=False)), dict)
+    assert isinstance(json.loads(posted.kept(body, whole=False)), dict)
     if isinstance(decoded, BarePlate):
         return payloads.bare_sighting(decoded, "n", NOW_MS)
     if isinstance(decoded, AlprResults):
@@ -116,6 +118,13 @@ def test_timestamps_in_seconds_milliseconds_and_iso(stamp: object, unix_ms: int)
     body = json.dumps({"plate": "A1", "timestamp": stamp}).encode()
     made = payloads.bare_sighting(payloads.decode(body, BarePlate), "n", 5)
     assert made.first_unix_ms == unix_ms
+
+
+def test_what_was_posted_goes_with_the_plate_where_plates_are_disguised() -> None:
+    bare = payloads.bare_sighting(BarePlate(plate="AB123"), "n", NOW_MS)
+    told = disguise(Event(bare, Evidence(payload=b'{"plate": "AB123"}')), b"k" * 32)
+    assert told.evidence is None
+    assert told.sighting.plate.startswith("~")
 
 
 def test_a_group_keeps_its_identity_and_its_camera() -> None:

@@ -72,6 +72,13 @@ def test_broken_configuration_is_a_problem_and_the_machine_is_looked_at(tmp_path
     assert finding(report, "cores").found.startswith(f"{len(os.sched_getaffinity(0))} core")
 
 
+def test_a_front_for_everybody_without_a_key_is_found(tmp_path):
+    page = finding(report_on(tmp_path, '[api]\nhost = "0.0.0.0"\nport = 0'), "page")
+    assert page.verdict is Verdict.PROBLEM
+    assert page.found.startswith("api.host: other machines reach 0.0.0.0, and there is no key")
+    assert page.remedy.startswith("make one: platering keys add")
+
+
 def test_port_in_use_is_found(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
