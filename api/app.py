@@ -211,8 +211,8 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(watchlists.blueprint(front.lists))
     app.register_blueprint(statistics.blueprint(front.store, front.board))
     app.register_blueprint(system.blueprint(front.system, front.nodes))
-    app.register_blueprint(openapi.blueprint())
-    app.register_blueprint(docs.blueprint())
+    app.register_blueprint(openapi.blueprint(app))
+    app.register_blueprint(docs.blueprint(app))
 
     @app.get("/healthz")
     @endpoint(needs=None, answers=Health)

@@ -12,7 +12,7 @@ from inspect import getdoc
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask
 from werkzeug.routing import Rule
 
 from api.endpoints import JSON, Endpoint, declared_by, endpoint
@@ -31,8 +31,9 @@ pixels of the full picture, confidences 0 to 100. What is no success is answered
 """
 
 
+@lru_cache(maxsize=4)
 def document(app: Flask) -> Tree:
-    """Return the document of all routes that declare themselves."""
+    """Return the document of all routes that declare themselves; nobody changes it."""
     paths: dict[str, Tree] = {}
     types: list[Any] = [Problem]
     for rule, method, declared in _routes(app):
@@ -154,20 +155,14 @@ def _schema(kind: Any) -> Tree:
     return schema
 
 
-@lru_cache(maxsize=8)
-def _encoded(app: Flask) -> bytes:
-    return msgspec.json.encode(document(app))
-
-
-def blueprint() -> Blueprint:
-    """Return the route of this room."""
+def blueprint(app: Flask) -> Blueprint:
+    """Return the route of this room; it tells of all routes of ``app``."""
     routes = Blueprint("openapi", __name__)
 
     @routes.get("/openapi.json")
     @endpoint(needs=None, answers=JSON)
-    def openapi() -> Response:
+    def openapi() -> Tree:
         """This document."""
-        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # Flask's own way
-        return Response(_encoded(app), mimetype=JSON)
+        return document(app)
 
     return routes

@@ -20,7 +20,8 @@ from engine.types import Phase, Sighting
 MATROSKA_MAGIC: Final = b"\x1a\x45\xdf\xa3"
 MOST: Final = 500
 DEFAULT: Final = 50
-LAST_MS: Final = 1 << 53
+LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999."""
 COLUMNS: Final = (
     *("id", "plate", "read_as", "confidence", "region", "camera", "node", "phase", "revision"),
     *("first_unix_ms", "last_unix_ms", "best_unix_ms", "direction_deg", "parked", "origin"),
@@ -40,7 +41,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     match: Annotated[
         Match | None,
-        Meta(description="How close; left out: wildcard where plate has * or ?, else exact."),
+        Meta(
+            description="How close; left out: wildcard where plate has * or ?, else exact. "
+            "Plates that are stored as hashes are found by exact alone."
+        ),
     ] = None
     camera: Word = ""
     list: Annotated[str, Meta(max_length=64, description="A watchlist that it met.")] = ""

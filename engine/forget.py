@@ -136,7 +136,7 @@ def _sighting(client: Any, sighting_id: str) -> int:
     for key in (
         camera_key(sighting.camera),
         day_key(sighting.first_unix_ms),
-        *map(plate_key, {sighting.plate, *texts}),
+        *map(plate_key, {sighting.plate, sighting.read_as, *texts} - {""}),
         *(list_key(hit.list) for hit in sighting.hits),
     ):
         client.zrem(key, sighting_id)

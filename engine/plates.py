@@ -101,7 +101,7 @@ def distance(one: str, other: str, limit: float = 3.0) -> float:
     return _banded(one, other, limit)
 
 
-def lookalikes(plate: str, limit: float = 1.0, most: int = 2_048) -> list[str]:
+def lookalikes(plate: str, limit: float = 1.0, most: int = 1_000) -> list[str]:
     """Return the texts that a plate may have been misread as, itself among them, likeliest first.
 
     All within ``limit`` of ``distance`` that differ by look-alikes alone, at most ``most`` of them,

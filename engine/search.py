@@ -32,6 +32,8 @@ _DAY_MS: Final = 86_400_000
 _TEXTS_AT_ONCE: Final = 5_000
 _MOST_TEXTS: Final = 400
 """Where more plates of a day match, its sightings are looked at instead."""
+_MOST_SIGNS: Final = 16
+"""Of a plate whose look-alikes are looked for: their number grows with its length."""
 _PLACE: Final = re.compile(r"(\d{1,16})\.(.{1,200})", re.DOTALL)
 _JOKERS: Final = re.compile(r"\*+|\?")
 
@@ -150,13 +152,13 @@ class Search:
     ) -> Iterator[tuple[list[Place], list[Sighting | None]]]:
         """Yield places, newest first, and their sightings, None for those not asked for."""
         below = min(below or Place(1 << 53, ""), Place(question.before_unix_ms, ""))
-        lane = _Lane(self._store, question, min(max(wanted, 64), _PORTION))
-        for places in lane.places(below):
+        trail = _Trail(self._store, question, min(max(wanted, 64), _PORTION))
+        for places in trail.places(below):
             found = self._store.many([place.id for place in places])
-            yield places, list(map(lane.chosen, places, found))
+            yield places, list(map(trail.chosen, places, found))
 
 
-class _Lane:
+class _Trail:
     """The indexes that one search follows."""
 
     def __init__(self, store: Store, question: Question, portion: int) -> None:
@@ -168,7 +170,7 @@ class _Lane:
         plate, match = question.plate, question.match
         if plate and match in {Match.EXACT, Match.SIMILAR}:
             self._texts = {plate, store.disguised(plate)}
-            if match is Match.SIMILAR:
+            if match is Match.SIMILAR and len(plate) <= _MOST_SIGNS:
                 self._texts |= self._known(lookalikes(plate))
         elif plate:
             self._pattern = re.compile(translate(plate + "*" * (match is Match.PREFIX)))

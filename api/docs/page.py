@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Flask, Response, render_template
 
 from api.endpoints import endpoint
 from api.openapi import Tree, document
@@ -78,15 +78,15 @@ def _answer(responses: Tree) -> str:
     return f"{status} {_content(response)}".strip()
 
 
-def blueprint() -> Blueprint:
-    """Return the routes of this room."""
+def blueprint(app: Flask) -> Blueprint:
+    """Return the routes of this room; they tell of all routes of ``app``."""
     routes = Blueprint("docs", __name__, template_folder=str(HOME))
 
     @routes.get("/docs")
     @endpoint(needs=None, answers="text/html")
     def docs() -> Response:
         """This documentation, for people."""
-        whole = document(current_app)
+        whole = document(app)
         text = render_template(
             "page.html",
             info=whole["info"],

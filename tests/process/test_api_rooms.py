@@ -131,11 +131,15 @@ def test_charts_count_sightings_by_time_camera_and_confidence(front, redis_serve
     assert (day["from_unix_ms"] % DAY_MS, day["sightings"]) == (0, 4)
     one = ask(front, "GET", "/statistics", **span, camera="gate")[1]["buckets"]
     assert [bucket["sightings"] for bucket in one] == [0, 0, 2]
+    last = ask(front, "GET", "/statistics", to=253_402_300_799_999)[1]["buckets"][-1]
+    assert last["from_unix_ms"] == 253_402_300_799_999 + 1 - HOUR_MS
     usual = ask(front, "GET", "/statistics")[1]["buckets"]
     assert len(usual) in {24, 25}
 
 
-@pytest.mark.parametrize("query", ["from=5&to=4", "from=0", "bucket=week", "from=x", "to=-1"])
+@pytest.mark.parametrize(
+    "query", ["from=5&to=4", "from=0", "bucket=week", "from=x", "to=-1", f"to={1 << 53}"]
+)
 def test_a_wrong_span_is_refused(front, query) -> None:
     asked = dict(urllib.parse.parse_qsl(query))
     status, problem = ask(front, "GET", "/statistics", **asked)

@@ -19,7 +19,7 @@ from schemathesis.schemas import APIOperation
 
 ENDLESS = {"text/event-stream", "multipart/x-mixed-replace"}
 """Answers that never end by themselves; other tests follow those."""
-EXAMPLES = 10
+EXAMPLES = 8
 """Requests of each kind per operation."""
 
 
@@ -61,6 +61,7 @@ def statuses_of(
         if case.method != "DELETE":  # what is there stays for the others
             for name in set(case.path_parameters or {}) & set(real):
                 case.path_parameters[name] = real[name]
+        case.headers.pop("Authorization", None)  # an invented key is refused; here none is needed
         response = case.call(timeout=20)
         statuses.add(response.status_code)
         assert response.status_code < 500, (case.as_curl_command(), response.text)
