@@ -109,7 +109,8 @@ class UploadRoom:
         """Delete what has been kept long enough, for ever."""
         while True:
             try:
-                self._files.sweep(frozenset(self._busy() or ()))
+                if self._files.ids():
+                    self._files.sweep(frozenset(self._busy() or ()))
             except OSError as error:
                 log.warning("old uploads cannot be deleted: %s", error)
             gevent.sleep(SWEEP_S)

@@ -55,7 +55,7 @@ def test_a_keyboard_is_enough(watched, front, writer) -> None:
     page.keyboard.type("key/1")
     expect(page).to_have_url(re.compile(r"#/search\?plate=key%2F1$"))
     card = page.get_by_role("button", name="Evidence of KEY1")
-    for _ in range(20):
+    for _ in range(40):  # dates have a stop for each of their parts
         page.keyboard.press("Tab")
         if card.evaluate("each => each === document.activeElement"):
             break
