@@ -154,7 +154,7 @@ def build_front(
         collector=collector,
         nodes=nodes,
         lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),
-        system=SystemRoom(section.node, store, board, engine),
+        system=SystemRoom(section, store, board, engine),
         herald=herald,
         ingest=ingest.IngestRoom(
             section.ingest_path,

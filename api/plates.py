@@ -157,6 +157,13 @@ def blueprint(store: Store) -> Blueprint:
         """One sighting in its newest revision."""
         return known(store, sighting_id)
 
+    _add_evidence(routes, store)
+    return routes
+
+
+def _add_evidence(routes: Blueprint, store: Store) -> None:
+    """Add the routes of what was seen."""
+
     @routes.get("/api/v1/sightings/<sighting_id>/clip")
     @endpoint(needs=Scope.READ, answers=("video/mp4", "video/x-matroska"))
     def clip(sighting_id: str) -> Response:
@@ -184,8 +191,6 @@ def blueprint(store: Store) -> Blueprint:
             response.cache_control.private = True
             response.cache_control.max_age = 3_600
         return response
-
-    return routes
 
 
 def known(store: Store, sighting_id: str) -> Sighting:

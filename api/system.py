@@ -14,6 +14,7 @@ from api.nodes import Nodes
 from engine.board import COUNT_BASE, Board, Count, Kind
 from engine.errors import SinkError
 from engine.scopes import Scope
+from engine.sections import ApiSection
 from engine.store import Store
 
 LIBRARIES: Final = ("av", "flask", "gevent", "msgspec", "numpy", "onnxruntime", "redis")
@@ -71,9 +72,9 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     libraries: dict[str, str]
     engine: bool
-    """The supervisor beside this front answers."""
+    """The engine beside this front answers."""
     started_unix_ms: int
-    """0 while it does not."""
+    """0 while no supervisor answers."""
     redis: str
     """Redis's version, empty while it does not answer."""
     processes: list[Process]
@@ -85,9 +86,10 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
 class SystemRoom:
     """Gathers it all."""
 
-    def __init__(self, node: str, store: Store, board: Board, engine: EngineLink) -> None:
-        """Take the name of this machine, and what tells of it."""
-        self._node = node
+    def __init__(self, section: ApiSection, store: Store, board: Board, engine: EngineLink) -> None:
+        """Take what tells of this machine."""
+        self._node = section.node
+        self._has_cameras = section.has_cameras
         self._store = store
         self._board = board
         self._engine = engine
@@ -95,9 +97,10 @@ class SystemRoom:
     def look(self, nodes: Nodes) -> System:
         """Return how everything is now."""
         status = self._engine.status()
+        engine_answers = status is not None and self._has_cameras
         own = Node(
             name=self._node,
-            engine=status is not None,
+            engine=engine_answers,
             cameras=len(status.cameras) if status is not None else 0,
             clients=nodes.clients.get(self._node, 0),
         )
@@ -107,7 +110,7 @@ class SystemRoom:
             version=version("platering"),
             python=platform.python_version(),
             libraries={name: version(name) for name in LIBRARIES},
-            engine=status is not None,
+            engine=engine_answers,
             started_unix_ms=status.started_unix_ms if status is not None else 0,
             redis=self._redis(),
             processes=[

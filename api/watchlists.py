@@ -123,6 +123,13 @@ class ListRoom:
 def blueprint(room: ListRoom) -> Blueprint:
     """Return the routes of this room."""
     routes = Blueprint("watchlists", __name__)
+    _add_lists(routes, room)
+    _add_entries(routes, room)
+    return routes
+
+
+def _add_lists(routes: Blueprint, room: ListRoom) -> None:
+    """Add the routes of whole lists."""
 
     @routes.get("/api/v1/watchlists")
     @endpoint(needs=Scope.READ, answers=list[Watchlist])
@@ -144,6 +151,23 @@ def blueprint(room: ListRoom) -> Blueprint:
         """Remove a list with all its entries."""
         if not room.do(lambda lists: lists.remove(name)):
             raise ProblemError(404, "there is no list of this name")
+
+    @routes.post("/api/v1/watchlists/<name>/import")
+    @endpoint(needs=Scope.OPERATE, query=Import, takes="text/csv", answers=Imported)
+    def take(name: str, query: Import) -> Imported:
+        """Add the entries of a CSV, all or none; its first line names the columns.
+
+        Only plate must be there; match, label, severity, schedule and expires may be.
+        """
+        check_list_name(name)
+        with tempfile.TemporaryFile() as file:
+            _store_body(file)
+            count = room.do(lambda lists: _import(lists, name, file, replace=query.replace))
+        return Imported(count)
+
+
+def _add_entries(routes: Blueprint, room: ListRoom) -> None:
+    """Add the routes of single entries."""
 
     @routes.get("/api/v1/watchlists/<name>/entries")
     @endpoint(needs=Scope.READ, query=WantedEntries, answers=EntryPage)
@@ -177,21 +201,6 @@ def blueprint(room: ListRoom) -> Blueprint:
         text = _entry(name, plate).plate
         if not room.do(lambda lists: lists.remove(name, text)):
             raise ProblemError(404, "this list has no such plate")
-
-    @routes.post("/api/v1/watchlists/<name>/import")
-    @endpoint(needs=Scope.OPERATE, query=Import, takes="text/csv", answers=Imported)
-    def take(name: str, query: Import) -> Imported:
-        """Add the entries of a CSV, all or none; its first line names the columns.
-
-        Only plate must be there; match, label, severity, schedule and expires may be.
-        """
-        check_list_name(name)
-        with tempfile.TemporaryFile() as file:
-            _store_body(file)
-            count = room.do(lambda lists: _import(lists, name, file, replace=query.replace))
-        return Imported(count)
-
-    return routes
 
 
 def _entry(name: str, plate: str, **said: str) -> Entry:

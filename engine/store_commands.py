@@ -118,8 +118,6 @@ def own_keys(
     commands: list[Command] = []
     owners: list[int] = []
     aged: dict[str, tuple[int, int]] = {}
-    days: set[str] = set()
-    texts: dict[str, set[str]] = {}
     for number, (event, raw) in enumerate(zip(events, encoded, strict=True)):
         sighting, pictures = event.sighting, _pictures(event.evidence)
         since_ms, key = sighting.first_unix_ms, sighting_key(sighting.id)
@@ -138,15 +136,12 @@ def own_keys(
         )
         owners += (number, -1, -1, -1, -1, -1)
         aged[camera] = keep_s, since_ms - keep_s * 1_000
-        days.add(day)
         if sighting.phase is Phase.FINAL:  # once per sighting is often enough
             aged[plate] = longest_s, since_ms - longest_s * 1_000
         for name in lists_of(sighting):
             commands.append(("ZADD", list_key(name), since_ms, sighting.id))
             owners.append(-1)
             aged[list_key(name)] = longest_s, since_ms - longest_s * 1_000
-        if not sighting.plate.startswith(DISGUISED):
-            texts.setdefault(texts_key(since_ms), set()).add(sighting.plate)
         if pictures:
             key = evidence_key(sighting.id)
             commands += (("HSET", key, *pictures), ("EXPIRE", key, min(evidence_s, keep_s)))
@@ -154,14 +149,25 @@ def own_keys(
     for index, (keep_s, before_ms) in aged.items():
         commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
         commands.append(("EXPIRE", index, keep_s))
-    commands += [("ZADD", key, *_scored(plates, 0)) for key, plates in texts.items()]
-    commands += [("EXPIRE", key, longest_s + DAY_S) for key in (*days, *texts)]
-    now_s = int(time.time())
-    cameras = {event.sighting.camera for event in events}
-    for index, members in ((DAYS, map(day_of_key, days)), (SEEN_CAMERAS, cameras)):
-        commands.append(("ZADD", index, *_scored(members, now_s + longest_s + DAY_S)))
-        commands.append(("ZREMRANGEBYSCORE", index, "-inf", now_s))
+    commands += _of_days([event.sighting for event in events], longest_s + DAY_S)
     return commands, owners + [-1] * (len(commands) - len(owners))
+
+
+def _of_days(sightings: Sequence[Sighting], life_s: int) -> list[Command]:
+    """Return what keeps the plates of days, and which days and cameras there are."""
+    days: set[str] = set()
+    texts: dict[str, set[str]] = {}
+    for one in sightings:
+        days.add(day_key(one.first_unix_ms))
+        if not one.plate.startswith(DISGUISED):
+            texts.setdefault(texts_key(one.first_unix_ms), set()).add(one.plate)
+    commands: list[Command] = [("ZADD", key, *_scored(plates, 0)) for key, plates in texts.items()]
+    commands += [("EXPIRE", key, life_s) for key in (*days, *texts)]
+    now_s, cameras = int(time.time()), {one.camera for one in sightings}
+    for index, members in ((DAYS, map(day_of_key, days)), (SEEN_CAMERAS, cameras)):
+        commands.append(("ZADD", index, *_scored(members, now_s + life_s)))
+        commands.append(("ZREMRANGEBYSCORE", index, "-inf", now_s))
+    return commands
 
 
 def outdated(

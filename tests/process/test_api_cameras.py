@@ -12,6 +12,9 @@ import pytest
 from front_process import front_process, sighting
 from polling import wait_until
 
+import api.cameras
+from api.cameras import View, Viewers
+from api.problems import ProblemError
 from engine.board import Fate
 from engine.config import RedisSettings
 from engine.control import ControlServer
@@ -183,6 +186,50 @@ def test_boxes_are_drawn_where_the_board_says_and_a_stream_shows_what_is_new(
     response.close()
     connection.close()
     assert get(front, "/api/v1/cameras/none/stream.mjpeg")[0] == 404
+
+
+def test_streams_of_pictures_end_with_the_front_within_three_seconds(
+    front, supervisor, ring
+) -> None:
+    supervisor.status = EngineStatus(
+        node="n",
+        cameras=(CameraStatus(name="yard", index=1, state=CameraState.LIVE, ring=ring.handle),),
+    )
+    put_frame(ring, 0, 1, 40)
+    connections = [http.client.HTTPConnection("127.0.0.1", front.port, timeout=10) for _ in "abc"]
+    responses = []
+    for connection in connections:
+        connection.request("GET", "/api/v1/cameras/yard/stream.mjpeg")
+        responses.append(connection.getresponse())
+        assert responses[-1].readline() == b"--picture\r\n"
+        part(responses[-1])
+    began = time.monotonic()
+    assert front.stop() == 0
+    assert time.monotonic() - began < 3.0
+    for response, connection in zip(responses, connections, strict=True):
+        response.close()
+        connection.close()
+
+
+def test_as_many_watch_as_can_be_served(monkeypatch) -> None:
+    monkeypatch.setattr(api.cameras, "MOST_VIEWERS", 2)
+
+    class Room:
+        """Shows the same picture."""
+
+        def snapshot(self, _name, _view, _fresh_s) -> bytes:
+            return b"jpeg"
+
+    viewers = Viewers(Room(), lambda: False)
+    watching = [viewers.stream("gate", View()) for _ in range(2)]
+    for one in watching:
+        assert next(one) == b"--picture\r\n"
+    with pytest.raises(ProblemError) as refused:
+        viewers.stream("gate", View())
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 10)
+    watching.pop().close()
+    assert next(viewers.stream("gate", View()))
+    watching.pop().close()
 
 
 def part(response) -> bytes:
