@@ -16,12 +16,14 @@ from api import (
     keys,
     metrics,
     openapi,
+    page,
     plates,
     problems,
     sessions,
     statistics,
     stream,
     system,
+    uploads,
     watchlists,
 )
 from api.access import Access
@@ -41,6 +43,8 @@ from api.redis_watch import RedisWatch
 from api.snapshots import plates_in_view
 from api.stream_limits import StreamLimits
 from api.system import SystemRoom
+from api.upload_files import UploadFiles
+from api.uploads import UploadRoom
 from api.watchlists import ListRoom
 from engine.audit import AuditLog
 from engine.board import Board, Count, Row
@@ -51,6 +55,8 @@ from engine.privacy import KEY_FILE, disguise_of
 from engine.records import FOLDER
 from engine.sections import ApiSection
 from engine.store import Store, connect
+from engine.upload_settings import UploadsSettings
+from engine.uploads import uploads_dir
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 
 UI: Final = Path(__file__).parent / "ui"
@@ -104,6 +110,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     herald: Herald | None
     """Where this process speaks for its machine."""
     ingest: ingest.IngestRoom
+    uploads: UploadRoom
     access: Access
     audit_log: AuditLog
 
@@ -167,8 +174,26 @@ def build_front(
             max_bytes=int(settings.max_body_mib * MIB),
             keep_payloads=settings.keep_payloads,
         ),
+        uploads=_upload_room(section, engine, hub),
         access=Access(data_dir, settings, row, loopback=loopback),
         audit_log=AuditLog(data_dir / FOLDER, settings.audit_mib * MIB),
+    )
+
+
+def _upload_room(section: ApiSection, engine: EngineLink, hub: Hub) -> UploadRoom:
+    """Return the room of uploads, which says why where there can be none."""
+    refusal = ""
+    if not section.has_cameras:
+        refusal = "no engine runs beside this front: upload where the cameras are"
+    elif section.hides_plates:
+        refusal = 'uploads show plates in plain, which privacy = "hash" forbids'
+    settings = UploadsSettings.model_validate_json(section.uploads)
+    return UploadRoom(
+        UploadFiles(uploads_dir(Path(section.data_dir)), settings),
+        engine,
+        section.control_path,
+        refusal=refusal,
+        closing=lambda: hub.closing,
     )
 
 
@@ -178,6 +203,7 @@ def create_app(front: Front) -> Flask:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # asked each time, answered by 304
     app.url_map.strict_slashes = False
     problems.install(app)
+    app.register_blueprint(page.blueprint())
     front.access.install(app)
     Auditor(front.audit_log, front.row).install(app)
     app.register_blueprint(stream.blueprint(front.streams))
@@ -189,6 +215,7 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(camera_events.blueprint(front.store))
     app.register_blueprint(metrics.blueprint(front.collector, front.nodes, front.redis_watch))
     app.register_blueprint(ingest.blueprint(front.ingest, front.store))
+    app.register_blueprint(uploads.blueprint(front.uploads))
     app.register_blueprint(watchlists.blueprint(front.lists))
     app.register_blueprint(statistics.blueprint(front.store, front.board))
     app.register_blueprint(system.blueprint(front.system, front.nodes))
@@ -197,12 +224,6 @@ def create_app(front: Front) -> Flask:
     app.register_blueprint(audit.blueprint(front.audit_log))
     app.register_blueprint(openapi.blueprint(app))
     app.register_blueprint(docs.blueprint(app))
-
-    @app.get("/")
-    @endpoint(needs=None, answers="text/html")
-    def page() -> Response:
-        """The live page."""
-        return app.send_static_file("index.html")
 
     @app.get("/healthz")
     @endpoint(needs=None, answers=Health)

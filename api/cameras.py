@@ -56,6 +56,8 @@ class CameraView(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     sightings: int = 0
     has_snapshot: bool = False
+    last_frame_unix_ms: int = 0
+    """When its newest frame was captured; 0: none yet."""
 
 
 class CameraList(msgspec.Struct, frozen=True):
@@ -90,8 +92,13 @@ class Rates:
         self._samples: deque[tuple[float, Words]] = deque(maxlen=1 + int(WINDOW_S / SAMPLE_S))
         self.sample()
 
+    def last_frame_unix_ms(self, camera: int) -> int:
+        """Return when a camera's newest frame was captured, 0 where there is none."""
+        return self._last_frames_unix_ns.get(camera, 0) // 1_000_000
+
     def sample(self) -> None:
         """Remember the ledger of now."""
+        self._last_frames_unix_ns = self._board.last_frames_unix_ns()
         self._samples.append((time.monotonic(), self._board.ledger()))
 
     @property
@@ -177,6 +184,7 @@ class CameraRoom:
             dropped=sum(int(cell[fate]) for fate in _DROPS),
             sightings=int(cell[Fate.SIGHTINGS]),
             has_snapshot=ring is not None,
+            last_frame_unix_ms=self._rates.last_frame_unix_ms(index),
         )
 
     def snapshot(self, name: str, view: "View", fresh_s: float = FRESH_S) -> bytes:

@@ -95,6 +95,8 @@ TOTALS: Final = {
     Count.GROUPS_JOINED: ("groups_joined", "Sightings of vehicles known from another camera."),
     Count.GROUPS_MISSED: ("groups_missed", "Events whose group Redis did not tell in time."),
     Count.WATCHLIST_HITS: ("watchlist_hits", "Sightings that met a watchlist."),
+    Count.UPLOADS_READ: ("uploads_read", "Uploads that were read to their end."),
+    Count.UPLOADS_FAILED: ("uploads_failed", "Uploads whose reading ended before its time."),
     Count.CLIPS: ("clips", "Clips of video that sightings got."),
     Count.CLIPS_FAILED: ("clips_failed", "Clips that sightings should have got and did not."),
     Count.CAMERA_EVENTS: ("camera_events", "Turns of cameras from one state to another."),

@@ -56,7 +56,13 @@ def main(child: Child) -> None:
         return
     tasks += [
         gevent.spawn(work)
-        for work in (front.hub.run, front.nodes.run, front.camera_events.run, front.redis_watch.run)
+        for work in (
+            front.hub.run,
+            front.nodes.run,
+            front.camera_events.run,
+            front.redis_watch.run,
+            front.uploads.run,
+        )
     ]
     front.hub.wait_for_place(_PLACED_WITHIN_S)
     server = _server(listener, front)

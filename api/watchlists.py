@@ -221,9 +221,9 @@ def _store_body(file: BinaryIO) -> None:
 
 
 def _import(lists: Watchlists, name: str, file: BinaryIO, *, replace: bool) -> int:
-    lines = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
-        return lists.put(read_csv(name, lines), instead_of=name if replace else None)
+        with io.TextIOWrapper(file, "utf-8-sig", newline="") as lines:
+            return lists.put(read_csv(name, lines), instead_of=name if replace else None)
     except UnicodeDecodeError as error:
         raise PayloadError("body", "is no UTF-8 text") from error
     except csv.Error as error:

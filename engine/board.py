@@ -192,6 +192,8 @@ class Count(IntEnum):
     """Entries that could not be written to the audit log."""
     SSE_REFUSED = 35
     """Live streams refused because their key or address has as many as it may."""
+    UPLOADS_READ = 36
+    UPLOADS_FAILED = 37
 
 
 class Stage(IntEnum):
@@ -432,6 +434,14 @@ class Board:
             row[CAMERA]: states[row[STATE] - 1]
             for row in self.processes()[:, : CAMERA + 1].tolist()
             if row[KIND] == Kind.DECODER and 0 < row[STATE] <= len(states)
+        }
+
+    def last_frames_unix_ns(self) -> dict[int, int]:
+        """Return when every camera, by its index, captured its newest frame; 0: none yet."""
+        return {
+            row[CAMERA]: row[LAST_FRAME_UNIX_NS]
+            for row in self.processes()[:, : LAST_FRAME_UNIX_NS + 1].tolist()
+            if row[KIND] == Kind.DECODER
         }
 
     def ledger(self) -> Words:

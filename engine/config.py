@@ -21,6 +21,8 @@ from engine.filter_settings import FilterSettings
 from engine.outlines import Crop, Polygons
 from engine.section import OURS, Name, Network, Secret, Section, matching, mistake
 from engine.sink_settings import PlatePattern, SinksSettings
+from engine.upload_settings import UploadsSettings
+from engine.uploads import UPLOAD_PREFIX
 
 EMBEDDED: Final = "embedded"
 """The value of ``redis.url`` that makes the supervisor run its own Redis server."""
@@ -270,6 +272,7 @@ class Settings(Section):
     sinks: SinksSettings = SinksSettings()
     privacy: Privacy = "plain"
     """``hash``: plates that are on no watchlist leave the publisher as keyed hashes only."""
+    uploads: UploadsSettings = UploadsSettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
@@ -281,6 +284,12 @@ class Settings(Section):
                 raise mistake(
                     f"the name {camera.name!r} is already taken by cameras[{seen[camera.name]}]",
                     "give every camera a name of its own",
+                    key=f"cameras[{index}].name",
+                )
+            if camera.name.startswith(UPLOAD_PREFIX):
+                raise mistake(
+                    f"names that begin with {UPLOAD_PREFIX} are those of uploads",
+                    "choose another name",
                     key=f"cameras[{index}].name",
                 )
             seen[camera.name] = index

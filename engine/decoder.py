@@ -56,7 +56,9 @@ from engine.slot_formats import write_frame
 from engine.source_settings import source_options
 from engine.sources import open_source
 from engine.sources.base import Source, SourceFrame, SourceOptions
+from engine.sources.pace import MediaClock
 from engine.types import CameraState
+from engine.uploads import upload_of
 
 DRAIN_S: Final = 1.0
 """How long a stopping decoder waits for leased frames to come back."""
@@ -95,6 +97,8 @@ class Decoder:
         self._paused = False
         self._stopped = False
         self._capped = self._spoilt = 0
+        self._media = MediaClock() if upload_of(self._camera.name) else None
+        """Uploads go by their own time, from 0."""
         self._health: Health | None = None
         """Of the camera while it is connected; None for what comes to an end by itself."""
         self._appetite = Appetite()
@@ -235,12 +239,15 @@ class Decoder:
             self._pass_by(found)
             return
         writer, slot = found
+        captured_unix_ns = frame.captured_unix_ns
+        if self._media is not None:
+            captured_unix_ns = int(self._media.advance(frame.pts_s) * 1e9)
         target = writer.memory.frame(slot)
         write_frame(frame, target, writer.handle.format, self._judge.masks)
         with self._changed:
-            writer.publish(slot, frame.captured_unix_ns, frame.captured_monotonic_ns, verdict.areas)
+            writer.publish(slot, captured_unix_ns, frame.captured_monotonic_ns, verdict.areas)
         self._row.fate(self._index, Fate.BYTES, target.nbytes)
-        self._row.words[LAST_FRAME_UNIX_NS] = frame.captured_unix_ns
+        self._row.words[LAST_FRAME_UNIX_NS] = captured_unix_ns
         self._row.observe(Stage.CAPTURE_TO_SLOT, time.monotonic_ns() - frame.captured_monotonic_ns)
 
     def _pass_by(self, fate: Fate) -> None:

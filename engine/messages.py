@@ -147,6 +147,13 @@ class TellCamera(Message, frozen=True, kw_only=True):
     event: CameraEvent
 
 
+class EndUpload(Message, frozen=True, kw_only=True):
+    """To the publisher: all frames of an upload are recognized, or ``failure`` says why not."""
+
+    upload: str
+    failure: str = ""
+
+
 class Stop(Message, frozen=True, kw_only=True):
     """Finish what you hold, then end with exit code 0."""
 
@@ -301,6 +308,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     cameras: tuple[CameraStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     sinks: tuple[SinkFigures, ...] = ()
+    uploads: tuple[str, ...] = ()
+    """Ids of those that are read or wait."""
 
     def running(self) -> Iterator[tuple[int, str, Kind]]:
         """Yield pid, name and kind of every process that is up; Redis's is ``Kind.FREE``."""
@@ -389,6 +398,7 @@ ToChild: TypeAlias = (
     | RenewRing
     | UseCamera
     | TellCamera
+    | EndUpload
     | Pause
     | Stop
 )

@@ -13,6 +13,7 @@ from engine.messages import Request
 from engine.plane import CameraPlace
 from engine.resources import check_camera
 from engine.roster import Roster
+from engine.upload_queue import UploadQueue
 
 MAX_RECOGNIZERS = 256
 
@@ -42,8 +43,11 @@ class Crew(Protocol):
 class Orders:
     """Checks an order, has it carried out, and writes down what must survive a restart."""
 
-    def __init__(self, roster: Roster, amendments: Amendments, crew: Crew) -> None:
+    def __init__(
+        self, roster: Roster, amendments: Amendments, crew: Crew, uploads: UploadQueue
+    ) -> None:
         self._roster = roster
+        self._uploads = uploads
         self._amendments = amendments
         self._crew = crew
         self._verbs: dict[str, Callable[..., object]] = {
@@ -55,6 +59,8 @@ class Orders:
             "camera.pause": self._pause_camera,
             "camera.resume": self._resume_camera,
             "recognizers": self._set_recognizers,
+            "upload.add": self._add_upload,
+            "upload.drop": self._drop_upload,
         }
 
     def obey(self, request: Request) -> Any:
@@ -129,6 +135,13 @@ class Orders:
             raise ControlError("recognizers: no camera is configured, so there is nothing to read")
         self._crew.resize_pool(count)
         self._amendments.set_recognizers(count)
+
+    def _add_upload(self, upload: str) -> None:
+        self._have_room(1)
+        self._uploads.add(upload)
+
+    def _drop_upload(self, upload: str) -> None:
+        self._uploads.drop(upload)
 
     def _have_room(self, more: int) -> None:
         """Refuse what the stats board has no rows for, before anything is changed."""

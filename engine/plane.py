@@ -304,6 +304,10 @@ class FramePlane:
 
     # --- figures -----------------------------------------------------------------------------
 
+    def frames_in_flight(self, place: CameraPlace) -> int:
+        """Return how many frames of a camera are on their way or being recognized."""
+        return self.flight(place).frames
+
     def flight(self, place: CameraPlace) -> Flight:
         """Look at what lies in a camera's rings now."""
         rings = self._rings_of(place)

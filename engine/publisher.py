@@ -10,7 +10,7 @@ Run as ``python -m engine.publisher FD``.
 import logging
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import SystemRandom
 from typing import Final
 
@@ -19,6 +19,7 @@ import msgspec
 from engine.board import Count, Fate, Kind, Stage
 from engine.camera_log import CameraLog
 from engine.clip_channel import Clip, ClipTaker
+from engine.due import Due
 from engine.filters import Rules
 from engine.groups import Groups, Question
 from engine.ingest_channel import IngestConnection
@@ -26,11 +27,13 @@ from engine.intake import Intake, Source
 from engine.messages import (
     AttachClips,
     AttachReads,
+    EndUpload,
     IngestDone,
     IngestReads,
     IngestSighting,
     ReadsRecord,
     Ready,
+    SinkFigures,
     Stop,
     TellCamera,
     TellSinks,
@@ -39,6 +42,7 @@ from engine.messages import (
 from engine.places import Places
 from engine.privacy import KEY_FILE, Seal, disguise, own_key
 from engine.process import Child, Link, LinkEndedError, run_child
+from engine.redis_client import without_password
 from engine.retention import Kept
 from engine.sections import PublishedCamera, PublisherSection
 from engine.sinks.feeder import Feeder
@@ -46,7 +50,9 @@ from engine.sinks.registry import open_sinks
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import SightingIds, Tracker
-from engine.types import CameraEvent, Evidence, Phase
+from engine.types import Evidence, Phase
+from engine.upload_desk import UploadDesk
+from engine.uploads import upload_of, uploads_dir
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
 from engine.watchlists.matcher import Matcher
 
@@ -91,6 +97,7 @@ class Publisher:
         self._intake = Intake(row, self._spool.cursors(), ingest)
         self._tracker.restore(self._spool.tracks(), self._clock_ns())
         self._matcher = Matcher(section.directory / WATCHLISTS)
+        self._desk = UploadDesk(uploads_dir(section.directory.parent), section.tracker, row)
         self._clips = ClipTaker(row)
         self._camera_log = CameraLog(section.redis.url)
         plans = open_sinks(section)
@@ -98,15 +105,13 @@ class Publisher:
         self._feeders = [Feeder(plan, self._spool) for plan in plans]
         self._keepers = [plan.keeper for plan in plans if plan.keeper is not None]
         self._screens = [plan.screen for plan in plans if plan.screen is not None]
-        self._shown_at = 0.0
+        self._show_due, self._sinks_due = Due(_SHOW_EVERY_S), Due(_TELL_SINKS_EVERY_S)
         self._pending: Turn | None = None
-        self._nameless = 0
-        """Its last events, which were ingested without an id."""
+        self._nameless = 0  # of its last events: those ingested without an id
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
         self._redis = self._feeders[0]
         self._told_taken = 0
         self._link: Link | None = None
-        self._told_at = 0.0
 
     def start(self, link: Link) -> None:
         """Begin: from now on sinks are fed."""
@@ -125,6 +130,9 @@ class Publisher:
     def use_camera(self, message: UseCamera) -> None:
         """Go by the rules of a camera that was added while running."""
         camera = PublishedCamera.model_validate_json(message.camera)
+        if upload := upload_of(camera.name):
+            self._desk.begin(upload, self._matcher.marked)
+            return
         self._go_by(camera)
         for keeper in self._keepers:
             keeper.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
@@ -146,9 +154,13 @@ class Publisher:
             terms = msgspec.structs.replace(terms, wanted="hits")
         self._clips.attach(terms, fd)
 
-    def tell_camera(self, event: CameraEvent) -> None:
+    def end_upload(self, message: EndUpload) -> None:
+        """Finish an upload when its last reads have come."""
+        self._desk.all_recognized(message.upload, message.failure)
+
+    def tell_camera(self, message: TellCamera) -> None:
         """Write down that a camera turned."""
-        self._camera_log.tell(event)
+        self._camera_log.tell(message.event)
 
     def turn(self, wait_s: float = _TURN_S) -> None:
         """Wait for something to come, take it, commit, acknowledge."""
@@ -158,6 +170,7 @@ class Publisher:
             messages = self._intake.take_messages()
             self._pending = self._track(records, messages)
         self._commit()
+        self._desk.tick()
         self._places.tell()
         self._report()
         self._show_cameras()
@@ -242,6 +255,12 @@ class Publisher:
     def _feed(self, record: ReadsRecord) -> list[Event]:
         """Feed one frame's reads and count what became of them."""
         camera = record.reads.stamp.camera
+        upload = upload_of(camera)
+        if upload:
+            self._desk.hear(upload, record.reads)
+            self._row.count(Count.READS_RECEIVED)
+            self._row.fate(record.camera_index, Fate.READS_TRACKED, len(record.reads.reads))
+            return []
         self._indexes[camera] = record.camera_index
         fed = self._tracker.feed(record.reads, self._clock_ns())
         self._row.count(Count.READS_RECEIVED)
@@ -397,9 +416,8 @@ class Publisher:
         told, lost = self._camera_log.take_figures()
         row.count(Count.CAMERA_EVENTS, told)
         row.count(Count.CAMERA_EVENTS_LOST, lost)
-        taken = redis.taken
-        row.count(Count.STORED, taken - self._told_taken)
-        self._told_taken = taken
+        told_before, self._told_taken = self._told_taken, redis.taken
+        row.count(Count.STORED, self._told_taken - told_before)
         while redis.delays:
             delay = redis.delays.popleft()
             row.observe(Stage.CAPTURE_TO_STORED, delay.elapsed_ns)
@@ -414,23 +432,20 @@ class Publisher:
 
     def _tell_sinks(self) -> None:
         """Now and then, tell the supervisor how the sinks are."""
-        now = time.monotonic()
-        if self._link is None or now - self._told_at < _TELL_SINKS_EVERY_S:
+        if self._link is None or not self._sinks_due.now():
             return
-        self._told_at = now
-        figures = []
-        for feeder in self._feeders:
-            waiting = self._depth(feeder)
-            oldest_s = self._spool.oldest_unix_s(feeder.sink.name) if waiting else 0
-            figures.append(feeder.figures(waiting, oldest_s * 1_000))
-        self._link.offer(TellSinks(sinks=tuple(figures)))
+        self._link.offer(TellSinks(sinks=tuple(map(self._figures, self._feeders))))
+
+    def _figures(self, feeder: Feeder) -> SinkFigures:
+        """Return how a sink is."""
+        waiting = self._depth(feeder)
+        oldest_s = self._spool.oldest_unix_s(feeder.sink.name) if waiting else 0
+        return feeder.figures(waiting, oldest_s * 1_000)
 
     def _show_cameras(self) -> None:
         """Now and then, tell the sinks that show them how the cameras are."""
-        now = time.monotonic()
-        if not self._screens or now - self._shown_at < _SHOW_EVERY_S:
+        if not self._screens or not self._show_due.now():
             return
-        self._shown_at = now
         seen = self._board.camera_states()
         states = {name: seen[at] for name, at in self._indexes.items() if at in seen}
         for screen in self._screens:
@@ -447,7 +462,7 @@ def main(child: Child) -> None:
     publisher = Publisher(section, child)
     publisher.start(child.link)
     resumed = f", {publisher.resumed} open tracks resumed" if publisher.resumed else ""
-    child.link.send(Ready(detail=f"publishing to {_shown(section.redis.url)}{resumed}"))
+    child.link.send(Ready(detail=f"publishing to {without_password(section.redis.url)}{resumed}"))
     flush_s = _FLUSH_S
     try:
         while not child.stopping() and not _told_to_stop(child.link, publisher):
@@ -459,29 +474,26 @@ def main(child: Child) -> None:
     publisher.close(flush_s)
 
 
+_DOES: Final[dict[type, Callable[..., None]]] = {
+    AttachReads: Publisher.attach,
+    AttachClips: Publisher.attach_clips,
+    TellCamera: Publisher.tell_camera,
+    EndUpload: Publisher.end_upload,
+    UseCamera: Publisher.use_camera,
+}
+
+
 def _told_to_stop(link: Link, publisher: Publisher) -> bool:
     """Do what the supervisor says; True when it says stop."""
     while (received := link.receive()) is not None:
         message, fds = received
         if isinstance(message, Stop):
             return True
-        if isinstance(message, AttachReads):
-            publisher.attach(message, fds[0])
-        elif isinstance(message, AttachClips):
-            publisher.attach_clips(message, fds[0])
-        elif isinstance(message, TellCamera):
-            publisher.tell_camera(message.event)
-        elif isinstance(message, UseCamera):
-            publisher.use_camera(message)
+        if type(message) in _DOES:
+            _DOES[type(message)](publisher, message, *fds)
         else:
             log.warning("a %s is nothing for a publisher", type(message).__name__)
     return False
-
-
-def _shown(url: str) -> str:
-    """Return the URL without its password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 if __name__ == "__main__":

@@ -95,6 +95,12 @@ def _behind_sentinels(
     return client
 
 
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 def _parts(
     url: str, shape: str
 ) -> tuple[list[tuple[str, int]], str, dict[str, str], dict[str, Any]]:

@@ -19,6 +19,7 @@ from engine.sections import (
     PublisherSection,
     WorkerSection,
 )
+from engine.uploads import UPLOAD_PREFIX, upload_of
 
 HERALD: Final = "herald"
 """Where an engine has no front beside it, a process without a listener that speaks for it."""
@@ -87,15 +88,21 @@ class Roster:
         Raises:
             ControlError: the board has no cell left.
         """
-        index = self._indexes.setdefault(settings.name, len(self._indexes))
+        cell = UPLOAD_PREFIX if upload_of(settings.name) else settings.name  # uploads share one
+        index = self._indexes.setdefault(cell, len(self._indexes))
         if index >= self._board.cameras:
-            del self._indexes[settings.name]
+            del self._indexes[cell]
             raise ControlError("the stats board has no cell left — restart to make it larger")
         decoder = self._add(Kind.DECODER, f"decoder-{settings.name}")
         settings = _rereading(settings, self._settings.tracker.max_gap_s)
         place = CameraPlace(settings, index, decoder)
         self.places.append(place)
         return place
+
+    @property
+    def watched(self) -> list[CameraPlace]:
+        """The cameras, without the upload that is read as if it were one."""
+        return [place for place in self.places if not upload_of(place.settings.name)]
 
     def wanted_workers(self) -> list[ChildProcess]:
         """Return the recognizers that are not on their way out."""
@@ -176,7 +183,9 @@ class Roster:
             run=resources.lock.run,
             node=settings.node_name,
             directory=resources.state_dir,
-            cameras=tuple(PublishedCamera.of(place.settings, place.index) for place in self.places),
+            cameras=tuple(
+                PublishedCamera.of(place.settings, place.index) for place in self.watched
+            ),
             tracker=settings.tracker,
             redis=settings.redis.model_copy(update={"url": resources.redis_url}),
             spool=settings.spool,
@@ -193,10 +202,12 @@ class Roster:
             redis_url=resources.redis_url,
             node=settings.node_name,
             board=resources.board.name,
-            cameras=tuple(place.settings.name for place in self.places),
+            cameras=tuple(place.settings.name for place in self.watched),
             control_path=str(resources.state_dir / "control.sock"),
             ingest_path=str(resources.ingest_path),
             data_dir=str(settings.data_dir),
+            uploads=settings.uploads.model_dump_json(),
+            hides_plates=settings.privacy == "hash",
             has_cameras=has_cameras,
             heralds=has_cameras and shares and child is self.of(Kind.API)[0],
         )

@@ -41,6 +41,10 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     ingest_path: str
     """The publisher's ingest socket; empty where no engine runs beside this front."""
     data_dir: str
+    uploads: str = "{}"
+    """The ``[uploads]`` table as JSON."""
+    hides_plates: bool = False
+    """Plates leave the publisher disguised, so nothing may show them in plain."""
     has_cameras: bool = True
     """The board and the supervisor beside it are those of an engine."""
     heralds: bool = False

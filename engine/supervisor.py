@@ -16,6 +16,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+import msgspec
+
 from engine.amendments import Amendments
 from engine.board import KIND, Count, Kind
 from engine.children import ChildProcess
@@ -55,6 +57,8 @@ from engine.sections import PublishedCamera
 from engine.service import ServiceManager
 from engine.signals import NotedSignals, allow_open_files
 from engine.types import CameraState
+from engine.upload_queue import UploadQueue
+from engine.uploads import upload_of
 from engine.watch import Watch
 
 TICK_S: Final = 0.25
@@ -114,7 +118,8 @@ class Supervisor:
             Pool(self._roster.workers, self._resources.tokens_write, pool.batch),
             Quarantine(self._resources.state_dir / "quarantine", pool.quarantine),
         )
-        self._orders = Orders(self._roster, amendments, self)
+        self._uploads = UploadQueue(settings, self._roster, self, self._plane.frames_in_flight)
+        self._orders = Orders(self._roster, amendments, self, self._uploads)
         for place in self._roster.places:
             place.is_paused = place.settings.name in amendments.changes.paused
         self._watch = Watch(self._roster, board, self._plane, self._resources)
@@ -144,6 +149,7 @@ class Supervisor:
             self._watch.say(line)
         while not self._is_over():
             if self._phase < 0:
+                self._uploads.turn()
                 self._start_due()
                 self._kill_silent()
                 self._resources.mend_redis()
@@ -270,7 +276,8 @@ class Supervisor:
     def _tell_turn(self, place: CameraPlace) -> None:
         """Have the newest turn of a camera told, unless another one has taken its name."""
         heir = self._roster.place_named(place.settings.name)
-        if place.turned is not None and heir in {None, place}:
+        is_upload = bool(upload_of(place.settings.name))
+        if place.turned is not None and heir in {None, place} and not is_upload:
             (publisher,) = self._roster.of(Kind.PUBLISHER)
             publisher.send(TellCamera(event=place.turned))
 
@@ -435,7 +442,7 @@ class Supervisor:
 
     def status(self) -> EngineStatus:
         """Return the state of everything."""
-        return self._watch.status()
+        return msgspec.structs.replace(self._watch.status(), uploads=self._uploads.ids)
 
     def stop(self) -> None:
         """End the run in order."""

@@ -75,7 +75,7 @@ class Watch:
         ledger = self._board.ledger().sum(0)
         self._before = (now, ledger)
         per_s = (ledger - before) / (now - then)
-        places = self._roster.places
+        places = self._roster.watched
         return Pulse(
             cameras_live=sum(place.state is CameraState.LIVE for place in places),
             cameras=len(places),
@@ -108,7 +108,7 @@ class Watch:
                     {fate.name.lower(): int(ledger[place.index, fate]) for fate in Fate},
                     self._plane.flight(place),
                 )
-                for place in self._roster.places
+                for place in self._roster.watched
             ),
             processes=tuple(
                 ProcessStatus(

@@ -30,6 +30,7 @@ from engine.ring import Lease, RingTaker
 from engine.ring_memory import OFFERED, TAKEN, RingMemory, Tokens
 from engine.sections import WorkerSection
 from engine.types import Box, FrameReads, PlateRead
+from engine.uploads import upload_of
 
 IDLE_S: Final = 0.5
 """An idle worker completes a turn at least this often."""
@@ -165,7 +166,7 @@ class Worker:
         elapsed_ns = time.monotonic_ns() - started_ns
         self._row.observe(Stage.RECOGNIZE, elapsed_ns)
         self._row.words[BUSY_NS] += elapsed_ns
-        if reads:
+        if reads or upload_of(ring.handle.camera_name):  # those who wait for it see it advance
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
             self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
         ring.give_back(lease, fate)

@@ -31,6 +31,7 @@ class Card {
     this.camera = element("span", { class: "where" });
     this.time = element("time");
     this.tag = element("span", { class: "tag" });
+    this.hit = element("span", { class: "hit-mark" });
     this.settled = false;
     this.fill = element("span", { class: "fill" });
     this.percent = element("span", { class: "percent" });
@@ -39,7 +40,7 @@ class Card {
       "button",
       { type: "button", class: "card" },
       this.crop,
-      element("span", { class: "main" }, this.plate, this.tag),
+      element("span", { class: "main" }, this.plate, this.hit, this.tag),
       element("span", { class: "meta" }, this.camera, this.time),
       this.meter,
     );
@@ -65,8 +66,15 @@ class Card {
     this.fill.style.width = `${sighting.confidence}%`;
     this.fill.dataset.level = sighting.confidence >= 90 ? "high" : sighting.confidence >= 75 ? "middle" : "low";
     this.button.setAttribute("aria-label", TEXTS.openLabel(sighting.plate));
+    this.#showHit(sighting.hits?.[0]);
     this.#showCrop(sighting);
     if (changed) this.#flash();
+  }
+
+  #showHit(hit) {
+    if (hit) this.item.dataset.severity = hit.severity;
+    else delete this.item.dataset.severity;
+    setText(this.hit, hit ? hit.label || hit.list : "");
   }
 
   #showCrop(sighting) {
@@ -90,10 +98,17 @@ export class Cards {
   #list;
   #open;
   #cards = new Map();
+  #most;
 
-  constructor(list, open) {
+  constructor(list, open, most = MOST_CARDS) {
     this.#list = list;
     this.#open = open;
+    this.#most = most;
+  }
+
+  clear() {
+    this.#cards.clear();
+    this.#list.replaceChildren();
   }
 
   get count() {
@@ -125,7 +140,7 @@ export class Cards {
   }
 
   #trim() {
-    while (this.#cards.size > MOST_CARDS) {
+    while (this.#cards.size > this.#most) {
       const last = this.#list.lastElementChild;
       this.#cards.delete(last.dataset.id);
       last.remove();

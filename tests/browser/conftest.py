@@ -4,7 +4,11 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from front_process import FrontProcess, front_process
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from engine.config import RedisSettings
+from engine.store_writer import StoreWriter
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -15,6 +19,11 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+TELL_VIOLATIONS = """
+    addEventListener("securitypolicyviolation", (each) =>
+        console.error("CSP", each.violatedDirective, each.blockedURI, each.sourceFile));
+"""
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +45,7 @@ class Watched:
         self.page = page
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
+        page.add_init_script(TELL_VIOLATIONS)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
         page.on(
@@ -53,3 +63,16 @@ def watched(browser: Browser) -> Iterator[Watched]:
     context.set_default_timeout(10_000)
     yield Watched(context.new_page())
     context.close()
+
+
+@pytest.fixture
+def writer(redis_server) -> Iterator[StoreWriter]:
+    found = StoreWriter(redis_server.url, RedisSettings())
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def front(redis_server) -> Iterator[FrontProcess]:
+    with front_process(redis_server.url) as running:
+        yield running

@@ -2,59 +2,19 @@
 
 import json
 import time
-from collections.abc import Iterator
 
-import cv2
-import numpy as np
 import pytest
 from clips import h264_clip
 from engine_run import demo, running
+from front_page import commit, no_complaints, open_page
 from front_process import FrontProcess, front_process, sighting
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
-from engine.config import RedisSettings
 from engine.store_writer import StoreWriter
 from engine.track import Event
-from engine.types import Evidence, Phase, Sighting
+from engine.types import Evidence, Phase
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def writer(redis_server) -> Iterator[StoreWriter]:
-    found = StoreWriter(redis_server.url, RedisSettings())
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def front(redis_server) -> Iterator[FrontProcess]:
-    with front_process(redis_server.url) as running:
-        yield running
-
-
-def crop(plate: str) -> bytes:
-    picture = np.full((48, 160), 225, np.uint8)
-    cv2.putText(picture, plate, (6, 33), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 20, 2)
-    return cv2.imencode(".jpg", picture)[1].tobytes()
-
-
-def commit(writer: StoreWriter, *sightings: Sighting) -> None:
-    events = [
-        Event(each, Evidence(crop_jpeg=crop(each.plate)) if each.has_crop else None)
-        for each in sightings
-    ]
-    writer.commit(events)
-
-
-def open_page(page: Page, front: FrontProcess) -> None:
-    page.goto(front.url)
-    expect(page.locator("#link")).to_have_attribute("data-state", "live")
-
-
-def no_complaints(watched: object, front: FrontProcess) -> None:
-    assert watched.complaints == []
-    assert watched.hosts == {front.url.removeprefix("http://")}
 
 
 def test_an_empty_page_explains_itself(watched, front) -> None:

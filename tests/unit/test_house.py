@@ -12,23 +12,24 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 500
 
 FLOORS = """
-    errors types scopes logs console signals progress appetite cores service process_use
+    errors types scopes logs console signals progress due appetite cores service process_use
     regions
-    plates section outlines redis_client records
+    plates section outlines redis_client records uploads
     keys people sessions audit
-    sink_settings redis_wire
+    sink_settings redis_wire upload_settings
     filter_settings
     config shm voting store evidence motion health sources
     embedded_redis exposure board sections amendments recognizers track slot_formats
     source_settings filters
     messages lane store_commands privacy spool_file spool_reader groups feedback attention
-    tracker store_writer search corrections statistics
-    deadletters retention process ring_memory spool reads_channel ingest_channel footage
+    tracker store_writer search corrections statistics upload_check
+    upload_desk deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
     ring reaper children quarantine control sinks watchlists intake places judge
     held_rings
     decoder worker publisher plane resources
     roster event_stream
+    upload_queue
     watch orders event_table
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands follow
