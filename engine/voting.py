@@ -105,10 +105,10 @@ def is_whole(ballots: dict[str, Ballot], text: str, regions: tuple[str, ...]) ->
     return said.reads > 1 or matches_any_region(text, regions)
 
 
-def strike_parts(ballots: dict[str, Ballot], whole: str) -> float:
-    """Strike out the texts that are parts of one; return the weight that they had."""
+def strike_parts(ballots: dict[str, Ballot], whole: str) -> list[Ballot]:
+    """Strike out the texts that are parts of one; return what they had gathered."""
     parts = [text for text in ballots if shows_part(ballots, whole, text, ballots[text].aspect)]
-    return sum(ballots.pop(text).weight for text in parts)
+    return [ballots.pop(text) for text in parts]
 
 
 def elect(ballots: dict[str, Ballot]) -> str:
