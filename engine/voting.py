@@ -102,7 +102,7 @@ def is_whole(ballots: dict[str, Ballot], text: str, regions: tuple[str, ...]) ->
     said = ballots.get(text)
     if said is None or not said.reads:
         return False
-    return said.reads > 1 or matches_any_region(text, regions)
+    return said.reads > 1 or _share_of(text, regions) > _FOREIGN_SHARE
 
 
 def strike_parts(ballots: dict[str, Ballot], whole: str) -> list[Ballot]:
