@@ -164,7 +164,7 @@ class Lane:
                 gap_ns <= _OVERLAID_NS
                 and known.offset_widths(track.box, track.last_ns) <= _OVERLAID_WIDTHS
             )
-            if self._hid(known, track):
+            if gap_ns <= self._max_gap_ns and self._hid(known, track):
                 return known
             if not overlaid and not _were_confused(known, track):
                 continue
@@ -209,9 +209,9 @@ class Lane:
         offset = track.offset_widths(spot.box, at_ns)
         if offset > _reach_widths(gap_ns) or not track.can_look_so(spot.box, at_ns):
             return None
+        overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
         reach = _reach_widths(min(gap_ns, _EASILY_NS))
         is_near = offset <= _likeness(track.box, spot.box) * reach
-        overlaid = offset <= _OVERLAID_WIDTHS and gap_ns <= _OVERLAID_NS
         limit = _OVERLAID_TEXT if overlaid else _NEAR_TEXT if is_near else _ALIKE_TEXT
         apart = distance(track.plate, plate, limit)
         if apart > limit and is_near and _is_part_of_other(track, plate, spot.read.aspect):
@@ -236,8 +236,9 @@ def _likeness(one: Box, other: Box) -> float:
 
     What looks much smaller is far away, where a vehicle moves less in the picture.
     """
-    low, high = sorted((one.height, other.height))
-    return low / max(high, 1.0)
+    if one.height > other.height:
+        one, other = other, one
+    return one.height / max(other.height, 1.0)
 
 
 def _reach_widths(gap_ns: int) -> float:

@@ -85,6 +85,8 @@ class Track(msgspec.Struct, kw_only=True):
     recognizer: str = ""
     recognizer_version: str = ""
     reads: int = 0
+    parts: int = 0
+    """Those of its reads that showed a part of the plate only."""
     frames: int = 0
     """In which it was read, or known to be there unchanged."""
     stands_at: Box = Box(0.0, 0.0, 0.0, 0.0)
@@ -123,6 +125,11 @@ class Track(msgspec.Struct, kw_only=True):
     def key(self) -> int:
         """A number that stands for its id on the stats board, never 0."""
         return key_of(self.id)
+
+    @property
+    def witnesses(self) -> float:
+        """Its reads; one that showed a part of the plate only is half a witness of its text."""
+        return self.reads - self.parts / 2
 
     @property
     def is_settled(self) -> bool:
@@ -192,7 +199,9 @@ class Track(msgspec.Struct, kw_only=True):
         )
         if is_part:
             box = self._completed(box, read)
-        if not (is_part and voting.is_whole(self.ballots, self.plate, regions)):
+        if is_part and voting.is_whole(self.ballots, self.plate, regions):
+            self.parts += 1
+        else:
             self._vote(read, regions, aspect)
         self.is_appearing = aspect > _APPEARING * self.aspect > 0
         self.aspect = aspect
@@ -226,7 +235,9 @@ class Track(msgspec.Struct, kw_only=True):
         """Let a text that can overrule its parts do so; a picture of a part is no good one."""
         if not voting.is_whole(self.ballots, whole, regions):
             return
-        self.weight -= voting.strike_parts(self.ballots, whole)
+        for struck in voting.strike_parts(self.ballots, whole):
+            self.weight -= struck.weight
+            self.parts += struck.reads
         if self.plate not in self.ballots:
             self.best_confidence = 0.0
 
@@ -253,6 +264,7 @@ class Track(msgspec.Struct, kw_only=True):
             self._strike_parts(text)
         self.plate = voting.elect(self.ballots)
         self.reads += other.reads
+        self.parts += other.parts
         self.frames += other.frames
         if other.last_ns >= self.last_ns:
             self.box, self.speed = other.box, other.speed

@@ -357,7 +357,7 @@ class Tracker:
         said = track.ballots.get(track.plate)
         agreed = said is not None and said.reads >= max(2, track.needed) and not track.is_appearing
         waited = lane.now_ns(clock_ns) - track.first_ns >= self._announce_ns
-        if track.reads < track.needed or not (agreed or waited) or not self._admits(track):
+        if track.witnesses < track.needed or not (agreed or waited) or not self._admits(track):
             return []
         return self._confirm(lane, track, Phase.PROVISIONAL)
 
@@ -381,7 +381,7 @@ class Tracker:
         """End a track: its final, or nothing where it never had reads enough."""
         if track.id not in lane.open:
             return []
-        if track.revision == 0 and track.reads < track.needed:
+        if track.revision == 0 and track.witnesses < track.needed:
             lane.drop(track)
             self._forget(track)
             return []

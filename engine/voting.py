@@ -102,13 +102,13 @@ def is_whole(ballots: dict[str, Ballot], text: str, regions: tuple[str, ...]) ->
     said = ballots.get(text)
     if said is None or not said.reads:
         return False
-    return said.reads > 1 or matches_any_region(text, regions)
+    return said.reads > 1 or _share_of(text, regions) > _FOREIGN_SHARE
 
 
-def strike_parts(ballots: dict[str, Ballot], whole: str) -> float:
-    """Strike out the texts that are parts of one; return the weight that they had."""
+def strike_parts(ballots: dict[str, Ballot], whole: str) -> list[Ballot]:
+    """Strike out the texts that are parts of one; return what they had gathered."""
     parts = [text for text in ballots if shows_part(ballots, whole, text, ballots[text].aspect)]
-    return sum(ballots.pop(text).weight for text in parts)
+    return [ballots.pop(text) for text in parts]
 
 
 def elect(ballots: dict[str, Ballot]) -> str:

@@ -60,6 +60,14 @@ def test_a_part_that_was_read_often_yields_to_the_whole():
     assert [one.plate for one in bench.finals] == ["MH38KGE"]
 
 
+def test_one_part_and_one_whole_read_do_not_agree():
+    bench = Bench()
+    bench.see(0, plate_read("34R0", x=61, y=225, size=(40, 33)))
+    bench.see(50, plate_read("34R01357", x=50, y=226, size=(70, 33)))
+    bench.wait(10_000)
+    assert bench.events == []
+
+
 def test_reads_without_a_place_are_no_parts_of_one_another():
     bench = Bench()
     for step in range(12):
