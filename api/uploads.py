@@ -15,6 +15,7 @@ from typing import Annotated, Final, cast
 import gevent
 import msgspec
 from flask import Blueprint, Response, g, request, send_file
+from gevent.lock import BoundedSemaphore
 
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
@@ -34,6 +35,8 @@ from engine.uploads import (
     read_about,
 )
 
+AT_ONCE: Final = 4
+"""Bodies that one process takes at the same time, each of which fills disk and is then checked."""
 LOOK_S: Final = 0.15
 """How often a follower looks for new lines."""
 HEARTBEAT_S: Final = 10.0
@@ -104,6 +107,7 @@ class UploadRoom:
         self._control_path = control_path
         self._refusal = refusal
         self._closing = closing
+        self._hands = BoundedSemaphore(AT_ONCE)
 
     def run(self) -> None:
         """Delete what has been kept long enough, for ever."""
@@ -123,11 +127,16 @@ class UploadRoom:
         """
         if self._refusal:
             raise ProblemError(409, self._refusal)
-        upload = self._files.take(
-            request.environ["wsgi.input"],
-            name=request.headers.get("X-Filename", ""),
-            length=request.content_length,
-        )
+        if not self._hands.acquire(blocking=False):
+            raise ProblemError(503, "too many upload at once", retry_after_s=5)
+        try:
+            upload = self._files.take(
+                request.environ["wsgi.input"],
+                name=request.headers.get("X-Filename", ""),
+                length=request.content_length,
+            )
+        finally:
+            self._hands.release()
         try:
             ask(self._control_path, "upload.add", upload=upload.id)
         except ControlError as error:

@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
+from front_app import front_app
 
 from api.problems import ProblemError
 from api.upload_files import LEFT_OVER_S, UploadFiles, form_of
+from api.uploads import AT_ONCE
 from engine.config import parse_settings
 from engine.errors import ConfigError
 from engine.upload_settings import UploadsSettings
@@ -80,3 +82,14 @@ def test_no_camera_may_be_named_like_an_upload():
     assert upload_of("upload") == ""
     with pytest.raises(ConfigError, match=r"cameras\[0\]\.name: .* uploads"):
         parse_settings({"cameras": [{"name": "upload.x", "url": "demo://"}]})
+
+
+def test_too_many_at_once_are_asked_to_wait(tmp_path):
+    with front_app(tmp_path) as built:
+        for _ in range(AT_ONCE):
+            built.front.uploads._hands.acquire()
+        answer = built.app.test_client().post("/api/v1/uploads", data=b"x")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        built.front.uploads._hands.release()
+        assert built.app.test_client().post("/api/v1/uploads", data=b"x").status_code == 415
+        assert not list((tmp_path / "uploads").iterdir())
