@@ -68,7 +68,7 @@ class Auditor:
 
 def _counts(status: int) -> bool:
     """Tell whether this request is one that the log is for."""
-    if request.endpoint in (None, STATIC) or request.method in {"HEAD", "OPTIONS"}:
+    if request.endpoint in (None, STATIC) or request.method == "OPTIONS":
         return False
     declared = declared_by(current_app.view_functions[request.endpoint or ""])
     needs = declared.needs if declared is not None else None
@@ -76,7 +76,7 @@ def _counts(status: int) -> bool:
         return status != 429  # that is counted: whoever tries without end shall not fill the log
     if needs is Scope.INGEST or not g.get("actor"):  # strangers are refused, and counted
         return False
-    if request.method != "GET":
+    if request.method not in {"GET", "HEAD"}:  # HEAD, too, tells how much was found
         return True
     if needs not in LOOK_UPS or not _finds_plates(declared):
         return False

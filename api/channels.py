@@ -69,15 +69,15 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
             lost = None if seen is None else missed(seen, event.mark)
             if lost is not None:
                 parts.append(self.gap(lost, event.mark.before_it()))
-            if self.wants(event.sighting):
-                parts.append(self._written(event))
+            if event.sighting is not None and self.wants(event.sighting):
+                parts.append(self._written(event, event.sighting))
                 count += 1
             seen = event.mark
         return b"".join(parts), count
 
-    def _written(self, event: Event) -> bytes:
+    def _written(self, event: Event, sighting: Sighting) -> bytes:
         if self.plain:
-            return b"data: %b\n\n" % event.sighting.plate.encode()
+            return b"data: %b\n\n" % sighting.plate.encode()
         return b"id: %b\ndata: %b\n\n" % (str(event.mark).encode(), event.json)
 
     def heartbeat(self, position: Mark | None) -> bytes:

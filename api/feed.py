@@ -6,6 +6,7 @@ the distance of two marks tells exactly how many events lie between them, also w
 themselves were trimmed long ago. A bare stream id is taken, too; then that count is unknown.
 """
 
+import logging
 import re
 from typing import Final
 
@@ -13,6 +14,8 @@ import msgspec
 
 from engine.store import Store, StreamEntry
 from engine.types import Sighting
+
+log = logging.getLogger(__name__)
 
 _MARK = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?(?:\.(\d{1,18}))?", re.ASCII)
 _WORD: Final = (1 << 64) - 1
@@ -71,7 +74,8 @@ class Event(msgspec.Struct, frozen=True):
 
     mark: Mark
     json: bytes
-    sighting: Sighting
+    sighting: Sighting | None
+    """None where a later version wrote another form: nobody is told of it."""
 
 
 class Missed(msgspec.Struct, frozen=True):
@@ -125,4 +129,9 @@ def _mark(entry: StreamEntry) -> Mark:
 
 
 def _event(entry: StreamEntry) -> Event:
-    return Event(_mark(entry), entry.json, _sightings.decode(entry.json))
+    try:
+        sighting = _sightings.decode(entry.json)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.warning("an event of the stream cannot be read: %s", error)
+        sighting = None
+    return Event(_mark(entry), entry.json, sighting)

@@ -173,7 +173,9 @@ class Hub:
         now_ms = time.time_ns() // 1_000_000
         for event in events:
             sighting = event.sighting
-            if sighting.origin == "camera" and sighting.phase is not Phase.FINAL:
+            if sighting is None or sighting.origin != "camera":
+                continue
+            if sighting.phase is not Phase.FINAL:
                 elapsed_ns = (now_ms - sighting.last_unix_ms) * 1_000_000
                 self._row.observe(Stage.CAPTURE_TO_DELIVERED, elapsed_ns)
                 self._row.exemplify(Stage.CAPTURE_TO_DELIVERED, sighting.id, elapsed_ns)

@@ -7,6 +7,7 @@ What is found lies in files, so that any API process answers for any upload.
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ FOLLOWED_S: Final = 3_600.0
 QUEUED_WITHIN_S: Final = 5.0
 """A new upload is known to the engine after so long; until then it is believed to wait."""
 SWEEP_S: Final = 60.0
+_LINE: Final = re.compile(r"\d{1,18}", re.ASCII)
 INTERRUPTED: Final = "the engine was restarted meanwhile — upload it again"
 
 SSE_HEADERS: Final = {
@@ -114,7 +116,9 @@ class UploadRoom:
         while True:
             try:
                 if self._files.ids():
-                    self._files.sweep(frozenset(self._busy() or ()))
+                    busy = frozenset(self._busy() or ())
+                    # in a native thread: there may be thousands of folders to look into
+                    gevent.get_hub().threadpool.apply(self._files.sweep, (busy,))
             except OSError as error:
                 log.warning("old uploads cannot be deleted: %s", error)
             gevent.sleep(SWEEP_S)
@@ -300,7 +304,7 @@ def blueprint(room: UploadRoom) -> Blueprint:
         """What is found, as it is found: ``progress``, ``plate``, ``done``, ``failed``."""
         room.one(upload)
         last = request.headers.get("Last-Event-ID", "")
-        since = int(last) if last.isascii() and last.isdigit() else query.since
+        since = int(last) if _LINE.fullmatch(last) else query.since
         return Response(room.follow(upload, since), headers=SSE_HEADERS)
 
     @routes.get("/<upload>/file")

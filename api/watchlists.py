@@ -228,5 +228,3 @@ def _import(lists: Watchlists, name: str, file: BinaryIO, *, replace: bool) -> i
         raise PayloadError("body", "is no UTF-8 text") from error
     except csv.Error as error:
         raise PayloadError("body", f"is no CSV: {error}") from error
-    finally:
-        lines.detach()  # the file is not ours to close

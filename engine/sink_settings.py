@@ -1,5 +1,6 @@
 """The tables of ``config.toml`` that say where sightings go besides Redis, and which of them."""
 
+import re
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -9,6 +10,9 @@ from engine.section import Name, Secret, Section, matching, mistake
 from engine.types import Phase
 
 _NAMES_OF_SINKS: Final = {"redis", "kafka", "rabbitmq", "mqtt"}
+MOST_REPEATS: Final = 6
+"""Of one pattern: each multiplies the ways in which a plate may be compared with it."""
+_STARS: Final = re.compile(r"\*+")
 _ALL_PHASES: Final = tuple(phase.value for phase in Phase)
 
 
@@ -18,15 +22,21 @@ def plate_pattern(text: str) -> Pattern:
     Raises:
         ValueError: it is no pattern; says where.
     """
-    return Pattern(text.upper().replace("*", "?{0,32}"))
+    return Pattern(_STARS.sub("?{0,32}", text.upper()))
 
 
-def _is_pattern(text: str) -> str:
-    plate_pattern(text)
+def check_pattern(text: str) -> str:
+    """Return the text of a pattern that plates may be compared with, each in little time.
+
+    Raises:
+        ValueError: it is no pattern, or has too many repeats.
+    """
+    if plate_pattern(text).source.count(",") > MOST_REPEATS:
+        raise ValueError(f"{text[:40]!r} has more than {MOST_REPEATS} of * and {{1,4}}")
     return text
 
 
-PlatePattern = Annotated[str, AfterValidator(_is_pattern)]
+PlatePattern = Annotated[str, AfterValidator(check_pattern)]
 
 
 class SinkSettings(Section):

@@ -20,7 +20,7 @@ import msgspec
 
 from engine.errors import PayloadError
 from engine.plates import DIGITS_FOR, normalise
-from engine.sink_settings import plate_pattern
+from engine.sink_settings import check_pattern
 
 FILE_NAME: Final = "watchlists.sqlite"
 MAX_CHARACTERS: Final = 16
@@ -306,7 +306,7 @@ def entry_of(  # noqa: PLR0913  # the columns of the CSV
     kind = Match(match or "exact")
     if kind is Match.PATTERN or _PATTERN_SIGN.search(plate):
         kind, plate = Match.PATTERN, plate.upper()
-        plate_pattern(plate)
+        check_pattern(plate)
     else:
         given, plate = plate, normalise(plate)
         if not 0 < len(plate) <= MAX_CHARACTERS:

@@ -349,8 +349,9 @@ def test_charts_are_no_searches_and_exports_are(built, client, tmp_path):
     admin = bearer(new_key(tmp_path, Scope.ADMIN))
     for path in ("/charts?camera=gate", "/found", "/found?camera=gate", "/found/export"):
         assert client.get(path, headers=admin).status_code == 200
+    assert client.head("/found?plate=AB1", headers=admin).status_code == 200
     noted = [one["what"] for one in entries(client, admin)]
-    assert noted == ["/found/export", "/found?camera=gate"]
+    assert noted == ["/found?plate=AB1", "/found/export", "/found?camera=gate"]
 
 
 def test_pages_of_the_audit_log_go_back_to_its_beginning(client, tmp_path):

@@ -11,11 +11,11 @@ from front_process import sighting
 
 from api import hub as hub_room
 from api.channels import Channel
-from api.feed import Event, Feed, Mark
+from api.feed import Event, Feed, Mark, _event
 from api.hub import Hub, _rest_s
 from api.subscriber import Subscriber
 from engine.board import Row
-from engine.store import Store, connect
+from engine.store import Store, StreamEntry, connect
 
 
 def event(number: int) -> Event:
@@ -78,6 +78,14 @@ def test_each_client_hears_what_it_has_not_seen_and_how_much_is_gone(hub: Hub) -
         level.setblocking(False)
         with pytest.raises(BlockingIOError):
             level.recv(100)
+
+
+def test_what_a_later_version_wrote_is_nobodys_business_and_no_end_of_the_stream(hub: Hub) -> None:
+    unknown = _event(StreamEntry("1002-0", 2, b'{"phase": "of later versions"}'))
+    hub.position = event(1).mark
+    with client(hub, Channel(), event(1).mark) as all_of_it, client(hub, Channel(plain=True), None):
+        hub._deliver([unknown, event(3)])
+        assert all_of_it.recv(1000) == b"id: 1003-0.3\ndata: {}\n\n"
 
 
 def test_clients_are_sent_away_one_after_the_other(hub: Hub, monkeypatch) -> None:

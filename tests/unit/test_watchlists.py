@@ -137,6 +137,21 @@ def test_patterns(lists, matcher, pattern, plate, found):
     assert how(matcher, plate) == ([(pattern, "pattern")] if found else [])
 
 
+@pytest.mark.parametrize("pattern", ["*" * 40 + "Z", "*?" * 6 + "Z"])
+def test_no_pattern_takes_long(lists, matcher, pattern):
+    put(lists, matcher, {"plate": pattern})
+    began = time.process_time()
+    assert how(matcher, "1" * 16) == []
+    assert time.process_time() - began < 0.1
+
+
+def test_a_pattern_that_could_take_for_ever_is_refused():
+    for pattern in ("*?" * 7, "?{0,9}" * 7 + "Z"):
+        with pytest.raises(ValueError, match="more than 6 of"):
+            entry_of("a", plate=pattern)
+    assert entry_of("a", plate="@{2}#{2}@{3}" * 3).match == "pattern"
+
+
 def test_the_closest_hit_comes_first(lists, matcher):
     put(
         lists, matcher,
