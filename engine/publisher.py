@@ -215,6 +215,7 @@ class Publisher:
         """Feed the tracker; return all that is to be committed."""
         # first, while what the clips were asked for is what was told last
         events = [self._with_clip(clip) for clip in self._clips.take()]
+        clips = len(events)
         nameless: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
@@ -239,8 +240,8 @@ class Publisher:
         events += self._tracker.tick(self._clock_ns())
         self._nameless = len(nameless)
         events = self._grouped([self._as_told(event) for event in (*events, *nameless)])
-        for event in events:
-            self._count_event(event)
+        for index, event in enumerate(events):
+            self._count_event(event, is_repeat=index < clips)
             self._clips.want(event.sighting)
         told = self._spool.positions
         positions = {
@@ -337,15 +338,17 @@ class Publisher:
         self._tracker.join_group(sighting, group)
         return Event(msgspec.structs.replace(sighting, group=group), event.evidence)
 
-    def _count_event(self, event: Event) -> None:
-        index = self._indexes.get(event.sighting.camera)
+    def _count_event(self, event: Event, *, is_repeat: bool) -> None:
+        """Count an event; a final that comes again, with a clip, is no other passage."""
+        sighting = event.sighting
+        is_over = sighting.phase is Phase.FINAL and not is_repeat
+        index = self._indexes.get(sighting.camera)
         if index is not None:
             self._row.fate(index, Fate.REVISIONS)
-            if event.sighting.phase is Phase.FINAL:
+            if is_over:
                 self._row.fate(index, Fate.SIGHTINGS)
-                confidence = round(100 * event.sighting.confidence)
-                self._row.fate(index, Fate.CONFIDENCE, confidence)
-        if event.sighting.hits and event.sighting.phase is Phase.FINAL:
+                self._row.fate(index, Fate.CONFIDENCE, round(100 * sighting.confidence))
+        if sighting.hits and is_over:
             self._row.count(Count.WATCHLIST_HITS)
 
     # --- committing -------------------------------------------------------------------------

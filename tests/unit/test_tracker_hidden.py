@@ -4,6 +4,8 @@ import pytest
 from publisher_rig import CAMERA, EPOCH_NS, frame, plate_read
 from tracker_bench import MS, Bench
 
+from engine.voting import MAX_TEXTS
+
 WHOLE, HEIGHT = 170.0, 40.0
 
 
@@ -58,6 +60,16 @@ def test_a_part_that_was_read_often_yields_to_the_whole():
         bench.see(600 + 70 * step, whole("MH38KGE", x=570 + 30 * step, confidence=80))
     bench.wait(10_000)
     assert [one.plate for one in bench.finals] == ["MH38KGE"]
+
+
+def test_the_weakest_of_too_many_texts_is_forgotten_and_no_more():
+    bench = Bench()
+    for step in range(MAX_TEXTS):
+        bench.see(20 * step, plate_read(f"AB1{step:02}DE", confidence=99))
+    bench.see(20 * MAX_TEXTS, plate_read("AB112DF", confidence=60))
+    bench.wait(10_000)
+    (final,) = bench.finals
+    assert final.reads == MAX_TEXTS + 1
 
 
 def test_reads_without_a_place_are_no_parts_of_one_another():
