@@ -234,8 +234,7 @@ class Publisher:
                     uuids[message.uuid] = known
                 else:
                     nameless += new
-            done = IngestDone(request=message.request, sighting_id=known)
-            self._answers.append((connection, done))
+            self._answers.append((connection, IngestDone(request=message.request, sighting_id=known)))
         events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
         self._nameless = len(nameless)
@@ -256,8 +255,7 @@ class Publisher:
     def _feed(self, record: ReadsRecord) -> list[Event]:
         """Feed one frame's reads and count what became of them."""
         camera = record.reads.stamp.camera
-        upload = upload_of(camera)
-        if upload:
+        if upload := upload_of(camera):
             self._desk.hear(upload, record.reads)
             self._row.count(Count.READS_RECEIVED)
             self._row.fate(record.camera_index, Fate.READS_TRACKED, len(record.reads.reads))
@@ -435,9 +433,8 @@ class Publisher:
 
     def _tell_sinks(self) -> None:
         """Now and then, tell the supervisor how the sinks are."""
-        if self._link is None or not self._sinks_due.now():
-            return
-        self._link.offer(TellSinks(sinks=tuple(map(self._figures, self._feeders))))
+        if self._link is not None and self._sinks_due.now():
+            self._link.offer(TellSinks(sinks=tuple(map(self._figures, self._feeders))))
 
     def _figures(self, feeder: Feeder) -> SinkFigures:
         """Return how a sink is."""
