@@ -164,12 +164,13 @@ class Lane:
                 gap_ns <= _OVERLAID_NS
                 and known.offset_widths(track.box, track.last_ns) <= _OVERLAID_WIDTHS
             )
-            if gap_ns <= self._max_gap_ns and self._hid(known, track):
-                return known
-            if not overlaid and not _were_confused(known, track):
+            hid = gap_ns <= self._max_gap_ns and self._hid(known, track)
+            if not hid and not overlaid and not _were_confused(known, track):
                 continue
             limit = _OVERLAID_TEXT if overlaid else _SAME_TEXT
             apart = distance(known.plate, track.plate, limit)
+            if hid:  # its part is as good as a look-alike, whatever their lengths
+                apart = min(apart, _SAME_TEXT)
             if apart <= limit and (best is None or (apart, known.id) < best[:2]):
                 best = apart, known.id, known
         return best[2] if best else None

@@ -6,7 +6,6 @@ most are searched only where something moves.
 """
 
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from engine.config import CameraSettings, RedisSettings, Settings
 from engine.console import table_console
+from engine.cores import usable_cores
 from engine.doctor.machine import MEMORY_BESIDE_BYTES, MEMORY_EACH_BYTES
 from engine.evidence import crop_jpeg, frame_jpeg
 from engine.recognizers.registry import open_recognizer
@@ -178,7 +178,7 @@ def print_plan(wish: Wish, settings: Settings, *, as_json: bool) -> int:
     """Measure, work out and print; return the exit code."""
     sys.stderr.write("measuring what a frame costs here …\n")
     costs = measure(wish, settings)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     found = plan(wish, costs, cores, settings.redis)
     if as_json:
         answer = {"wish": wish, "costs": costs, "plan": found, "cores": cores}

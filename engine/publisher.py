@@ -215,6 +215,7 @@ class Publisher:
         """Feed the tracker; return all that is to be committed."""
         # first, while what the clips were asked for is what was told last
         events = [self._with_clip(clip) for clip in self._clips.take()]
+        clips = len(events)
         nameless: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
@@ -233,14 +234,13 @@ class Publisher:
                     uuids[message.uuid] = known
                 else:
                     nameless += new
-            done = IngestDone(request=message.request, sighting_id=known)
-            self._answers.append((connection, done))
+            self._answers.append((connection, IngestDone(request=message.request, sighting_id=known)))
         events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
         self._nameless = len(nameless)
         events = self._grouped([self._as_told(event) for event in (*events, *nameless)])
-        for event in events:
-            self._count_event(event)
+        for index, event in enumerate(events):
+            self._count_event(event, is_repeat=index < clips)
             self._clips.want(event.sighting)
         told = self._spool.positions
         positions = {
@@ -255,8 +255,7 @@ class Publisher:
     def _feed(self, record: ReadsRecord) -> list[Event]:
         """Feed one frame's reads and count what became of them."""
         camera = record.reads.stamp.camera
-        upload = upload_of(camera)
-        if upload:
+        if upload := upload_of(camera):
             self._desk.hear(upload, record.reads)
             self._row.count(Count.READS_RECEIVED)
             self._row.fate(record.camera_index, Fate.READS_TRACKED, len(record.reads.reads))
@@ -337,15 +336,17 @@ class Publisher:
         self._tracker.join_group(sighting, group)
         return Event(msgspec.structs.replace(sighting, group=group), event.evidence)
 
-    def _count_event(self, event: Event) -> None:
-        index = self._indexes.get(event.sighting.camera)
+    def _count_event(self, event: Event, *, is_repeat: bool) -> None:
+        """Count an event; a final that comes again, with a clip, is no other passage."""
+        sighting = event.sighting
+        is_over = sighting.phase is Phase.FINAL and not is_repeat
+        index = self._indexes.get(sighting.camera)
         if index is not None:
             self._row.fate(index, Fate.REVISIONS)
-            if event.sighting.phase is Phase.FINAL:
+            if is_over:
                 self._row.fate(index, Fate.SIGHTINGS)
-                confidence = round(100 * event.sighting.confidence)
-                self._row.fate(index, Fate.CONFIDENCE, confidence)
-        if event.sighting.hits and event.sighting.phase is Phase.FINAL:
+                self._row.fate(index, Fate.CONFIDENCE, round(100 * sighting.confidence))
+        if sighting.hits and is_over:
             self._row.count(Count.WATCHLIST_HITS)
 
     # --- committing -------------------------------------------------------------------------
@@ -432,9 +433,8 @@ class Publisher:
 
     def _tell_sinks(self) -> None:
         """Now and then, tell the supervisor how the sinks are."""
-        if self._link is None or not self._sinks_due.now():
-            return
-        self._link.offer(TellSinks(sinks=tuple(map(self._figures, self._feeders))))
+        if self._link is not None and self._sinks_due.now():
+            self._link.offer(TellSinks(sinks=tuple(map(self._figures, self._feeders))))
 
     def _figures(self, feeder: Feeder) -> SinkFigures:
         """Return how a sink is."""

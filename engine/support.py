@@ -6,6 +6,7 @@ URLs. Every text of the archive is searched for them, whatever wrote it, and URL
 masked besides.
 """
 
+import contextlib
 import io
 import os
 import platform
@@ -175,9 +176,7 @@ def _versions() -> str:
 def _of_engine(config: Path) -> Iterator[tuple[str, str]]:
     """Yield what a running engine says, and what it keeps on disk, by names and sizes alone."""
     settings = load_settings(config)
-    files = (path for path in sorted(settings.data_dir.rglob("*")) if path.is_file())
-    sizes = [f"{path.stat().st_size:>12} {path.relative_to(settings.data_dir)}" for path in files]
-    yield "data_dir.txt", "\n".join([*sizes, ""])
+    yield "data_dir.txt", "\n".join([*_sizes(settings.data_dir), ""])
     for half in ("engine", "api"):
         control = state_path(settings.data_dir, half, "control.sock")
         if control.exists():
@@ -187,12 +186,20 @@ def _of_engine(config: Path) -> Iterator[tuple[str, str]]:
                 yield f"status-{half}.txt", f"{error}\n"
 
 
+def _sizes(root: Path) -> Iterator[str]:
+    """Yield size and name of every file below a folder, in which the engine goes on writing."""
+    for folder, _folders, names in sorted(os.walk(root)):
+        for path in (Path(folder) / name for name in sorted(names)):
+            with contextlib.suppress(OSError):  # it was deleted meanwhile
+                yield f"{path.stat().st_size:>12} {path.relative_to(root)}"
+
+
 def _json(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
 
 
 def _end_of(log: Path) -> str:
-    """Return the last MiB of a log.
+    """Return the end of a log.
 
     Raises:
         ConfigError: it cannot be read.

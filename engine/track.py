@@ -224,7 +224,8 @@ class Track(msgspec.Struct, kw_only=True):
     def _vote(self, read: PlateRead, regions: tuple[str, ...], aspect: float) -> None:
         """Let a read of the plate vote; what it proves to be a part of it no longer counts."""
         self.weight += voting.cast(self.ballots, read, regions, aspect)
-        if len(self.ballots) > 1 and self.ballots[read.plate].reads <= _PROVES_READS:
+        new = self.ballots.get(read.plate)  # none, if it is the weakest of too many texts
+        if len(self.ballots) > 1 and new is not None and new.reads <= _PROVES_READS:
             self._strike_parts(read.plate, regions)
         if read.plate != self.plate:
             said = self.ballots.get(self.plate)
@@ -267,7 +268,8 @@ class Track(msgspec.Struct, kw_only=True):
         self.parts += other.parts
         self.frames += other.frames
         if other.last_ns >= self.last_ns:
-            self.box, self.speed = other.box, other.speed
+            self.box, self.speed, self.growth = other.box, other.speed, other.growth
+            self.aspect, self.is_appearing = other.aspect, other.is_appearing
             self.stands_at, self.stands_since_ns = other.stands_at, other.stands_since_ns
         self.parked, self.crossed = self.parked or other.parked, self.crossed or other.crossed
         self.first_ns = min(self.first_ns, other.first_ns)

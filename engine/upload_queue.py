@@ -111,8 +111,8 @@ class UploadQueue:
 
     def _verdict(self, place: CameraPlace) -> str | None:
         """Return None while it is read, empty when all is recognized, else why it is not."""
-        if place.state is CameraState.ENDED:
-            return None if self._in_flight(place) else ""
+        if place.state is CameraState.ENDED and not self._in_flight(place):
+            return ""
         if place.state in _FAILED:
             path = f"{place.settings.url}: "
             return (place.reason or "it cannot be read").removeprefix(path)

@@ -172,8 +172,9 @@ class SrtReceiver:
         self._silence_s = min(options.read_timeout_s, _LONGEST_SILENCE_S)
         self._found_by_s = math.inf
         settings = srt_settings(url)
-        self._socket = self._new_socket(settings)
+        self._socket = int(library.srt_create_socket())
         try:
+            self._set_options(settings)
             if settings.listens:
                 self._accept(_address(settings, url))
             else:
@@ -214,27 +215,30 @@ class SrtReceiver:
             self._library.srt_close(self._socket)
             self._socket = _NONE
 
-    def _new_socket(self, settings: SrtSettings) -> int:
-        """Return a socket with its deadlines, and what both sides must agree on."""
-        made = int(self._library.srt_create_socket())
+    def _set_options(self, settings: SrtSettings) -> None:
+        """Set the deadlines of the socket, and what both sides must agree on.
+
+        Raises:
+            SourceError: libsrt refuses one; a passphrase left out would mean no encryption.
+        """
         numbers = {
             _Option.RECEIVE_TIMEOUT_MS: int(1000 * self._silence_s),
             _Option.CONNECT_TIMEOUT_MS: int(1000 * self._options.connect_timeout_s),
             _Option.LATENCY_MS: settings.latency_ms,
             _Option.KEY_LENGTH_BYTES: settings.key_bytes or None,
         }
-        for option, number in numbers.items():
-            if number is not None:
-                value = ctypes.c_int32(number)
-                self._library.srt_setsockflag(made, option, ctypes.byref(value), 4)
         texts = {
             _Option.PASSPHRASE: settings.passphrase.encode(),
             _Option.STREAM_ID: settings.stream_id.encode(),
         }
-        for option, text in texts.items():
-            if text:
-                self._library.srt_setsockflag(made, option, text, len(text))
-        return made
+        values = {
+            option: struct.pack("=i", number)
+            for option, number in numbers.items()
+            if number is not None
+        } | {option: text for option, text in texts.items() if text}
+        for option, value in values.items():
+            if self._library.srt_setsockflag(self._socket, option, value, len(value)) == _NONE:
+                raise self._failure()
 
     def _connect(self, address: bytes) -> None:
         if self._library.srt_connect(self._socket, address, len(address)) != _NONE:

@@ -206,6 +206,7 @@ def test_a_clip_that_comes_with_the_final_does_not_undo_it(tmp_path, redis_serve
         assert told == [(asked, revision) for revision in range(1, len(told) + 1)]
         assert store.get(asked) == finals(store)[0]
         assert store.get(asked).has_clip
+        assert rig.row.fate_so_far(0, Fate.SIGHTINGS) == 1
         worker.close()
 
 

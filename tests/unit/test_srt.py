@@ -82,3 +82,10 @@ def test_who_is_away_is_said_to_be_in_time(url, reason):
     with pytest.raises(SourceError, match=reason):
         SrtReceiver(url.format(free_port(socket.SOCK_DGRAM)), BRIEF)
     assert time.monotonic() - began < 5.0
+
+
+def test_what_libsrt_refuses_to_set_is_no_connection_without_it():
+    if srt.find_libsrt() is None:
+        pytest.skip("needs the package libsrt1.5-gnutls")
+    with pytest.raises(SourceError, match="bad parameters"):
+        SrtReceiver(f"srt://127.0.0.1:9?streamid={600 * 'x'}", BRIEF)

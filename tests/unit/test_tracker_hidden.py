@@ -4,6 +4,8 @@ import pytest
 from publisher_rig import CAMERA, EPOCH_NS, frame, plate_read
 from tracker_bench import MS, Bench
 
+from engine.voting import MAX_TEXTS
+
 WHOLE, HEIGHT = 170.0, 40.0
 
 
@@ -66,6 +68,16 @@ def test_one_part_and_one_whole_read_do_not_agree():
     bench.see(50, plate_read("34R01357", x=50, y=226, size=(70, 33)))
     bench.wait(10_000)
     assert bench.events == []
+
+
+def test_the_weakest_of_too_many_texts_is_forgotten_and_no_more():
+    bench = Bench()
+    for step in range(MAX_TEXTS):
+        bench.see(20 * step, plate_read(f"AB1{step:02}DE", confidence=99))
+    bench.see(20 * MAX_TEXTS, plate_read("AB112DF", confidence=60))
+    bench.wait(10_000)
+    (final,) = bench.finals
+    assert final.reads == MAX_TEXTS + 1
 
 
 def test_reads_without_a_place_are_no_parts_of_one_another():

@@ -118,6 +118,20 @@ def test_what_cannot_be_read_or_takes_too_long_fails_with_the_reason(queue, crew
     ]
 
 
+def test_frames_that_nobody_recognizes_are_not_awaited_for_ever(queue, crew, monkeypatch):
+    queue.add(IDS[0])
+    queue.turn()
+    (place,) = crew.places.values()
+    place.state, crew.in_flight = CameraState.ENDED, 1
+    queue.turn()
+    assert queue.ids == (IDS[0],)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + LEAST_S + 1)
+    queue.turn()
+    assert queue.ids == ()
+    assert crew.ended[0].failure.startswith("it took too long")
+
+
 def test_one_that_was_deleted_while_it_waited_is_left_out(queue, crew):
     queue.add("f" * 16)
     queue.add(IDS[0])
