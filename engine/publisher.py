@@ -234,7 +234,8 @@ class Publisher:
                     uuids[message.uuid] = known
                 else:
                     nameless += new
-            self._answers.append((connection, IngestDone(request=message.request, sighting_id=known)))
+            done = IngestDone(request=message.request, sighting_id=known)
+            self._answers.append((connection, done))
         events += self._places.hear(self._clock_ns())
         events += self._tracker.tick(self._clock_ns())
         self._nameless = len(nameless)
@@ -392,8 +393,7 @@ class Publisher:
 
     def _make_room(self) -> None:
         """The disk is full: give up the oldest events."""
-        dropped = self._spool.drop_oldest(_DROPPED_WHEN_FULL)
-        if dropped:
+        if dropped := self._spool.drop_oldest(_DROPPED_WHEN_FULL):
             log.error("the disk is full: the oldest %d sightings were dropped", dropped)
             self._row.count(Count.SPOOL_DROPPED, dropped)
 
