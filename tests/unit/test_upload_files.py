@@ -69,6 +69,25 @@ def test_old_uploads_go_and_the_oldest_where_all_are_too_large(tmp_path):
     assert sorted(files.ids()) == [busy, third, fourth, fresh.name]
 
 
+def test_only_so_many_are_taken_at_once(tmp_path):
+    files = UploadFiles(tmp_path, UploadsSettings(max_waiting=2))
+    inner = []
+
+    class Body:
+        """A body during which another one comes, and so on."""
+
+        def read(self, _most):
+            with pytest.raises(ProblemError) as caught:
+                files.take(Body(), name="", length=None)
+            inner.append(caught.value.status)
+            return b""
+
+    with pytest.raises(ProblemError) as caught:
+        files.take(Body(), name="", length=None)
+    assert (inner, caught.value.status) == ([503, 415], 415)
+    assert files.ids() == []
+
+
 @pytest.mark.parametrize("upload", ["..", "0123", "0" * 15 + "g", "0" * 16 + "/x", ""])
 def test_only_ids_name_a_folder(tmp_path, upload):
     with pytest.raises(ProblemError):
