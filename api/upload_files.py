@@ -60,7 +60,7 @@ def form_of(head: bytes) -> Form | None:
         return _MOV if head[8:10] == b"qt" else _MP4
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return _WEBM if b"webm" in head[:64] else _MATROSKA
-    if head[:1] == b"G" and head[188:189] in {b"G", b""}:
+    if head[:1] == head[188:189] == b"G":
         return _TS
     begins = {
         b"\xff\xd8\xff": _JPEG,
@@ -155,7 +155,7 @@ class UploadFiles:
         upload = secrets.token_hex(8)
         folder = self.folder(upload)
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, mode=0o700)
             return self._taken(upload, folder, body, name)
         except (ProblemError, SlowClientError):
             self.delete(upload)
