@@ -11,13 +11,15 @@ from engine.keys import Key, Keys
 from engine.scopes import Scope
 
 PATH: Final = "/api/v1/keys"
+PRINTABLE: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""Names are shown in terminals, which control characters would steer."""
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a key is to be made for."""
 
     scope: Scope
-    name: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    name: Annotated[str, msgspec.Meta(max_length=64, pattern=PRINTABLE)] = ""
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from api.engine_link import EngineLink
 from api.exposition import Exposition
 from api.metrics_latency import of_recognizers, of_stages
 from api.metrics_machine import MachineMetrics
-from api.metrics_status import build, of_status
+from api.metrics_status import build, lasting, of_status
 from api.nodes import Nodes
 from api.problems import ProblemError
 from api.redis_watch import RedisWatch
@@ -157,6 +157,7 @@ class BoardCollector(Collector):
         status = self._engine.status()
         rows = self._board.processes()
         if status is not None:
+            status = lasting(status)
             self._cameras = {camera.index: camera.name for camera in status.cameras}
             self._processes = {process.row: process.name for process in status.processes}
             yield from self._machine.processes(status)

@@ -4,11 +4,13 @@ import platform
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from engine import __version__
 from engine.messages import EngineStatus, RestartReason, SinkFigures
 from engine.types import CameraState
+from engine.uploads import upload_of
 
 SINK_TOTALS: Final = {
     "taken": ("sink_events", "Sighting events that a sink took."),
@@ -17,6 +19,16 @@ SINK_TOTALS: Final = {
     "dead_letters": ("sink_dead_letters", "Sighting events that a sink refused for good."),
 }
 """Fields of ``SinkFigures``, each a counter by sink."""
+
+
+def lasting(status: EngineStatus) -> EngineStatus:
+    """Return a status without the decoders of uploads.
+
+    Each has a name that never comes again: as labels they would become more for ever.
+    """
+    found = status.processes
+    kept = tuple(one for one in found if not upload_of(one.name.removeprefix("decoder-")))
+    return msgspec.structs.replace(status, processes=kept)
 
 
 def build() -> Iterator[Metric]:

@@ -28,6 +28,8 @@ COLUMNS: Final = (
     *("group", "recognizer"),
 )
 """Of the CSV; ``lists`` follows them."""
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
+"""How text begins that a spreadsheet may take for a formula."""
 
 Milliseconds = Annotated[int, Meta(ge=0, le=LAST_MS)]
 Word = Annotated[str, Meta(max_length=64)]
@@ -228,7 +230,7 @@ def _row(sighting: Sighting) -> Iterator[Any]:
     """Yield a sighting's columns; no cell begins like a formula of a spreadsheet."""
     for name in COLUMNS:
         value = getattr(sighting, name)
-        formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+        formula = isinstance(value, str) and value.startswith(_FORMULAS)
         yield f"'{value}" if formula else value
 
 

@@ -21,7 +21,7 @@ from gevent.pool import Pool
 from api.app import Front, build_front, create_app
 from api.connections import Server
 from engine.board import Board, Kind
-from engine.errors import RingError
+from engine.errors import PlateringError, RingError
 from engine.exposure import is_loopback
 from engine.messages import Ready, Stop
 from engine.process import Child, run_child
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 def main(child: Child) -> None:
     """Serve the listener that the supervisor bound until it says ``Stop``."""
+    # What a native thread or a task of ours raises is raised again here, where it is dealt with.
+    gevent.get_hub().NOT_ERROR += (PlateringError,)
     section = msgspec.json.decode(child.section, type=ApiSection)
     board = Board.attach(section.board)
     listener = socket.socket(fileno=child.fds[0]) if child.fds else None

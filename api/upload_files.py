@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
+from gevent.lock import BoundedSemaphore
 
 from api.patience import SlowClientError
 from api.problems import ProblemError
@@ -20,6 +21,10 @@ from engine.uploads import MEDIA, Checked, Upload, folder_of, read_about, write_
 
 CHUNK_BYTES: Final = 1 << 18
 CHECKED_WITHIN_S: Final = 30.0
+CHECKS_AT_ONCE: Final = 2
+"""Each may take a core for 20 s and 2 GiB of memory (``engine.upload_check``)."""
+TURN_WITHIN_S: Final = 30.0
+"""Waited for a check's turn."""
 LEFT_OVER_S: Final = 3_600.0
 """A folder without an upload in it is a body that broke off; it goes after so long."""
 MIB: Final = 1 << 20
@@ -55,7 +60,7 @@ def form_of(head: bytes) -> Form | None:
         return _MOV if head[8:10] == b"qt" else _MP4
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return _WEBM if b"webm" in head[:64] else _MATROSKA
-    if head[:1] == b"G" and head[188:189] in {b"G", b""}:
+    if head[:1] == head[188:189] == b"G":
         return _TS
     begins = {
         b"\xff\xd8\xff": _JPEG,
@@ -85,6 +90,21 @@ def _chunks(body: Any) -> Iterator[bytes]:
         yield chunk
 
 
+@contextlib.contextmanager
+def _turn_of(turns: BoundedSemaphore, within_s: float) -> Iterator[None]:
+    """Take one of so many turns while the block runs.
+
+    Raises:
+        ProblemError: none is free within the time.
+    """
+    if not turns.acquire(timeout=within_s):
+        raise ProblemError(503, "too many are handed in at once", retry_after_s=10)
+    try:
+        yield
+    finally:
+        turns.release()
+
+
 class UploadFiles:
     """The folder of all uploads."""
 
@@ -92,6 +112,8 @@ class UploadFiles:
         self._root = root
         self._settings = settings
         self._max_bytes = settings.max_mib * MIB
+        self._bodies = BoundedSemaphore(settings.max_waiting)
+        self._checks = BoundedSemaphore(CHECKS_AT_ONCE)
 
     @property
     def keep_ms(self) -> int:
@@ -120,14 +142,20 @@ class UploadFiles:
         """Store a body, find out what it is, and return it.
 
         Raises:
-            ProblemError: it is too large, too long, or no picture or video; nothing is left of it.
+            ProblemError: it is too large, too long, or no picture or video, or too many come at
+                once; nothing is left of it.
         """
         if length is not None and length > self._max_bytes:
             raise self._too_large()
+        with _turn_of(self._bodies, 0.0):
+            return self._kept(body, name)
+
+    def _kept(self, body: Any, name: str) -> Upload:
+        """Store a body in a folder of its own, of which nothing is left where it is no good."""
         upload = secrets.token_hex(8)
         folder = self.folder(upload)
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, mode=0o700)
             return self._taken(upload, folder, body, name)
         except (ProblemError, SlowClientError):
             self.delete(upload)
@@ -187,13 +215,14 @@ class UploadFiles:
         """
         command = [sys.executable, "-m", "engine.upload_check", str(media)]
         try:
-            done = subprocess.run(
-                [*command, str(self._settings.max_megapixels)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=CHECKED_WITHIN_S,
-                check=False,
-            )
+            with _turn_of(self._checks, TURN_WITHIN_S):
+                done = subprocess.run(
+                    [*command, str(self._settings.max_megapixels)],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=CHECKED_WITHIN_S,
+                    check=False,
+                )
         except subprocess.TimeoutExpired as error:
             raise ProblemError(422, "looking into it took too long", field="body") from error
         said = done.stdout.decode(errors="replace")

@@ -151,8 +151,12 @@ class UploadRoom:
 
     def all(self) -> UploadList:
         """Return the uploads that are kept."""
-        found = [self.state(upload) for upload in self._files.ids()]
-        states = [each for each in found if each is not None]
+        states = []
+        for upload in self._files.ids():
+            found = self.state(upload)
+            if found is not None:
+                states.append(found)
+            gevent.sleep(0)  # there may be thousands, and other greenlets go on meanwhile
         states.sort(key=lambda each: -each.upload.created_unix_ms)
         return UploadList(tuple(states))
 

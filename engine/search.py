@@ -35,6 +35,8 @@ _MOST_TEXTS: Final = 400
 _MOST_SIGNS: Final = 16
 """Of a plate whose look-alikes are looked for: their number grows with its length."""
 _PLACE: Final = re.compile(r"(\d{1,16})\.(.{1,200})", re.DOTALL)
+_LEAST_ID: Final = "!"
+"""Of no sighting, and before those of all."""
 _JOKERS: Final = re.compile(r"\*+|\?")
 
 
@@ -200,12 +202,19 @@ class _Trail:
         return self._by_day(below)
 
     def _by_day(self, below: Place) -> Iterator[list[Place]]:
-        """Go back day by day, through those that have sightings."""
+        """Go back day by day, through those that have sightings.
+
+        Where plates of a pattern are looked for, a day may cost much and hold nothing: its begin is
+        a place, too, so that a page may end there.
+        """
         (known,) = self._store.asking([("zrange", DAYS, 0, -1)])
         for day in sorted((begin_ms(name.decode()) for name in known), reverse=True):
-            if self._question.after_unix_ms - _DAY_MS < day <= below.unix_ms:
+            begin = Place(day, _LEAST_ID)
+            if self._question.after_unix_ms - _DAY_MS < day and begin < below:
                 end = min(below, Place(day + _DAY_MS, ""))
                 yield from self._merged(self._keys_of_day(day), end, day)
+                if self._pattern is not None:
+                    yield [begin]
 
     def _keys_of_day(self, day_ms: int) -> list[str]:
         """Return the indexes that hold what is asked for of one day."""

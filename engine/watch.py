@@ -64,7 +64,8 @@ class Watch:
         if self._resources.listener is not None:
             host, port = self._resources.listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            yield f"page     http://{shown}:{port}/   (Ctrl-C ends)"
+            kind = "https" if settings.api.tls_certificate else "http"
+            yield f"page     {kind}://{shown}:{port}/   (Ctrl-C ends)"
 
     def pulse(self) -> Pulse | None:
         """Return the figures of the last second, or None when it is not over yet."""

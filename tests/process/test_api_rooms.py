@@ -81,13 +81,14 @@ def test_what_is_no_entry_is_refused(front, path, body, field) -> None:
     assert (status, problem["field"]) == (400, field), problem
 
 
-def test_a_list_is_imported_whole_or_not_at_all_and_paged(front, lists) -> None:
+def test_a_list_is_imported_whole_or_not_at_all_and_paged(front, lists, capfd) -> None:
     rows = b"\xef\xbb\xbfplate,label\n" + b"".join(b"AB%05d,car\n" % n for n in range(2_500))
     assert ask(front, "POST", "/watchlists/fleet/import", rows) == (200, {"entries": 2_500})
     status, problem = ask(front, "POST", "/watchlists/fleet/import", rows + b"-,none\n")
     assert (status, problem["field"]) == (400, "line 2502")
     assert ask(front, "POST", "/watchlists/fleet/import", b"\xff")[0] == 400
     assert ask(front, "POST", "/watchlists/fleet/import", b"")[0] == 400
+    assert "Traceback" not in capfd.readouterr().err  # what somebody sends is no mistake of ours
     found, cursor = [], ""
     while not found or cursor:
         page = ask(front, "GET", "/watchlists/fleet/entries", limit=1_000, cursor=cursor)[1]

@@ -163,6 +163,8 @@ def test_search_and_corrections_on_a_cluster(place):
             store = Store(client)
             found = Search(store).page(Question(plate="P7", match=Match.PREFIX), 50).sightings
             assert {one.plate for one in found} == {"P7", *(f"P7{n}" for n in range(10))}
+            found = Search(store).page(Question(plate="P7", match=Match.SIMILAR), 50).sightings
+            assert {"P7", "P1", "P70"} <= {one.plate for one in found}
             noted = Correction(plate="X1", before="", by="anna", unix_ms=AT_MS, revision=0)
             assert Corrector(store, client).correct("id-9", noted).revision == 2
             found = Search(store).page(Question(plate="X1"), 5).sightings

@@ -132,6 +132,8 @@ def _all_of_the_request():
 
 def test_keys_are_made_listed_and_removed_over_http(client, tmp_path):
     admin = bearer(new_key(tmp_path, Scope.ADMIN))
+    steering = {"scope": "read", "name": "lobby\x1b[2J"}
+    assert client.post("/api/v1/keys", json=steering, headers=admin).json["field"] == "name"
     made = client.post("/api/v1/keys", json={"scope": "read", "name": "lobby"}, headers=admin)
     assert (made.status_code, made.json["scope"], made.json["name"]) == (201, "read", "lobby")
     key = made.json["key"]

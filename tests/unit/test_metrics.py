@@ -43,6 +43,7 @@ from engine.messages import (
     SinkFigures,
 )
 from engine.types import CameraState
+from engine.uploads import camera_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGHTING = "01a21809-fc48-7594-9c2f-44c02a86097f"
@@ -202,6 +203,18 @@ def test_a_process_that_was_taken_off_is_not_down(board, collector, link):
     assert samples(collector)[down] == 0
     link.answer = msgspec.structs.replace(STATUS, processes=STATUS.processes[1:])
     assert not any("_up{" in head and "worker" in head for head in samples(collector))
+
+
+def test_uploads_leave_no_labels_behind(board, collector, link):
+    name = f"decoder-{camera_of('0' * 16)}"
+    row = board.row(3)
+    row.words[KIND] = Kind.DECODER
+    row.release()
+    reader = ProcessStatus(name=name, kind=Kind.DECODER, row=3, pid=os.getpid(), restarts=1)
+    link.answer = msgspec.structs.replace(STATUS, processes=(*STATUS.processes[:2], reader))
+    found = samples(collector)
+    assert any("decoder-gate" in head for head in found)
+    assert not [head for head in found if name in head or "row-3" in head]
 
 
 def test_confidence_is_a_ratio(board, collector):

@@ -142,6 +142,24 @@ def test_a_rare_one_among_many_takes_several_pages_of_bounded_work(search, commi
     assert turns == 3
 
 
+def test_days_that_hold_nothing_end_a_page_that_takes_too_long(search, commit, monkeypatch):
+    monkeypatch.setattr("engine.search.WITHIN_S", -1.0)
+    texts = ["AB1", "ZZ1", "AB2", "ZZ2", "AB3"]
+    commit(*(sighting(n, text, ago_ms=n * DAY_MS) for n, text in enumerate(texts)))
+    found, places, below = [], [], None
+    for _ in range(20):
+        page = search.page(Question(plate="AB", match=Match.PREFIX), 10, below)
+        found += [one.plate for one in page.sightings]
+        if page.end is None:
+            break
+        below = Place.parse(str(page.end))
+        places.append(below)
+    assert page.end is None
+    assert found == ["AB1", "AB2", "AB3"]
+    assert places == sorted(places, reverse=True)
+    assert [place.id for place in places].count("!") == len(texts)
+
+
 def test_a_new_reading_moves_a_sighting_between_lists_and_days(search, commit, store):
     hit = Hit(list="stolen", plate="AB1", match="exact")
     commit(sighting(1, "AB1", hits=(hit,)))

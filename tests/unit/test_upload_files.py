@@ -1,6 +1,7 @@
 """Files of uploads: what they are by their first bytes, and when they are deleted."""
 
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -36,7 +37,16 @@ def test_files_are_known_by_their_first_bytes(head, suffix):
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"#EXTM3U\nfile:///etc/passwd", b"<svg", b"RIFF\0\0\0\0WAVE", b"GIF89a" + bytes(250)],
+    [
+        *(
+            b"",
+            b"#EXTM3U\nfile:///etc/passwd",
+            b"<svg",
+            b"RIFF\0\0\0\0WAVE",
+            b"GIF89a" + bytes(250),
+        ),
+        b"G\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    ],
 )
 def test_what_only_looks_like_media_is_refused(head):
     assert form_of(head) is None
@@ -69,6 +79,27 @@ def test_old_uploads_go_and_the_oldest_where_all_are_too_large(tmp_path):
     os.utime(broken, (long_ago, long_ago))
     files.sweep({busy})
     assert sorted(files.ids()) == [busy, third, fourth, fresh.name]
+
+
+def test_only_so_many_are_taken_at_once(tmp_path):
+    files = UploadFiles(tmp_path, UploadsSettings(max_waiting=2))
+    inner, modes = [], set()
+
+    class Body:
+        """A body during which another one comes, and so on."""
+
+        def read(self, _most):
+            modes.update(stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir())
+            with pytest.raises(ProblemError) as caught:
+                files.take(Body(), name="", length=None)
+            inner.append(caught.value.status)
+            return b""
+
+    with pytest.raises(ProblemError) as caught:
+        files.take(Body(), name="", length=None)
+    assert (inner, caught.value.status) == ([503, 415], 415)
+    assert modes == {0o700}
+    assert files.ids() == []
 
 
 @pytest.mark.parametrize("upload", ["..", "0123", "0" * 15 + "g", "0" * 16 + "/x", ""])
