@@ -96,19 +96,31 @@ class Lane:
         """Make a track one of the open ones."""
         self.closed.pop(track.id, None)
         self.open[track.id] = track
-        self._by_text[track.plate] = track
+        self._find_by_text(track)
 
     def renamed(self, track: Track, text: str) -> None:
         """Note that a track's text is no longer ``text``."""
-        if self._by_text.get(text) is track:
-            del self._by_text[text]
-        self._by_text[track.plate] = track
+        self._lose_by_text(track, text)
+        self._find_by_text(track)
 
     def drop(self, track: Track) -> None:
         """Take a track out of the open ones."""
         self.open.pop(track.id, None)
-        if self._by_text.get(track.plate) is track:
-            del self._by_text[track.plate]
+        self._lose_by_text(track, track.plate)
+
+    def _find_by_text(self, track: Track) -> None:
+        """Let a track be found by its text: of several the newest, after a restart, too."""
+        known = self._by_text.get(track.plate)
+        if known is None or track.id > known.id:
+            self._by_text[track.plate] = track
+
+    def _lose_by_text(self, track: Track, text: str) -> None:
+        """Let another open track be found by a text, if there is one."""
+        if self._by_text.get(text) is track:
+            del self._by_text[text]
+            for other in self.open.values():
+                if other.plate == text and other is not track:
+                    self._find_by_text(other)
 
     def associate(self, spots: list[Spot], at_ns: int) -> dict[int, Track]:
         """Return the open track of each spot that has one, by index; no track twice."""

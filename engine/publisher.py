@@ -292,12 +292,8 @@ class Publisher:
         self._row.count(Count.CLIPS)
         told = self._tracker.with_clip(clip.sighting)
         if told is None:
-            revision = clip.sighting.revision + 1
-            told = Event(
-                msgspec.structs.replace(
-                    clip.sighting, revision=revision, phase=Phase.FINAL, has_clip=True
-                )
-            )
+            final = {"revision": clip.sighting.revision + 1, "phase": Phase.FINAL, "has_clip": True}
+            told = Event(msgspec.structs.replace(clip.sighting, **final))
         shown = told.evidence or Evidence()
         return Event(told.sighting, msgspec.structs.replace(shown, clip=clip.video))
 

@@ -88,12 +88,13 @@ class Roster:
         Raises:
             ControlError: the board has no cell left.
         """
-        cell = UPLOAD_PREFIX if upload_of(settings.name) else settings.name  # uploads share one
+        # Uploads share a cell and a name: one for each would be a metric more for ever.
+        cell = UPLOAD_PREFIX if upload_of(settings.name) else settings.name
         index = self._indexes.setdefault(cell, len(self._indexes))
         if index >= self._board.cameras:
             del self._indexes[cell]
             raise ControlError("the stats board has no cell left — restart to make it larger")
-        decoder = self._add(Kind.DECODER, f"decoder-{settings.name}")
+        decoder = self._add(Kind.DECODER, f"decoder-{cell}")
         settings = _rereading(settings, self._settings.tracker.max_gap_s)
         place = CameraPlace(settings, index, decoder)
         self.places.append(place)
