@@ -13,7 +13,7 @@ from engine.recognizers.builtin.reader import PlateReader
 from engine.recognizers.builtin.straighten import straighten
 from engine.types import Box, Candidate, Corners, Luma, PlateRead
 
-VERSION: Final = "roads-1"
+VERSION: Final = "roads-2"
 """The weights and the calibration; see ``weights/MODEL_CARD.md``."""
 
 _MOST_PLATES: Final = 10
