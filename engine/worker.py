@@ -63,7 +63,8 @@ class Worker:
         self._section = msgspec.json.decode(child.section, type=WorkerSection)
         opened = self._opened()
         self._recognizer: Recognizer = opened.recognizer
-        child.row.words[STATE] = 1 + RECOGNIZERS.index(opened.recognizer.name)
+        name = opened.recognizer.name
+        child.row.words[STATE] = 1 + RECOGNIZERS.index(name) if name in RECOGNIZERS else 0
         if opened.problem:
             log.warning("%s", opened.problem)
         self._sender = ReadsSender(child.row)

@@ -50,7 +50,7 @@ def test_a_correction_is_made_kept_and_told_to_the_stream(front: FrontProcess) -
     _, kept = ask(front, "GET", "/s1/corrections")
     (one,) = kept["corrections"]
     assert (one["by"], one["note"], one["before"], one["plate"]) == (
-        "local", "mud", "AB0001", "AB0007",
+        "this machine", "mud", "AB0001", "AB0007",
     )  # fmt: skip
     assert ask(front, "GET", "?plate=AB0007")[1]["sightings"] == [made]
     assert ask(front, "GET", "?plate=AB0001")[1]["sightings"] == []

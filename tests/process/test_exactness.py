@@ -49,13 +49,21 @@ class Plan(msgspec.Struct):
     redis_restarts: int
 
     def incidents(self, rng: random.Random) -> dict[int, list[str]]:
-        """Return what happens before which event."""
+        """Return what happens before which event.
+
+        Every process is replaced while the shy clients are away, for one that stays remembers
+        what Redis has lost; everything else comes at any time.
+        """
         found: dict[int, list[str]] = {}
-        kinds = ["redis"] * self.redis_restarts
-        kinds += [("stop", "kill")[number % 2] for number in range(self.api_restarts)]
-        for kind in kinds:
-            number = rng.randrange(self.events // 10, self.events * 9 // 10) // BATCH * BATCH
-            found.setdefault(number, []).append(kind)
+        any_time, away = (
+            (self.events // 10, self.events * 9 // 10),
+            (self.events // 4, self.events * 2 // 5),
+        )
+        kinds = [(any_time, "redis")] * self.redis_restarts
+        for number in range(self.api_restarts):
+            kinds.append((away if number < PROCESSES else any_time, ("stop", "kill")[number % 2]))
+        for span, kind in kinds:
+            found.setdefault(rng.randrange(*span) // BATCH * BATCH, []).append(kind)
         return found
 
 

@@ -43,7 +43,7 @@ class Witness:
 
     def __init__(self, recognizer: BuiltinRecognizer, rig: Rig) -> None:
         self._recognizer, self._rig = recognizer, rig
-        self.version = recognizer.version
+        self.name, self.version = recognizer.name, recognizer.version
         self.frames: list[range] = []
         self.reads = []
 
