@@ -96,7 +96,7 @@ class Events:
             self._last_id = fields.get("id", self._last_id)
             if fields.get("event") == "gap":
                 self.gaps += 1
-            elif "data" in fields:
+            elif "data" in fields and fields.get("event") != "end":
                 sighting = msgspec.json.decode(fields["data"], type=Sighting)
                 self.taken.append((time.monotonic(), sighting))
             fields = {}
