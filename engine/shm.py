@@ -129,20 +129,12 @@ class RunLock:
     """The claim of one supervisor on its segments, alive exactly as long as its process."""
 
     def __init__(self) -> None:
-        while not self._claim(secrets.token_hex(4)):
-            pass
-
-    def _claim(self, run: str) -> bool:
-        """Take the lock of a new run, unless a sweep took the unlocked file for an orphan."""
-        path = SHM_DIR / f"{PREFIX}{run}.lock"
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.stat()
-            self.run, self._fd = run, fd
-            return True
-        os.close(fd)
-        return False
+        """Claim a new run: the file is locked before it has a name, so no sweep sees it unlocked."""
+        self.run = secrets.token_hex(4)
+        self._fd = os.open(SHM_DIR, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # With a folder's descriptor Python asks for what the link of /proc stands for, see open(2).
+        os.link(f"/proc/self/fd/{self._fd}", SHM_DIR / self.name("lock"), src_dir_fd=self._fd)
 
     def name(self, what: str) -> str:
         """Return the full name of a segment of this run."""

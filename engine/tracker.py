@@ -158,7 +158,7 @@ class Tracker:
         if track is None:
             return None
         track.has_clip = True
-        is_over = track.final and track.id not in self._lanes[track.camera].open
+        is_over = track.final and not track.changed
         return self._tell(track, Phase.FINAL if is_over else Phase.REVISED)
 
     def withheld(self, sighting: Sighting) -> None:
@@ -237,15 +237,19 @@ class Tracker:
         A camera heard within ``reappear_after_s`` gets its silence forgiven: workers still hold
         the reads of the meantime. Longer ago, the next ``tick`` says the finals.
         """
-        for track, evidence in tracks:
+        kept = list(tracks)  # what reappeared after its final may be open: the next tick knows
+        for track, _evidence in kept:
             lane = self._lanes.setdefault(track.camera, Lane(self._max_gap_ns))
-            if track.final and not track.changed:
+            lane.high_ns = max(lane.high_ns, track.last_ns)
+            lane.heard_ns = max(lane.heard_ns, track.seen_ns)
+        for track, evidence in kept:
+            lane = self._lanes[track.camera]
+            is_old = lane.high_ns - track.last_ns > self._max_gap_ns
+            if track.final and not track.changed and is_old:
                 lane.closed[track.id] = track
             else:
                 lane.take_in(track)
                 self._evidence[track.id] = evidence
-            lane.high_ns = max(lane.high_ns, track.last_ns)
-            lane.heard_ns = max(lane.heard_ns, track.seen_ns)
         for lane in self._lanes.values():
             if clock_ns - lane.heard_ns < self._reappear_ns:
                 lane.heard_ns = clock_ns

@@ -215,7 +215,7 @@ def test_releasing_a_run_removes_all_of_it():
     assert _names(lock.run) == set()
 
 
-def test_a_run_whose_fresh_lock_a_sweep_took_for_an_orphan_claims_another(monkeypatch):
+def test_a_sweep_in_the_middle_of_a_claim_does_not_take_it_for_an_orphan(monkeypatch):
     flock, first = fcntl.flock, []
 
     def sweep_first(fd: int, operation: int) -> None:

@@ -239,6 +239,25 @@ def test_a_restart_anywhere_changes_nothing(stop_after):
     assert [e.sighting for e in bench.events] == [e.sighting for e in other.events]
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_restart_after_a_final_that_reappeared_loses_no_read_of_it(told):
+    bench, other = Bench(), Bench()
+    for one in (bench, other):
+        for step in range(4):
+            one.see(40 * step, plate_read("AB12CDE"))
+        one.wait(8_000)
+        for step in range(4):
+            one.see(9_000 + 400 * step, plate_read("AB12CDE"))
+        if told:
+            one.events.append(one.tracker.with_clip(one.sightings[-1]))
+    bench.restart(10_200)
+    for one in (bench, other):
+        one.see(10_300, plate_read("AB12CDE"))
+        one.wait(20_000)
+    assert [e.sighting for e in bench.events] == [e.sighting for e in other.events]
+    assert bench.sightings[-1].reads == 9
+
+
 def test_ids_sort_by_time_and_tell_nodes_apart():
     ids = SightingIds("a", random.Random(1))
     made = [ids(EPOCH_NS + step * MS) for step in range(50)]
