@@ -215,7 +215,8 @@ def _check_is_local(origin: Origin) -> None:
     """Refuse those who reach an open front in spite of its loopback address.
 
     A proxy brings strangers in. A page of another site may have its own name point to this
-    machine, so that the browser takes us for that site; such names have dots.
+    machine, so that the browser takes us for that site; such names have dots. And a page of another
+    site may post to this one: browsers say which, also those that know no ``Sec-Fetch-Site``.
     """
     if origin.is_forwarded:
         raise ProblemError(
@@ -227,6 +228,9 @@ def _check_is_local(origin: Origin) -> None:
         raise ProblemError(
             403, "without a key this is for this machine alone: use http://127.0.0.1"
         )
+    page = request.headers.get("Origin")
+    if page is not None and request.method not in _SAFE and page.partition("://")[2] != said:
+        raise ProblemError(403, "pages of other sites may not post here")
 
 
 def _say_how_to_log_in(response: Response) -> Response:

@@ -84,6 +84,20 @@ def test_an_open_front_is_for_this_machine_alone(client, headers, status):
     assert client.get("/api/v1/keys", headers=headers).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [
+        ("http://127.0.0.1:8080", 201), ("https://127.0.0.1:8080", 201), (None, 201),
+        ("http://evil.example", 403), ("http://127.0.0.1:9090", 403), ("null", 403), ("", 403),
+    ],
+)  # fmt: skip
+def test_pages_of_other_sites_change_nothing_on_an_open_front(client, page, status):
+    headers = {"Host": "127.0.0.1:8080"} | ({} if page is None else {"Origin": page})
+    assert client.get("/api/v1/keys", headers=headers).status_code == 200
+    made = client.post("/api/v1/keys", json={"scope": "read"}, headers=headers)
+    assert made.status_code == status
+
+
 # --- keys -----------------------------------------------------------------------------------------
 
 

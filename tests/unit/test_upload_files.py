@@ -38,16 +38,10 @@ def test_files_are_known_by_their_first_bytes(head, suffix):
 @pytest.mark.parametrize(
     "head",
     [
-        *(
-            b"",
-            b"#EXTM3U\nfile:///etc/passwd",
-            b"<svg",
-            b"RIFF\0\0\0\0WAVE",
-            b"GIF89a" + bytes(250),
-        ),
+        b"", b"#EXTM3U\nfile:///etc/passwd", b"<svg", b"RIFF\0\0\0\0WAVE", b"GIF89a" + bytes(250),
         b"G\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
     ],
-)
+)  # fmt: skip
 def test_what_only_looks_like_media_is_refused(head):
     assert form_of(head) is None
 
