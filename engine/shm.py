@@ -129,7 +129,7 @@ class RunLock:
     """The claim of one supervisor on its segments, alive exactly as long as its process."""
 
     def __init__(self) -> None:
-        """Claim a new run: the file is locked before it has a name, so no sweep sees it unlocked."""
+        """Claim a new run: its file is locked before it has a name, so no sweep sees it free."""
         self.run = secrets.token_hex(4)
         self._fd = os.open(SHM_DIR, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
