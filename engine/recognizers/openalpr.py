@@ -186,7 +186,7 @@ class OpenAlprRecognizer:
         found = [
             near
             for detection in detector.detect(frame, _LEAST_PROBABILITY, _MOST_PLATES)
-            if (near := detector.focus(frame, detection)) is not None
+            if (near := detector.focus(frame, detection, looks=2)) is not None
             and _is_within(
                 (float(near.quad[:, 0].mean()), float(near.quad[:, 1].mean())), hints.areas
             )

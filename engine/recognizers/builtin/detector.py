@@ -45,11 +45,14 @@ _OVERLAP: Final = 0.3
 _WEAKEST: Final = 0.15
 _MOST_PER_SCALE: Final = 40
 _WINDOW_PX: Final = (192, 96)
-_WINDOW_WIDTHS: Final = 1.9
-"""Width of the window of ``focus``, in widths of the plate."""
+_WINDOW_WIDTHS: Final = (1.9, 2.4)
+"""Widths of the windows of ``focus``, in widths of the plate."""
 _LEAST_ASPECT: Final = 1.5
 _OFF_CENTER: Final = 0.35
 """In widths of the plate: what lies further from the middle is another plate."""
+_SURE: Final = 0.8
+"""A window that is likelier than this needs no second one."""
+_NO_WEIGHT: Final = np.float32(0.1)
 _LEAST_FOCUSED: Final = 0.2
 """From near, legible plates are likelier than this; overlays, signs and grilles are not."""
 _CORNERS: Final = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
@@ -107,27 +110,42 @@ class PlateDetector:
             found, corners = _decode(self._network.run(self._blocks(picture))[0])
             yield found, corners / np.float32(scale)
 
-    def focus(self, frame: Luma, detection: Detection) -> Detection | None:
+    def focus(self, frame: Luma, detection: Detection, looks: int = 1) -> Detection | None:
         """Look again at one detection from near, and return it with better corners.
 
-        The plate is enlarged or reduced to the size at which the network sees corners best. What
-        is hardly a plate from near is none: nothing is returned.
+        The plate is enlarged or reduced to the size at which the network sees corners best, in one
+        window, or in two if there may be two ``looks`` and the first is not sure; corners are
+        averaged, each weighted with how sure the network was. What is hardly a plate from near is
+        none: nothing is returned.
         """
+        nearer: list[Detection] = []
+        for wide in _WINDOW_WIDTHS[:looks]:
+            near = self._focus_once(frame, detection.quad, wide)
+            if near.probability < _LEAST_FOCUSED:
+                return None
+            nearer.append(near)
+            if near.probability > _SURE:
+                break
+        weights = np.array([near.probability for near in nearer], np.float32) - _NO_WEIGHT
+        quad = np.average(np.stack([near.quad for near in nearer]), axis=0, weights=weights)
+        probability = sum(near.probability for near in nearer) / len(nearer)
+        return Detection(probability, np.asarray(quad, np.float32))
+
+    def _focus_once(self, frame: Luma, quad: Quad, wide: float) -> Detection:
+        """Detect in a window ``wide`` times as wide as the plate; nearest the middle counts."""
         width, height = _WINDOW_PX
-        quad = detection.quad
-        span = max(width_px(quad), _LEAST_ASPECT * height_px(quad)) * _WINDOW_WIDTHS
+        span = max(width_px(quad), _LEAST_ASPECT * height_px(quad)) * wide
         around = window(quad, span, span * height / width)
         picture = flatten(frame, around, _WINDOW_PX)
         probabilities, quads = _decode(self._network.run(self._blocks(picture))[0])
         off_center = np.hypot(*(quads.mean(axis=1) - (width / 2, height / 2)).T)
-        central = np.flatnonzero(off_center < _OFF_CENTER * width / _WINDOW_WIDTHS)
+        central = np.flatnonzero(off_center < _OFF_CENTER * width / wide)
         if not len(central):
-            return None
+            return Detection(0.0, quad)
         best = central[np.argmax(probabilities[central])]
-        if probabilities[best] < _LEAST_FOCUSED:
-            return None
-        near = quads[best] * np.float32(span / width) + around[0]
-        return Detection(float(probabilities[best]), np.asarray(near, np.float32))
+        return Detection(
+            float(probabilities[best]), quads[best] * np.float32(span / width) + around[0]
+        )
 
     def _blocks(self, picture: Luma) -> Luma:
         """Return the picture as network input, its sides filled up to multiples of 32 pixels.
