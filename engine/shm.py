@@ -131,10 +131,14 @@ class RunLock:
     def __init__(self) -> None:
         """Claim a new run: its file is locked before it has a name, so no sweep sees it free."""
         self.run = secrets.token_hex(4)
-        self._fd = os.open(SHM_DIR, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = SHM_DIR / self.name("lock")
+        unnamed = os.open(SHM_DIR, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(unnamed, fcntl.LOCK_SH | fcntl.LOCK_NB)
         # With a folder's descriptor Python asks for what the link of /proc stands for, see open(2).
-        os.link(f"/proc/self/fd/{self._fd}", SHM_DIR / self.name("lock"), src_dir_fd=self._fd)
+        os.link(f"/proc/self/fd/{unnamed}", path, src_dir_fd=unnamed)
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # /proc shows whose it is by its name
+        fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.close(unnamed)
 
     def name(self, what: str) -> str:
         """Return the full name of a segment of this run."""
