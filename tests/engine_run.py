@@ -178,11 +178,12 @@ class EngineRun:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"ended with exit code {code}: {self.said()}"
-        page = _PAGE.search(self._outputs[0].read_text())
+        whole, _, _begun = self._outputs[0].read_text().rpartition("\n")  # a line may be under way
+        page = _PAGE.search(whole)
         if page is not None:
             self.port = int(page[1])
         last = "memory " if self._command == "engine" else "page "
-        return any(line.startswith(last) for line in self._outputs[0].read_text().splitlines())
+        return any(line.startswith(last) for line in whole.splitlines())
 
     def said(self) -> str:
         """Return what it printed and logged so far."""

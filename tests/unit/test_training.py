@@ -145,7 +145,7 @@ def test_a_cut_keeps_corners_on_their_plate(table, seed):
     for _ in range(60):
         picture, quads = cut(photograph, 320, rng)
         for quad in quads:
-            if np.ptp(quad[:, 0]) < 60 or quad.min() < 2 or quad.max() > 318:
+            if np.ptp(quad[:, 0]) < 80 or quad.min() < 2 or quad.max() > 318:
                 continue
             flat = flatten(picture.astype(np.uint8), quad, (96, 24)).astype(np.float32)
             alike = max(
