@@ -49,7 +49,7 @@ class Crowd:
         """Read until everybody has every event; return each delivery's latency in ms.
 
         Raises:
-            PreflightError: not within that time.
+            PreflightError: not within that time, or somebody hears of what was not sent.
         """
         latencies = array("d")
         deadline = time.monotonic() + within_s
@@ -68,9 +68,12 @@ class Crowd:
         now = time.monotonic()
         whole = chunk.rfind(b"\n\n") + 2
         self._rest[fd] = chunk[whole:] if whole > 1 else chunk
-        latencies.extend(
-            [(now - sent_at[int(number)]) * 1e3 for number in PLATE.findall(chunk[:whole])]
-        )
+        try:
+            latencies.extend(
+                [(now - sent_at[int(number)]) * 1e3 for number in PLATE.findall(chunk[:whole])]
+            )
+        except KeyError as error:
+            raise PreflightError(f"a server tells of event {error} of an earlier turn") from error
 
     def close(self) -> None:
         """Hang up."""
