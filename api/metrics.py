@@ -104,6 +104,7 @@ TOTALS: Final = {
     Count.REQUESTS_DENIED: ("requests_denied", "Requests without a key that allows them."),
     Count.REQUESTS_LIMITED: ("requests_limited", "Requests and log-ins beyond a limit."),
     Count.CONNECTIONS_CUT: ("connections_cut", "Connections closed as too many or too slow."),
+    Count.LOG_REPEATS: ("log_lines_repeated", "Log lines only counted: one just said the same."),
     Count.AUDIT_LOST: ("audit_lost", "Entries that the audit log could not take."),
 }
 

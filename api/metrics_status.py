@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from api.metrics_reload import of_reloads
 from engine import __version__
 from engine.messages import EngineStatus, RestartReason, SinkFigures
 from engine.types import CameraState
@@ -57,6 +58,7 @@ def of_status(status: EngineStatus | None) -> Iterator[Metric]:
     yield family
     yield from _cameras(status)
     yield _restarts(status)
+    yield from of_reloads(status)
     yield from _sinks(status.sinks)
 
 

@@ -73,10 +73,11 @@ def main(child: Child) -> None:
     host, port = listener.getsockname()[:2]
     scheme = "https" if server.ssl_enabled else "http"
     child.link.send(Ready(detail=f"{scheme}://{host}:{port}/"))
+    grace_s = 0.0
     try:
-        _until_stopped(child, tasks)
+        grace_s = _until_stopped(child, tasks)
     finally:
-        _drain(server, front)
+        _drain(server, front, max(DRAIN_S, grace_s))
 
 
 def _server(listener: socket.socket, front: Front) -> Server:
@@ -103,24 +104,25 @@ def _connections() -> int:
     return int(allowed - SPARE_DESCRIPTORS)
 
 
-def _until_stopped(child: Child, tasks: list[Any]) -> None:
-    """Beat until the supervisor says ``Stop`` or a task of ours has died."""
+def _until_stopped(child: Child, tasks: list[Any]) -> float:
+    """Beat until the supervisor says ``Stop``, or a task of ours has died; return the grace."""
     while not child.stopping():
         child.row.beat(time.monotonic_ns())
         received = child.link.receive(timeout_s=BEAT_S)
         if received is not None and isinstance(received[0], Stop):
-            return
+            return received[0].grace_s
         for task in tasks:
             if task.dead:
                 task.get()
                 raise RingError("a task of the front ended without being asked to")
+    return 0.0
 
 
-def _drain(server: Any, front: Front) -> None:
-    """Accept no more, end the streams, let short requests finish."""
+def _drain(server: Any, front: Front, grace_s: float) -> None:
+    """Accept no more, end the streams, let requests finish that take no longer than that."""
     server.stop_accepting()
     front.hub.close()
-    server.stop(timeout=DRAIN_S)
+    server.stop(timeout=grace_s)
     front.nodes.forget_clients()
 
 

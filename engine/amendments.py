@@ -2,7 +2,8 @@
 
 The file holds cameras added or changed (whole tables, by name), removed and paused cameras, and
 the number of recognizers. A camera that ``config.toml`` itself no longer has, or has under another
-table, is what the later of both says: the amendment, until ``forget`` takes it back.
+table, is what the later of both says: the amendment, until a running engine reads the file again
+(``engine.reload``) and finds another table there.
 """
 
 import json
@@ -70,13 +71,25 @@ class Amendments:
         removed = (*(other for other in self.changes.removed if other != name), name)
         self._save(cameras=cameras, removed=removed, paused=paused)
 
+    def forget_camera(self, name: str) -> None:
+        """Forget what was ordered of a camera, as ``config.toml`` says something new of it."""
+        cameras = {key: camera for key, camera in self.changes.cameras.items() if key != name}
+        removed = tuple(other for other in self.changes.removed if other != name)
+        if (cameras, removed) != (self.changes.cameras, self.changes.removed):
+            self._save(cameras=cameras, removed=removed)
+
+    def put_back(self, changes: Changes) -> None:
+        """Go back to the changes of before."""
+        if changes != self.changes:
+            self._save(**{key: getattr(changes, key) for key in Changes.model_fields})
+
     def pause_camera(self, name: str, *, paused: bool) -> None:
         """Remember whether a camera is paused."""
         others = tuple(other for other in self.changes.paused if other != name)
         self._save(paused=(*others, name) if paused else others)
 
-    def set_recognizers(self, count: int) -> None:
-        """Remember the number of recognizers."""
+    def set_recognizers(self, count: int | None) -> None:
+        """Remember the number of recognizers; None: forget it, ``config.toml`` says a new one."""
         self._save(recognizers=count)
 
     def _save(self, **changed: Any) -> None:

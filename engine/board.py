@@ -196,6 +196,15 @@ class Count(IntEnum):
     """Live streams refused because their key or address has as many as it may."""
     UPLOADS_READ = 36
     UPLOADS_FAILED = 37
+    LOG_REPEATS = 38
+    """Log lines that were only counted, being the same as one just written."""
+
+
+GAUGES: Final = (
+    Count.SPOOL_DEPTH, Count.TRACKS_OPEN, Count.SSE_CLIENTS, Count.SINKS_AWAY,
+    Count.CLIP_KEPT_BYTES,
+)  # fmt: skip
+"""Those that say how it is now, not how often it was."""
 
 
 class Stage(IntEnum):
@@ -244,6 +253,11 @@ class Row:
     def gauge(self, which: Count, value: int) -> None:
         """Set a counter that is a gauge."""
         self.words[COUNT_BASE + which] = value
+
+    def forget_gauges(self) -> None:
+        """Let what the last process said of its present not stand, for it has none."""
+        for which in GAUGES:
+            self.gauge(which, 0)
 
     def fate(self, camera: int, which: Fate, amount: int = 1) -> None:
         """Raise a word of a camera's cell."""

@@ -1,6 +1,7 @@
 """One child process as the supervisor sees it: spawn, link, exit, backoff."""
 
 import logging
+import math
 import os
 import random
 import socket
@@ -54,7 +55,12 @@ class ChildProcess:
         """Whether its last incarnation was meant to run when it ended."""
         self.is_dismissed = False
         """Told to end for good while the run goes on."""
-        self.ends_by = 0.0
+        self.is_renewed = False
+        """Told to end in order to start again."""
+        self.ends_by = math.inf
+        """When one that was told to end is killed; monotonic."""
+        self.terms = b""
+        """The part of its section by which its last incarnation was started, see ``Roster``."""
         self.is_link_ended = False
         self.is_ready = False
         self.start_at = 0.0
@@ -100,7 +106,7 @@ class ChildProcess:
         self._link = ours
         self._drop_outbox()
         self.is_link_ended = False
-        self.failure, self.is_ready = "", False
+        self.failure, self.is_ready, self.ends_by = "", False, math.inf
         self.pidfd = os.pidfd_open(self._process.pid)
         seat = Seat(self._board, self.row_index, self.incarnation)
         start = Start(seat=seat, name=self.name, section=section, log=log_section)
@@ -183,6 +189,10 @@ class ChildProcess:
             self.is_wanted = False  # the same configuration would fail again
         self._back_off()
         return code
+
+    def start_soon(self) -> None:
+        """Let it start again without a pause: it ended as it was told to."""
+        self._backoff_s, self.start_at = FIRST_BACKOFF_S, time.monotonic()
 
     def count_restart(self, reason: RestartReason) -> None:
         """Note that it has to be started again, and why."""

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 the configuration, the machine or the command li
 """
 
 import argparse
+import functools
 import importlib
 import os
 import sys
@@ -36,6 +37,7 @@ from engine.operation_commands import (
     add_top,
 )
 from engine.order_commands import RECOGNIZERS_ABOUT, add_camera_orders, add_recognizers
+from engine.running_commands import add_running
 
 if TYPE_CHECKING:
     from engine.config import OpenAlprSettings
@@ -222,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_cameras(commands)
     pool = _add(commands, "recognizers", "change the number of recognizers", RECOGNIZERS_ABOUT)
     add_recognizers(pool, _add_config)
+    add_running(functools.partial(_add, commands), _add_config)
     forget = _add(commands, "forget", "remove a plate and all of its sightings", _FORGET_ABOUT)
     forget.add_argument("plate", metavar="PLATE", help="the exact plate; spaces do not matter")
     _add_config(forget)
@@ -375,10 +378,9 @@ def _codes(text: str) -> tuple[str, ...]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from engine.config import load_settings  # noqa: PLC0415  # lazy, see the module's docstring
-    from engine.supervisor import run  # noqa: PLC0415  # same
+    from engine.supervisor import run  # noqa: PLC0415  # lazy, see the module's docstring
 
-    return run(load_settings(options.config), halves=options.halves)
+    return run(options.config, halves=options.halves)
 
 
 def _read(options: argparse.Namespace) -> int:

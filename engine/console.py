@@ -60,9 +60,11 @@ class StatusLine:
         self._live = Live(Text(""), console=self._console, refresh_per_second=4, transient=True)
         self._live.start()
         root = logging.getLogger()
+        rich = RichHandler(console=self._console, show_path=False, markup=False)
         for handler in list(root.handlers):
             root.removeHandler(handler)
-        root.addHandler(RichHandler(console=self._console, show_path=False, markup=False))
+            rich.filters += handler.filters
+        root.addHandler(rich)
 
     def show(self, pulse: Pulse, now_s: float) -> None:
         """Show the newest figures."""

@@ -36,6 +36,7 @@ from engine.errors import SourceDeniedError, SourceError, SourceUnsupportedError
 from engine.health import Health
 from engine.held_rings import BEAT_S, HeldRings
 from engine.judge import Judge
+from engine.logs import log_camera
 from engine.messages import (
     AttachClips,
     CameraTurned,
@@ -91,6 +92,7 @@ class Decoder:
         self._camera = self._section.settings
         self._index = self._section.index
         self._row.words[CAMERA] = self._index
+        log_camera(self._camera.name)
         self._changed = threading.Condition()
         """Guards all below; notified when the supervisor said something."""
         self._rings = HeldRings(child, self._section, self._changed, self._is_stopping)
@@ -301,7 +303,7 @@ class Decoder:
         known = before is not None and before[0] is state
         level = logging.WARNING if grave and not known else logging.INFO
         said = f"{state}: {reason}" if reason else str(state)
-        log.log(level, "%s", said, extra={"camera": self._camera.name})
+        log.log(level, "%s", said)
         self._link.send(CameraTurned(state=state, reason=reason))
 
     def _is_stopping(self) -> bool:

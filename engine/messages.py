@@ -154,8 +154,17 @@ class EndUpload(Message, frozen=True, kw_only=True):
     failure: str = ""
 
 
+class UseLog(Message, frozen=True, kw_only=True):
+    """To every child: log like this from now on. ``log`` is what ``Start.log`` is."""
+
+    log: bytes
+
+
 class Stop(Message, frozen=True, kw_only=True):
     """Finish what you hold, then end with exit code 0."""
+
+    grace_s: float = 0.0
+    """What is under way may take so long; 0: as long as the child itself thinks right."""
 
 
 # --- child to supervisor -------------------------------------------------------------------
@@ -270,6 +279,8 @@ class RestartReason(StrEnum):
     """A signal from outside ended it, like the kernel's for want of memory."""
     STUCK = "stuck"
     """The supervisor killed it: it was silent, or beyond its deadline."""
+    ORDERED = "ordered"
+    """It was told to: by ``platering restart``, or for a change of the configuration."""
 
     @classmethod
     def of(cls, code: int, *, stuck: bool) -> "RestartReason":
@@ -293,6 +304,25 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The restarts by reason."""
 
 
+class ReloadFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the configuration was read again, by what came of it."""
+
+    applied: int = 0
+    refused: int = 0
+    """The file was wrong; the configuration stayed."""
+    reverted: int = 0
+    """A process could not work by it; the configuration of before was taken again."""
+    applied_unix_ms: int = 0
+    """When the present configuration was read."""
+
+
+class ReloadReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The ``result`` of a ``reload`` request."""
+
+    changes: tuple[str, ...] = ()
+    """A readable line each; hold no secret."""
+
+
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The ``result`` of a ``status`` request, as builtins; further fields may stand beside."""
 
@@ -310,6 +340,11 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     sinks: tuple[SinkFigures, ...] = ()
     uploads: tuple[str, ...] = ()
     """Ids of those that are read or wait."""
+    renewing: tuple[str, ...] = ()
+    """Processes that are to be replaced by new ones, the present one first."""
+    renewal_failure: str = ""
+    """Why the last replacement ended early; empty: it did not."""
+    reloads: ReloadFigures = ReloadFigures()
 
     def running(self) -> Iterator[tuple[int, str, Kind]]:
         """Yield pid, name and kind of every process that is up; Redis's is ``Kind.FREE``."""
@@ -400,6 +435,7 @@ ToChild: TypeAlias = (
     | TellCamera
     | EndUpload
     | Pause
+    | UseLog
     | Stop
 )
 ToSupervisor: TypeAlias = (

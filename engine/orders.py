@@ -1,12 +1,13 @@
 """What people and programs may order while the engine runs, verb by verb (``engine.control``)."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from engine.amendments import Amendments
 from engine.board import Kind
+from engine.children import ChildProcess
 from engine.config import CameraSettings, parse_camera
 from engine.crew import Crew
 from engine.errors import ConfigError, ControlError
@@ -17,6 +18,13 @@ from engine.roster import Roster
 from engine.upload_queue import UploadQueue
 
 MAX_RECOGNIZERS = 256
+RESTARTS: Final = {
+    "workers": (Kind.WORKER,),
+    "api": (Kind.API,),
+    "publisher": (Kind.PUBLISHER,),
+    "all": (Kind.PUBLISHER, Kind.WORKER, Kind.API),
+}
+"""What can be replaced while the run goes on."""
 
 
 class Run(Protocol):
@@ -27,6 +35,19 @@ class Run(Protocol):
 
     def stop(self) -> None:
         """End the run."""
+
+    def reload(self) -> object:
+        """Read the configuration again and go by it; return what has changed."""
+
+    def restart(self, children: list[ChildProcess]) -> None:
+        """Replace processes by new ones, one after the other."""
+
+    def set_log_level(self, level: str, process: str) -> object:
+        """Have processes log from a level on; return their names."""
+
+    @property
+    def is_replacing(self) -> bool:
+        """Processes are being replaced."""
 
 
 class Orders:
@@ -43,6 +64,9 @@ class Orders:
         self._verbs: dict[str, Callable[..., object]] = {
             "status": self._status,
             "stop": self._stop,
+            "reload": self._reload,
+            "restart": self._restart,
+            "log_level": self._log_level,
             "camera.add": self._add_camera,
             "camera.change": self._change_camera,
             "camera.remove": self._remove_camera,
@@ -75,6 +99,24 @@ class Orders:
 
     def _stop(self) -> None:
         self._run.stop()
+
+    def _reload(self) -> object:
+        return self._run.reload()
+
+    def _log_level(self, level: str, process: str = "") -> object:
+        return self._run.set_log_level(level, process)
+
+    def _restart(self, what: str) -> list[str]:
+        """Have processes of some kind replaced; return their names."""
+        kinds = RESTARTS.get(what)
+        if kinds is None:
+            raise ControlError(f"restart: one of {', '.join(RESTARTS)}, not {what!r}")
+        up = [child for kind in kinds for child in self._roster.of(kind) if child.is_up]
+        chosen = [child for child in up if not child.is_dismissed]
+        if not chosen:
+            raise ControlError(f"restart: there are no {what} in this run")
+        self._run.restart(chosen)
+        return [child.name for child in chosen]
 
     def _add_camera(self, camera: dict[str, Any], new: bool = False) -> None:  # noqa: FBT001, FBT002  # a key of the request
         """Add a camera, or, unless it must be ``new``, put it in the place of another one."""
@@ -120,6 +162,10 @@ class Orders:
     def _set_recognizers(self, count: int) -> None:
         if type(count) is not int or not 1 <= count <= MAX_RECOGNIZERS:
             raise ControlError(f"recognizers: a count from 1 to {MAX_RECOGNIZERS}, not {count!r}")
+        if self._run.is_replacing:
+            raise ControlError(
+                "recognizers: processes are being replaced — wait until that is done"
+            )
         self._have_room(count - len(self._roster.wanted_workers()))
         if not self._roster.of(Kind.DECODER):
             raise ControlError("recognizers: no camera is configured, so there is nothing to read")

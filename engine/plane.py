@@ -12,7 +12,7 @@ import msgspec
 from engine.attention import Savings
 from engine.board import Count, Fate, Row
 from engine.children import ChildProcess
-from engine.config import CameraSettings
+from engine.config import CameraSettings, RecognizersSettings
 from engine.errors import PreflightError
 from engine.messages import (
     AttachRing,
@@ -121,6 +121,11 @@ class FramePlane:
         self._leaving: set[int] = set()
         """Rings of dismissed cameras: they go when the last lease on them has ended."""
         self._newest = 0
+
+    def go_by(self, pool: RecognizersSettings) -> None:
+        """Serve recognizers that are configured like this; rings are made so from now on."""
+        self._batch = pool.batch
+        self._quarantine.keep = pool.quarantine
 
     # --- rings come and go ---------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from engine.board import INCARNATION, KIND, Board, Kind, Row
+from engine.board import INCARNATION, KIND, Board, Count, Kind, Row
 from engine.config import LogSettings
 from engine.errors import (
     EXIT_CONFIG,
@@ -29,8 +29,8 @@ from engine.errors import (
     PreflightError,
     SourceUnsupportedError,
 )
-from engine.logs import set_up_logging
-from engine.messages import DECODE, Failed, Start, ToChild, ToSupervisor, encode
+from engine.logs import count_repeats, set_up_logging, tell_repeats, use_log
+from engine.messages import DECODE, Failed, Start, ToChild, ToSupervisor, UseLog, encode
 
 MESSAGE_BYTES: Final = 1 << 20
 MAX_FDS: Final = 8
@@ -61,15 +61,19 @@ class Link:
         """
         if timeout_s != 0.0 and not select.select([self._end], [], [], timeout_s)[0]:
             return None
-        try:
-            data, fds, _flags, _address = socket.recv_fds(self._end, MESSAGE_BYTES, MAX_FDS)
-        except BlockingIOError:
-            return None
-        except ConnectionError:
-            data, fds = b"", []
-        if not data:
-            raise LinkEndedError("the supervisor is gone")
-        return DECODE.to_child.decode(data), fds
+        while True:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._end, MESSAGE_BYTES, MAX_FDS)
+            except BlockingIOError:
+                return None
+            except ConnectionError:
+                data, fds = b"", []
+            if not data:
+                raise LinkEndedError("the supervisor is gone")
+            message = DECODE.to_child.decode(data)
+            if not isinstance(message, UseLog):
+                return message, fds
+            use_log(msgspec.json.decode(message.log, type=dict[str, str]))  # every child the same
 
     def offer(self, message: ToSupervisor) -> None:
         """Send a message that may as well be lost: never waits, and minds no end."""
@@ -130,12 +134,13 @@ def run_child(kind: Kind, main: Callable[[Child], None]) -> None:
     code = 0
     try:
         start, fds = _receive_start(link)
-        set_up_logging(msgspec.json.decode(start.log, type=dict), start.name)
+        set_up_logging(msgspec.json.decode(start.log, type=dict[str, str]), start.name)
         board = Board.attach(start.seat.board)
         row = board.row(start.seat.row)
         row.words[KIND] = kind
         row.words[INCARNATION] = start.seat.incarnation
         row.beat(time.monotonic_ns())
+        count_repeats(lambda: row.count(Count.LOG_REPEATS))
         main(
             Child(
                 name=start.name,
@@ -157,6 +162,7 @@ def run_child(kind: Kind, main: Callable[[Child], None]) -> None:
     except Exception as error:  # the top of a process: whatever it is, it is named
         log.exception("unexpected error")
         code = _say_last(link, EXIT_FAILED, f"{type(error).__name__}: {error}")
+    tell_repeats()
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)  # native threads and views of shared memory must not delay or spoil the end

@@ -18,7 +18,7 @@ class Quarantine:
 
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
-        self._keep = keep
+        self.keep = keep
 
     def save(self, memory: RingMemory, slot: int, reason: str) -> Path | None:
         """Save a slot's luma as PNG with its stamp beside it; return the picture's path.
@@ -26,7 +26,7 @@ class Quarantine:
         None when nothing is kept, or the disk refuses (which is logged, never raised: a full
         disk must not stop the supervisor).
         """
-        if self._keep == 0:
+        if self.keep == 0:
             return None
         stamp = memory.stamp(slot)
         when = datetime.fromtimestamp(stamp.captured_unix_ns / 1e9, UTC)
@@ -53,7 +53,7 @@ class Quarantine:
 
     def _forget_oldest(self) -> None:
         """Remove what is beyond the bound."""
-        for picture in sorted(self._folder.glob("*.png"))[: -self._keep]:
+        for picture in sorted(self._folder.glob("*.png"))[: -self.keep]:
             for path in (picture, picture.with_suffix(".json")):
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()

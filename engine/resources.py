@@ -68,7 +68,7 @@ class Resources:
 
     def _open(self, halves: AbstractSet[str], workers: int) -> None:
         if "engine" in halves:
-            _check_recognizer(self.settings)
+            check_recognizer(self.settings)
             for index, camera in enumerate(self.settings.cameras):
                 if camera.enabled:
                     check_camera(camera, f"cameras[{index}]")
@@ -191,8 +191,12 @@ def check_camera(camera: CameraSettings, key: str) -> None:
         raise ConfigError(f"{key}.url", str(error)) from error
 
 
-def _check_recognizer(settings: Settings) -> None:
-    """Refuse OpenALPR by name where it is not."""
+def check_recognizer(settings: Settings) -> None:
+    """Refuse OpenALPR by name where it is not.
+
+    Raises:
+        ConfigError: names the key.
+    """
     if settings.recognizer != "openalpr":
         return
     try:

@@ -2,8 +2,11 @@
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Set as AbstractSet
 from typing import Final
+
+import msgspec
 
 from engine.board import Board, Kind
 from engine.children import ChildProcess
@@ -25,32 +28,38 @@ HERALD: Final = "herald"
 """Where an engine has no front beside it, a process without a listener that speaks for it."""
 
 
-def _rereading(camera: CameraSettings, max_gap_s: float) -> CameraSettings:
-    """Return a camera's settings with known plates read again before their tracks would end."""
-    return camera.model_copy(update={"reread_s": min(camera.reread_s, max_gap_s / 2)})
-
-
 class Roster:
     """The children of a run, in the order in which they start; they come and go."""
 
     def __init__(self, settings: Settings, halves: AbstractSet[str]) -> None:
-        self._settings = settings
+        self.settings = settings
+        """As they are now; ``reload`` puts others in their place."""
         self._halves = halves
         self.children: list[ChildProcess] = []
         self.places: list[CameraPlace] = []
         self.workers: list[ChildProcess] = []
         self._cores = sorted(os.sched_getaffinity(0))
+        self._core_of: dict[ChildProcess, int] = {}
+        """Of each recognizer, where they are pinned."""
+        self._heralds: set[ChildProcess] = set()
+        self._incarnations: dict[str, int] = {}
+        """The last one of each name that has left: whoever takes the name goes on from there."""
         self._indexes: dict[str, int] = {}
         """A camera's cell; a name keeps its cell for the whole run, so that sums stay true."""
         count = settings.recognizers.count
         wanted = usable_cores() if count == "auto" else count
         self.worker_count = wanted if self.cameras() else 0
 
+    @property
+    def has_engine(self) -> bool:
+        """Tell whether cameras are captured here, not the front alone."""
+        return "engine" in self._halves
+
     def cameras(self) -> list[CameraSettings]:
         """Return the cameras that this run captures from its start."""
-        if "engine" not in self._halves:
+        if not self.has_engine:
             return []
-        return [camera for camera in self._settings.cameras if camera.enabled]
+        return [camera for camera in self.settings.cameras if camera.enabled]
 
     def fill(self, board: Board) -> None:
         """Give every role a row: the publisher, the front, the recognizers, the decoders."""
@@ -58,10 +67,10 @@ class Roster:
         self._free_rows = list(range(board.rows - 1, 0, -1))
         self._add(Kind.PUBLISHER, "publisher")
         if "api" in self._halves:
-            for number in range(self._settings.api.processes):
-                self._add(Kind.API, f"api-{number}")
-        elif self._settings.redis.url != EMBEDDED:
-            self._add(Kind.API, HERALD)
+            for _ in range(self.settings.api.processes):
+                self.add_front()
+        elif self.settings.redis.url != EMBEDDED:
+            self._heralds.add(self._add(Kind.API, HERALD))
         for _ in range(self.worker_count):
             self.add_worker()
         for camera in self.cameras():
@@ -71,16 +80,32 @@ class Roster:
         if not self._free_rows:
             raise ControlError("the stats board has no row left — restart to make it larger")
         child = ChildProcess(kind, name, self._board, self._free_rows.pop())
+        # Reads and leases are known by incarnation: neither a name nor a row begins anew.
+        child.incarnation = max(self._incarnations.get(name, 0), child.row.incarnation)
         self.children.append(child)
         return child
 
-    def add_worker(self) -> ChildProcess:
-        """Give one more recognizer a row, under the lowest number that is free."""
-        taken = {worker.name for worker in self.workers}
-        names = (f"worker-{number}" for number in itertools.count())
-        worker = self._add(Kind.WORKER, next(name for name in names if name not in taken))
+    def _free_name(self, prefix: str) -> str:
+        """Return the name with the lowest number that nobody has."""
+        taken = {child.name for child in self.children}
+        names = (f"{prefix}-{number}" for number in itertools.count())
+        return next(name for name in names if name not in taken)
+
+    def add_worker(self, after: ChildProcess | None = None) -> ChildProcess:
+        """Give one more recognizer a row; it takes the core of the one it comes ``after``."""
+        worker = self._add(Kind.WORKER, self._free_name("worker"))
         self.workers.append(worker)
+        loads = Counter(self._core_of.values())
+        idlest = min(self._cores, key=lambda core: loads[core])
+        self._core_of[worker] = idlest if after is None else self._core_of[after]
         return worker
+
+    def add_front(self, after: ChildProcess | None = None) -> ChildProcess:
+        """Give one more process of the front a row, in the place of the one it comes ``after``."""
+        front = self._add(Kind.API, self._free_name("api"))
+        if not self._heralds or after in self._heralds:
+            self._heralds.add(front)
+        return front
 
     def add_camera(self, settings: CameraSettings) -> CameraPlace:
         """Give a camera a cell and its decoder a row.
@@ -95,15 +120,30 @@ class Roster:
             del self._indexes[cell]
             raise ControlError("the stats board has no cell left — restart to make it larger")
         decoder = self._add(Kind.DECODER, f"decoder-{cell}")
-        settings = _rereading(settings, self._settings.tracker.max_gap_s)
-        place = CameraPlace(settings, index, decoder)
+        place = CameraPlace(self.fitted(settings), index, decoder)
         self.places.append(place)
         return place
+
+    def fitted(self, camera: CameraSettings) -> CameraSettings:
+        """Return a camera's settings with known plates read again before their tracks would end."""
+        longest_s = self.settings.tracker.max_gap_s / 2
+        if camera.reread_s <= longest_s:
+            return camera
+        return camera.model_copy(update={"reread_s": longest_s})
+
+    def has_cells_for(self, names: AbstractSet[str]) -> bool:
+        """Tell whether the board has cells for cameras of these names."""
+        return len(self._indexes.keys() | names) <= self._board.cameras
 
     @property
     def watched(self) -> list[CameraPlace]:
         """The cameras, without the upload that is read as if it were one."""
         return [place for place in self.places if not upload_of(place.settings.name)]
+
+    def fronts(self) -> list[ChildProcess]:
+        """Return the processes of the front that listen and are not on their way out."""
+        listening = (child for child in self.of(Kind.API) if child.name != HERALD)
+        return [child for child in listening if not child.is_dismissed]
 
     def wanted_workers(self) -> list[ChildProcess]:
         """Return the recognizers that are not on their way out."""
@@ -115,6 +155,10 @@ class Roster:
         if child.kind is Kind.WORKER:
             self.workers.remove(child)
         self.places = [place for place in self.places if place.decoder is not child]
+        child.row.forget_gauges()
+        self._heralds.discard(child)
+        self._core_of.pop(child, None)
+        self._incarnations[child.name] = child.incarnation
         child.release()
         self._free_rows.append(child.row_index)
 
@@ -163,23 +207,36 @@ class Roster:
                     camera=place.settings.model_dump_json(),
                     index=place.index,
                     base_dir="",
-                    max_unread=self._settings.recognizers.batch,
+                    max_unread=self.settings.recognizers.batch,
                 ).encode()
 
+    def terms_of(self, child: ChildProcess, resources: Resources) -> bytes:
+        """Return a section without the cameras that come and go: a child that was started by
+        other terms goes by what is no longer configured.
+        """
+        match child.kind:
+            case Kind.PUBLISHER:
+                section = self._publisher_section(resources)
+                return section.model_copy(update={"cameras": ()}).encode()
+            case Kind.API:
+                front = self._api_section(child, resources)
+                return msgspec.structs.replace(front, cameras=()).encode()
+            case _:
+                return self.section_of(child, resources)
+
     def _worker_section(self, child: ChildProcess) -> WorkerSection:
-        pool = self._settings.recognizers
-        number = self.workers.index(child)
+        pool = self.settings.recognizers
         return WorkerSection(
-            recognizer=self._settings.recognizer,
-            openalpr=self._settings.openalpr.model_dump_json(),
+            recognizer=self.settings.recognizer,
+            openalpr=self.settings.openalpr.model_dump_json(),
             provider=pool.provider,
             batch=pool.batch,
             batch_wait_ms=pool.batch_wait_ms,
-            core=self._cores[number % len(self._cores)] if pool.pin else -1,
+            core=self._core_of[child] if pool.pin else -1,
         )
 
     def _publisher_section(self, resources: Resources) -> PublisherSection:
-        settings = self._settings
+        settings = self.settings
         return PublisherSection(
             run=resources.lock.run,
             node=settings.node_name,
@@ -195,8 +252,8 @@ class Roster:
         )
 
     def _api_section(self, child: ChildProcess, resources: Resources) -> ApiSection:
-        settings = self._settings
-        has_cameras = "engine" in self._halves
+        settings = self.settings
+        has_cameras = self.has_engine
         shares = settings.redis.url != EMBEDDED
         return ApiSection(
             api=settings.api.model_dump_json(),
@@ -210,5 +267,5 @@ class Roster:
             uploads=settings.uploads.model_dump_json(),
             hides_plates=settings.privacy == "hash",
             has_cameras=has_cameras,
-            heralds=has_cameras and shares and child is self.of(Kind.API)[0],
+            heralds=has_cameras and shares and child in self._heralds,
         )

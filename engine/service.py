@@ -42,6 +42,10 @@ class ServiceManager:
         self._say(f"READY=1\nSTATUS={status}", _LONG_S)
         self._due = 0.0
 
+    def reloading(self) -> None:
+        """Say that the configuration is being read again; ``ready`` says that it was."""
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}", _LONG_S)
+
     def beat(self) -> None:
         """Say that the loop turns, when it is time."""
         now = time.monotonic()

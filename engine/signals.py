@@ -1,6 +1,7 @@
-"""What a process asks of its kernel at its start: to be told of signals, and enough open files."""
+"""What a process asks of its kernel: to be told of signals, enough open files, its terminal."""
 
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -13,8 +14,17 @@ def allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def has_terminal() -> bool:
+    """Tell whether this process has a terminal: whoever closes it sends SIGHUP, too."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 class NotedSignals:
-    """Signals that ask for the end, noted from the first moment and seen by a selector."""
+    """Signals that ask for the end or a reload, noted from the first moment, for a selector."""
 
     NUMBERS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -5,12 +5,14 @@ loop acts. Order of the end: cameras and front first, then the recognizers, then
 then Redis, so that what is on its way still arrives; each step has a deadline.
 """
 
+import contextlib
 import logging
 import selectors
 import signal
 import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -19,19 +21,21 @@ from engine.amendments import Amendments
 from engine.board import KIND, Count, Kind
 from engine.children import ChildProcess
 from engine.clients import ControlClients
-from engine.config import Settings
+from engine.config import Settings, load_settings
 from engine.connections import Connections
 from engine.console import StatusLine
 from engine.crew import Crew
 from engine.ending import Ending
-from engine.errors import EXIT_CONFIG
-from engine.logs import set_up_logging
+from engine.errors import EXIT_CONFIG, ControlError
+from engine.log_levels import LogLevels
+from engine.logs import count_repeats, set_up_logging, tell_repeats
 from engine.messages import (
     CameraTurned,
     EngineStatus,
     Failed,
     Outstanding,
     Ready,
+    ReloadReport,
     RestartReason,
     RingDrained,
     TellSinks,
@@ -40,13 +44,14 @@ from engine.messages import (
 )
 from engine.orders import Orders
 from engine.plane import FramePlane, Pool
-from engine.process import log_section
 from engine.quarantine import Quarantine
 from engine.reaper import frame_begun_ns
+from engine.reload import Governed, Reload
+from engine.renewal import Renewal
 from engine.resources import Resources
 from engine.roster import Roster
 from engine.service import ServiceManager
-from engine.signals import NotedSignals, allow_open_files
+from engine.signals import NotedSignals, allow_open_files, has_terminal
 from engine.turns import CameraTurns
 from engine.upload_queue import UploadQueue
 from engine.watch import Watch
@@ -62,35 +67,42 @@ EXIT_INTERRUPTED: Final = 130
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, halves: AbstractSet[str]) -> int:
-    """Run the engine, the front or both until a signal ends them; return the exit code.
+def run(path: Path, halves: AbstractSet[str]) -> int:
+    """Run the engine, the front or both by a configuration file until a signal ends them.
+
+    Returns the exit code.
 
     Raises:
         ConfigError: a setting cannot work here; names its key.
         PreflightError: the machine lacks something.
     """
+    settings = load_settings(path)
     set_up_logging(settings.log.model_dump(), "supervisor")
     signals = NotedSignals()
     allow_open_files()
-    supervisor = Supervisor(settings, halves, signals)
+    supervisor = Supervisor(path, settings, halves, signals)
     try:
         return supervisor.run()
     finally:
+        tell_repeats()
         supervisor.close()
 
 
 class Supervisor:
     """All processes of one run, from the first spawn to the last reap."""
 
-    def __init__(self, settings: Settings, halves: AbstractSet[str], signals: NotedSignals) -> None:
-        amendments = Amendments(settings.data_dir / "engine" / "amendments.json")
-        settings = amendments.applied(settings)
-        self._settings = settings
+    def __init__(
+        self, path: Path, written: Settings, halves: AbstractSet[str], signals: NotedSignals
+    ) -> None:
+        """Open what a run needs; ``written`` is what the file at ``path`` holds."""
+        amendments = Amendments(written.data_dir / "engine" / "amendments.json")
+        settings = amendments.applied(written)
         self._roster = Roster(settings, halves)
         self._resources = Resources(settings, halves, self._roster.worker_count)
         board = self._resources.board
         self._row = board.row(0)
         self._row.words[KIND] = Kind.SUPERVISOR
+        count_repeats(lambda: self._row.count(Count.LOG_REPEATS))
         self._roster.fill(board)
         pool = settings.recognizers
         self._plane = FramePlane(
@@ -99,9 +111,21 @@ class Supervisor:
             Pool(self._roster.workers, self._resources.tokens_write, pool.batch),
             Quarantine(self._resources.state_dir / "quarantine", pool.quarantine),
         )
-        self._crew = Crew(self._roster, self._plane, settings)
+        self._crew = Crew(self._roster, self._plane)
         in_flight = self._plane.frames_in_flight
         self._uploads = UploadQueue(settings, self._roster, self._crew, in_flight)
+        self._renewal = Renewal(self._roster, self._crew, self._uploads.is_reading)
+        self._log_levels = LogLevels(self._roster)
+        governed = Governed(
+            roster=self._roster,
+            resources=self._resources,
+            plane=self._plane,
+            crew=self._crew,
+            uploads=self._uploads,
+            renewal=self._renewal,
+            log_levels=self._log_levels,
+        )
+        self._reload = Reload(path, written, amendments, governed)
         orders = Orders(self, self._crew, self._roster, amendments, self._uploads)
         for place in self._roster.places:
             place.is_paused = place.settings.name in amendments.changes.paused
@@ -112,10 +136,10 @@ class Supervisor:
         control = self._resources.control
         self._clients = ControlClients(control, self._selector, orders.obey)
         self._connections = Connections(self._roster)
-        self._turns = CameraTurns(self._roster, settings.node_name)
+        self._turns = CameraTurns(self._roster)
         self._ending = Ending(self._roster, self._reap)
-        self._log_section = log_section(settings.log)
         self._signals = signals
+        self._had_terminal = has_terminal()
         self._stuck: set[ChildProcess] = set()
         self._exit_code = 0
         self._announced = False
@@ -130,6 +154,7 @@ class Supervisor:
         while not self._ending.is_over:
             if not self._ending.has_begun:
                 self._uploads.turn()
+                self._reload.turn()
                 self._start_due()
                 self._kill_silent()
                 self._resources.mend_redis()
@@ -151,6 +176,9 @@ class Supervisor:
                 log.warning("ending at once")
                 self._exit_code = EXIT_INTERRUPTED
                 self._ending.at_once()
+            elif number == signal.SIGHUP and self._had_terminal == has_terminal():
+                with contextlib.suppress(ControlError):  # it is in the log
+                    self.reload()
             else:
                 log.info("%s: finishing", signal.Signals(number).name)
                 self.stop()
@@ -165,10 +193,11 @@ class Supervisor:
                 self._start(child)
 
     def _start(self, child: ChildProcess) -> None:
+        child.terms = self._roster.terms_of(child, self._resources)
         child.row.words[2] = time.monotonic_ns()  # its first heartbeat is due from now on
         child.spawn(
             self._roster.section_of(child, self._resources),
-            self._log_section,
+            self._log_levels.section_of(child.name),
             self._roster.fds_of(child, self._resources),
         )
         self._selector.register(
@@ -231,6 +260,7 @@ class Supervisor:
         stuck = child in self._stuck
         self._stuck.discard(child)
         why = f"{child.name} ended with {_named(code)}"
+        said = why + f" ({child.failure})" * bool(child.failure)
         if child.kind is Kind.WORKER:
             self._plane.worker_died(child, why, stuck=stuck)
         if child.kind is Kind.DECODER:
@@ -238,12 +268,12 @@ class Supervisor:
             self._turns.without_decoder(child, child.failure or why)
         if child.is_dismissed and not self._ending.has_begun:
             self._crew.take_off(child)
-        if self._ending.has_begun or not child.was_wanted:
+        if self._ending.has_begun or not child.was_wanted or self._renewal.reaped(child, said):
             return
         child.count_restart(RestartReason.of(code, stuck=stuck))
         self._row.count(Count.RESTARTS)
         if child.is_wanted:
-            log.warning("%s%s; starting it again", why, f" ({child.failure})" * bool(child.failure))
+            log.warning("%s; starting it again", said)
         elif child.kind is not Kind.DECODER:
             log.error("%s cannot work: %s", child.name, child.failure or why)
             self._exit_code = EXIT_CONFIG
@@ -252,7 +282,7 @@ class Supervisor:
     def _kill_silent(self) -> None:
         """Kill workers that overstay their deadline and children whose heartbeat stopped."""
         now_ns = time.monotonic_ns()
-        deadline_ns = int(self._settings.recognizers.deadline_s * 1e9)
+        deadline_ns = int(self._roster.settings.recognizers.deadline_s * 1e9)
         for child in self._roster.children:
             if not child.is_up or child in self._stuck:
                 continue
@@ -260,7 +290,7 @@ class Supervisor:
             silent_s = (now_ns - child.row.heartbeat_ns) / 1e9
             if begun_ns and now_ns - begun_ns > deadline_ns:
                 log.error("%s holds a frame beyond recognizers.deadline_s: killing it", child.name)
-            elif child.is_dismissed and now_ns / 1e9 > child.ends_by:
+            elif now_ns / 1e9 > child.ends_by:
                 log.warning("%s did not end in time: killing it", child.name)
             elif not begun_ns and silent_s > (SILENT_S if child.is_ready else BOOT_S):
                 log.error("%s has been silent for %.0f s: killing it", child.name, silent_s)
@@ -305,7 +335,38 @@ class Supervisor:
 
     def status(self) -> EngineStatus:
         """Return the state of everything."""
-        return msgspec.structs.replace(self._watch.status(), uploads=self._uploads.ids)
+        return msgspec.structs.replace(
+            self._watch.status(),
+            uploads=self._uploads.ids,
+            renewing=self._reload.pending,
+            renewal_failure=self._renewal.failure,
+            reloads=self._reload.figures,
+        )
+
+    @property
+    def is_replacing(self) -> bool:
+        """Processes are being replaced."""
+        return bool(self._reload.pending)
+
+    def restart(self, children: list[ChildProcess]) -> None:
+        """Replace processes by new ones, one after the other."""
+        self._renewal.order(children)
+
+    def set_log_level(self, level: str, process: str) -> tuple[str, ...]:
+        """Have processes log from a level on; return their names."""
+        return self._log_levels.order(level, process)
+
+    def reload(self) -> ReloadReport:
+        """Read the configuration again and go by it.
+
+        Raises:
+            ControlError: it is wrong; nothing has changed.
+        """
+        self._service.reloading()
+        try:
+            return self._reload.reload()
+        finally:
+            self._service.ready(f"{len(self._roster.watched)} cameras")
 
 
 def _named(code: int) -> str:

@@ -12,13 +12,12 @@ from engine.uploads import upload_of
 class CameraTurns:
     """Notes what every camera is doing, and has it told."""
 
-    def __init__(self, roster: Roster, node: str) -> None:
+    def __init__(self, roster: Roster) -> None:
         self._roster = roster
-        self._node = node
 
     def turn(self, place: CameraPlace, state: CameraState, reason: str) -> None:
         """Note what a camera is doing now, and have it told."""
-        place.turn(state, reason, self._node)
+        place.turn(state, reason, self._roster.settings.node_name)
         self._tell(place)
 
     def tell_all(self) -> None:

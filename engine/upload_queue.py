@@ -22,6 +22,8 @@ from engine.uploads import camera_of, folder_of, read_about, uploads_dir
 SLOWEST: Final = 20.0
 """An upload that takes longer than so many times its own length is given up."""
 LEAST_S: Final = 120.0
+SETTLES_S: Final = 3.0
+"""The publisher writes the end of an upload down within this time."""
 _FAILED: Final = {CameraState.LOST, CameraState.DEGRADED}
 
 log = logging.getLogger(__name__)
@@ -53,11 +55,21 @@ class UploadQueue:
         self._waiting: deque[str] = deque()
         self._present = ""
         self._ends_by = 0.0
+        self._settles_at = 0.0
+        """When the publisher has written down what was read last."""
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The uploads that are not read to their end yet, the present one first."""
         return (*([self._present] if self._present else []), *self._waiting)
+
+    def go_by(self, settings: Settings) -> None:
+        """Read uploads by other settings from now on."""
+        self._settings = settings.uploads
+
+    def is_reading(self) -> bool:
+        """Tell whether one is read, or was until a moment ago."""
+        return bool(self._present) or time.monotonic() < self._settles_at
 
     def add(self, upload: str) -> None:
         """Read an upload when its turn comes.
@@ -127,3 +139,4 @@ class UploadQueue:
         self._reader.dismiss_camera(camera_of(upload))
         (publisher,) = self._roster.of(Kind.PUBLISHER)
         publisher.send(EndUpload(upload=upload, failure=failure))
+        self._settles_at = time.monotonic() + SETTLES_S

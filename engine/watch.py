@@ -56,7 +56,7 @@ class Watch:
         workers = self._roster.of(Kind.WORKER)
         if workers:
             yield f"readers  {len(workers)} processes, {workers[0].detail}"
-        settings = self._resources.settings
+        settings = self._roster.settings
         redis = settings.redis.url
         where = "embedded, on a private socket" if redis == EMBEDDED else redact(redis)
         yield f"redis    {where}; data in {settings.data_dir}"
@@ -95,7 +95,7 @@ class Watch:
     def status(self) -> EngineStatus:
         """Return the state of everything."""
         ledger = self._board.ledger()
-        settings, redis = self._resources.settings, self._resources.redis
+        settings, redis = self._roster.settings, self._resources.redis
         return EngineStatus(
             node=settings.node_name,
             started_unix_ms=self._started_unix_ms,

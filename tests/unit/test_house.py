@@ -29,12 +29,15 @@ FLOORS = """
     held_rings
     decoder worker publisher plane resources
     roster event_stream
-    upload_queue connections turns crew ending clients
+    upload_queue connections turns crew ending clients differences
+    log_levels
+    renewal
+    reload
     watch orders event_table
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands follow
     access_commands completion top support plan
-    operation_commands
+    operation_commands running_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""
