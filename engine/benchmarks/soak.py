@@ -88,8 +88,9 @@ class Soak:
         self._segments_before = len(self.engine.segments())
         kinds = {"stays": Follower, "comes and goes": ComesAndGoes, "dozes": Dozes}
         self._clients = [kind(self.engine, name, self._plan.seed) for name, kind in kinds.items()]
-        for one in (self._spool, self._stream, *self._clients, self._poster):
+        for one in (self._spool, self._stream, *self._clients):
             one.start()
+        self._poster.start()
 
     def _strike_all(self) -> None:
         """Let the schedule's faults strike until the time is over."""

@@ -89,7 +89,8 @@ class SoakedEngine:
         return page is not None
 
     def _all_live(self) -> bool:
-        return all(camera.state is CameraState.LIVE for camera in self.status().cameras)
+        cameras = self.status().cameras
+        return all(one.state is CameraState.LIVE and one.ledger["recognized"] for one in cameras)
 
     def _prefix(self) -> str:
         """Return how the names of its shared memory begin."""
@@ -235,7 +236,7 @@ def _cameras(network_url: str, seed: int) -> list[dict[str, Any]]:
 
 def _configuration(cameras: list[dict[str, Any]]) -> str:
     """Return a ``config.toml``: each look at a vehicle a sighting, everything kept for minutes."""
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "recognizers": {"count": 2, "deadline_s": 5.0},
         "tracker": {"max_gap_s": 0.4, "announce_after_s": 0.1, "reappear_after_s": 0.0},
         "redis": {

@@ -294,7 +294,8 @@ def schedule(
     kinds: list[str], seed: int, *, begins_s: float, ends_s: float, every_s: float
 ) -> list[Planned]:
     """Return faults between two moments; in each round, every kind comes once."""
-    rng, found, deck = random.Random(seed), [], []
+    rng, deck = random.Random(seed), list[str]()
+    found: list[Planned] = []
     at_s = begins_s
     while at_s < ends_s:
         deck = deck or rng.sample(kinds, len(kinds))

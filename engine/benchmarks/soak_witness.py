@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from engine.benchmarks.soak_engine import SoakedEngine
+from engine.due import Due
 from engine.errors import SinkError
 from engine.event_stream import PATH
 from engine.store import Store, connect
@@ -32,8 +33,8 @@ AGAIN_S: Final = 0.5
 FRESH_S: Final = (1.0, 6.0)
 """So long a client that comes and goes stays."""
 DOZE_S: Final = (2.0, 8.0)
-"""So long a slow client reads nothing, after each few events."""
-_DOZE_EVERY: Final = 20
+"""So long a slow client reads nothing."""
+DOZES_EVERY_S: Final = 15.0
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -147,6 +148,7 @@ class Follower(Witness):
         self.missed = 0
         """Events of which it was told that they are gone."""
         self.visits = 0
+        self._tired = Due(DOZES_EVERY_S)
 
     def _wake(self) -> None:
         if self._sock is not None:
@@ -202,16 +204,12 @@ class ComesAndGoes(Follower):
 
 
 class Dozes(Follower):
-    """Reads nothing for seconds, again and again."""
+    """Reads nothing for seconds, again and again; in between it catches up."""
 
     def _stays(self) -> Callable[[], bool]:
-        before = len(self.told)
-
         def goes_on() -> bool:
-            nonlocal before
-            if len(self.told) >= before + _DOZE_EVERY:
+            if self._tired.now():
                 self._ended.wait(self._rng.uniform(*DOZE_S))
-                before = len(self.told)
             return True
 
         return goes_on
