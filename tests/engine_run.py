@@ -150,6 +150,8 @@ class EngineRun:
         self.half = "api" if command == "api" else "engine"
         self._command = command
         self._outputs = (folder / f"{command}.out", folder / f"{command}.err")
+        self.by: tuple[str, ...] = ()
+        """What it is run by, to be on another host."""
         self.process: subprocess.Popen[bytes] | None = None
         self.prefix = ""
         """How the names of this run's shared memory begin."""
@@ -159,7 +161,7 @@ class EngineRun:
         """Start it in a process group of its own and wait until it says that all is ready."""
         with self._outputs[0].open("wb") as out, self._outputs[1].open("wb") as err:
             self.process = subprocess.Popen(
-                [PLATERING, self._command, "--config", str(self.config)],
+                [*self.by, PLATERING, self._command, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -305,9 +307,12 @@ class EngineRun:
 
 
 @contextlib.contextmanager
-def running(folder: Path, config: str, command: str = "run") -> Iterator[EngineRun]:
-    """A run that is ready, ended however the test ended."""
+def running(
+    folder: Path, config: str, command: str = "run", by: tuple[str, ...] = ()
+) -> Iterator[EngineRun]:
+    """A run that is ready, ended however the test ended; ``by`` is what starts it elsewhere."""
     run = EngineRun(folder, config, command)
+    run.by = by
     try:
         run.start()
         yield run

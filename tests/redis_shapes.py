@@ -42,10 +42,12 @@ class Server(msgspec.Struct):
     options: tuple[str, ...]
     port: int
     process: subprocess.Popen[bytes] | None = None
+    hosts: tuple[str, ...] = (HOST,)
+    """Addresses of this machine where it listens."""
 
     def start(self) -> None:
         """Start it; ``connect`` waits until it answers."""
-        command = [self.binary, *self.options, "--dir", str(self.folder), "--bind", HOST]
+        command = [self.binary, *self.options, "--dir", str(self.folder), "--bind", *self.hosts]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log)
 
@@ -81,13 +83,20 @@ class Yard:
         self._home = Path(tempfile.mkdtemp(prefix="plt-redis-"))
         self.servers: list[Server] = []
 
-    def server(self, *options: str, port: int = 0, binary: str = "", at: str = "port") -> Server:
+    def server(
+        self,
+        *options: str,
+        port: int = 0,
+        binary: str = "",
+        at: str = "port",
+        hosts: tuple[str, ...] = (HOST,),
+    ) -> Server:
         """Start one server; its port is given as the option named by ``at``."""
         folder = self._home / str(len(self.servers))
         folder.mkdir()
         port = port or free_port()
         own = (f"--{at}", str(port), "--save", "", "--appendonly", "yes", *options)
-        one = Server(binary or self._binary, folder, own, port)
+        one = Server(binary or self._binary, folder, own, port, hosts=hosts)
         one.start()
         self.servers.append(one)
         return one

@@ -7,7 +7,6 @@ slot costs a third.
 """
 
 import math
-from collections import OrderedDict
 from typing import Any, Final
 
 import cv2
@@ -36,7 +35,6 @@ HORIZON: Final = 0.16
 _FOCAL_WIDTHS = 2.5
 _FADE_FROM_Z_M = 75.0
 _LEGIBLE_PX = 90.0
-_KEPT_FACES = 24
 _NOISE_SIGMA = 3.0
 _NOISE_MIDDLE = 10
 _NIGHT_LOSS = 0.65
@@ -103,7 +101,7 @@ class DemoScene:
         self._style = style
         self._traffic = Traffic(seed, density, style)
         self._ground = paint_ground(self.projection, seed)
-        self._faces: OrderedDict[tuple[int, int], Face] = OrderedDict()
+        self._faces: dict[tuple[int, int], Face] = {}
         self._noise = _noise(seed, width_px, height_px, _NOISE_SIGMA * (1 + 2 * style.night))
 
     def truth(self, until_s: float) -> list[DemoVehicle]:
@@ -161,9 +159,8 @@ class DemoScene:
         picture = self._ground[plane].copy()
         zoom = 1.0 if plane == 0 else 0.5
         road_s = self._style.road_s(t_s)
-        for vehicle in self._on_road(road_s):
+        for vehicle, face in self._painted(self._on_road(road_s)):
             z_m = vehicle.z_m(road_s)
-            face = self._face(vehicle)
             fade = min(1.0, (FAR_Z_M - z_m) / (FAR_Z_M - _FADE_FROM_Z_M))
             for panel in face.panels:
                 self._draw_panel(picture, plane, vehicle, panel, (z_m, fade))
@@ -201,15 +198,16 @@ class DemoScene:
         matrix = cv2.getPerspectiveTransform(corners, target)
         _warp(picture, (source, panel.sprite.keeps[level]), matrix, target, fade)
 
-    def _face(self, vehicle: Vehicle) -> Face:
-        key = (vehicle.lane, vehicle.number)
-        if key in self._faces:
-            self._faces.move_to_end(key)
-        else:
-            self._faces[key] = paint_vehicle(vehicle)
-            if len(self._faces) > _KEPT_FACES:
-                self._faces.popitem(last=False)
-        return self._faces[key]
+    def _painted(self, vehicles: list[Vehicle]) -> list[tuple[Vehicle, Face]]:
+        """Return the vehicles with their faces; of 16 MB each, only those on the road are kept."""
+        before = self._faces
+        keys = [(vehicle.lane, vehicle.number) for vehicle in vehicles]
+        faces = [
+            before[key] if key in before else paint_vehicle(vehicle)
+            for key, vehicle in zip(keys, vehicles, strict=True)
+        ]
+        self._faces = dict(zip(keys, faces, strict=True))
+        return list(zip(vehicles, faces, strict=True))
 
     def _plate_corners(self, vehicle: Vehicle, z_m: float) -> Corners:
         left, top, right, bottom = plate_rectangle_m(vehicle)

@@ -1,92 +1,31 @@
 """A camera behind a real cable, in a network namespace of its own: pulled, and packets dropped."""
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cable import Cable, laid
 from decoder_rig import DecoderRig, decoders
-from streams import RtspServer, needs, needs_gstreamer
+from streams import RtspServer, needs_gstreamer
 
 from engine.types import CameraState
 
 QUICK = {"connect_timeout_s": 5.0, "read_timeout_s": 6.0, "skip_static": False}
 BACK_S = 5.0
-OURS, THEIRS = "10.219.77.1", "10.219.77.2"
-
-
-class Cable:
-    """A pair of virtual network cards, one of them in a namespace."""
-
-    def __init__(self) -> None:
-        self._ip = needs("ip", "iproute2")
-        self.name = f"plt{os.getpid()}"
-        self._near, self._far = f"{self.name}a", f"{self.name}b"
-
-    def lay(self) -> None:
-        """Connect the namespace; skips where the machine forbids it."""
-        made = subprocess.run(
-            [self._ip, "netns", "add", self.name], capture_output=True, text=True, check=False
-        )
-        if made.returncode:
-            pytest.skip(f"needs the right to make network namespaces: {made.stderr.strip()}")
-        peer = ("peer", "name", self._far, "netns", self.name)
-        self._run("link", "add", self._near, "type", "veth", *peer)
-        self._run("addr", "add", f"{OURS}/30", "dev", self._near)
-        self._run("link", "set", self._near, "up")
-        self.inside("addr", "add", f"{THEIRS}/30", "dev", self._far)
-        self.inside("link", "set", self._far, "up")
-
-    def prefix(self) -> tuple[str, ...]:
-        """Return what a command is run by, to be at the far end."""
-        return (self._ip, "netns", "exec", self.name)
-
-    def pull(self) -> None:
-        """The far card is dead."""
-        self.inside("link", "set", self._far, "down")
-
-    def plug(self) -> None:
-        """And alive again."""
-        self.inside("link", "set", self._far, "up")
-
-    def drop_all(self) -> None:
-        """Drop every packet from the far end to us; the card stays up."""
-        self.inside("route", "add", "blackhole", OURS)
-
-    def drop_none(self) -> None:
-        """Let packets pass again."""
-        self.inside("route", "del", "blackhole", OURS)
-
-    def remove(self) -> None:
-        """Take the namespace away, and both cards with it."""
-        for what in (("link", "del", self._near), ("netns", "del", self.name)):
-            subprocess.run([self._ip, *what], capture_output=True, check=False)
-
-    def inside(self, *words: str) -> None:
-        """Run ``ip`` in the namespace."""
-        self._run("-n", self.name, *words)
-
-    def _run(self, *words: str) -> None:
-        subprocess.run([self._ip, *words], check=True)
 
 
 @pytest.fixture
 def cable() -> Iterator[Cable]:
     needs_gstreamer()
-    laid = Cable()
-    try:
-        laid.lay()
-        yield laid
-    finally:
-        laid.remove()
+    with laid() as one:
+        yield one
 
 
 @pytest.fixture
 def server(cable: Cable) -> Iterator[RtspServer]:
     running = RtspServer()
-    running.address, running.prefix = THEIRS, cable.prefix()
+    running.address, running.prefix = cable.theirs, cable.prefix()
     try:
         running.start()
         yield running

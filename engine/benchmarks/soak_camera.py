@@ -1,0 +1,99 @@
+"""A network camera of the soak: MJPEG over HTTP of the demo's road, whose cable can be cut."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+import cv2
+import numpy as np
+
+from engine.sources.scene import DemoScene
+
+WIDTH_PX: Final = 960
+HEIGHT_PX: Final = 540
+DENSITY: Final = 3.0
+_POLL_S: Final = 0.05
+
+
+class NetworkCamera:
+    """Serves its pictures to whoever asks, from threads of its own, until it is cut."""
+
+    def __init__(self, seed: int, fps: float) -> None:
+        self._scene = DemoScene(seed, WIDTH_PX, HEIGHT_PX, density=DENSITY)
+        self._period_s = 1 / fps
+        self._began_s = time.monotonic()
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
+        self._watched: set[socket.socket] = set()
+        self._port = 0
+        self.mend()
+
+    @property
+    def url(self) -> str:
+        """Where the pictures are."""
+        return f"http://127.0.0.1:{self._port}/video"
+
+    def mend(self) -> None:
+        """Be there again, at the same address."""
+        if self._server is None:
+            self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _handler(self))
+            self._server.daemon_threads = True
+            self._port = self._server.server_port
+            self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,))
+            self._thread.start()
+
+    def cut(self) -> None:
+        """Be gone in the middle of a picture: nobody listens, all that watched are hung up on."""
+        server, thread = self._server, self._thread
+        if server is None or thread is None:
+            return
+        self._server = self._thread = None
+        server.shutdown()
+        thread.join()
+        server.socket.close()
+        for end in list(self._watched):
+            _hang_up(end)
+        server.server_close()
+
+    def pictures(self, end: socket.socket) -> Iterator[bytes]:
+        """Yield JPEGs at their pace, for a client's connection, until the cable is cut."""
+        server = self._server
+        self._watched.add(end)
+        try:
+            while self._server is server is not None:
+                luma = np.ascontiguousarray(self._scene.luma(time.monotonic() - self._began_s))
+                yield cv2.imencode(".jpg", luma)[1].tobytes()
+                time.sleep(self._period_s)
+        finally:
+            self._watched.discard(end)
+
+
+def _hang_up(end: socket.socket) -> None:
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it has left by itself
+
+
+def _handler(camera: NetworkCamera) -> type[BaseHTTPRequestHandler]:
+    """Return what answers the requests to a camera."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            try:
+                for body in camera.pictures(self.connection):
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}"
+                    self.wfile.write(f"{head}\r\n\r\n".encode() + body + b"\r\n")
+            except OSError:
+                self.close_connection = True  # cut, or the decoder was killed
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    return Handler

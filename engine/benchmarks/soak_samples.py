@@ -1,0 +1,164 @@
+"""What is measured every few seconds of a soak, and whether a figure stays level."""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Final
+
+import msgspec
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.benchmarks.soak_engine import SoakedEngine
+from engine.board import Kind
+from engine.errors import ControlError
+from engine.process_use import use_of
+
+WARM_S: Final = 10.0
+"""A younger process is still becoming what it will be, and is left out."""
+MIB: Final = 1 << 20
+_METRICS: Final = (
+    "platering_spool_dropped_total",
+    "platering_restarts_total",
+    "platering_sse_deliveries_total",
+    "platering_dead_letters_total",
+)
+
+
+class KindUse(msgspec.Struct, frozen=True):
+    """What the largest process of a kind takes."""
+
+    own_mib: float
+    """Resident and not shared with others."""
+    rss_mib: float
+    files: int
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One moment; what could not be asked, because its process was just killed, is left out."""
+
+    at_s: float
+    """Since the faults began."""
+    kinds: dict[str, KindUse]
+    """By kind of process, those older than ``WARM_S``."""
+    segments: int
+    segments_mib: float
+    redis_mib: float | None
+    """Memory that Redis uses for data."""
+    waiting: int
+    """Events in the spool that Redis has not taken."""
+    created: int
+    streamed: int
+    restarts: int
+    redis_pid: int
+    load: float
+    metrics: dict[str, float]
+
+
+class Sampler:
+    """Takes samples and writes each as a line of JSON."""
+
+    def __init__(self, engine: SoakedEngine, began_s: float) -> None:
+        self._engine = engine
+        self.began_s = began_s
+        self.samples: list[Sample] = []
+        self.redis_pids: set[int] = set()
+
+    def take(self, created: int, streamed: int) -> Sample | None:
+        """Look at everything; None where the supervisor does not answer."""
+        try:
+            status = self._engine.status()
+        except ControlError:
+            return None
+        segments = self._engine.segments()
+        self.redis_pids |= {status.redis_pid} - {0}
+        sample = Sample(
+            at_s=round(time.monotonic() - self.began_s, 2),
+            kinds=_uses(list(status.running())),
+            segments=len(segments),
+            segments_mib=_size_mib(segments),
+            redis_mib=self._redis_mib(),
+            waiting=sum(sink.waiting for sink in status.sinks),
+            created=created,
+            streamed=streamed,
+            restarts=sum(process.restarts for process in status.processes),
+            redis_pid=status.redis_pid,
+            load=_load(),
+            metrics=self._metrics(),
+        )
+        self.samples.append(sample)
+        return sample
+
+    def _redis_mib(self) -> float | None:
+        with self._engine.redis() as client:
+            try:
+                return round(int(client.info("memory")["used_memory"]) / MIB, 3)
+            except redis.RedisError:
+                return None
+
+    def _metrics(self) -> dict[str, float]:
+        status, body = self._engine.request("GET", "/metrics")
+        if status != 200:
+            return {}
+        return {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(body.decode())
+            for sample in family.samples
+            if sample.name in _METRICS
+        }
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield every sample as a line of JSON."""
+        for sample in self.samples:
+            yield msgspec.json.encode(sample) + b"\n"
+
+
+def _uses(running: Sequence[tuple[int, str, Kind]]) -> dict[str, KindUse]:
+    """Return the use of each kind of process, of the largest of its own memory."""
+    found: dict[str, KindUse] = {}
+    for pid, _name, kind in running:
+        use = use_of(pid)
+        if use is None or time.time() - use.started_unix_s < WARM_S:
+            continue
+        name = kind.name.lower() if kind is not Kind.FREE else "redis"
+        own_mib = (use.resident_bytes - use.shared_bytes) / MIB
+        before = found.get(name)
+        if before is None or own_mib > before.own_mib:
+            rss_mib = round(use.resident_bytes / MIB, 2)
+            found[name] = KindUse(round(own_mib, 2), rss_mib, use.open_files)
+    return found
+
+
+def _size_mib(segments: Sequence[object]) -> float:
+    total = 0
+    for segment in segments:
+        with contextlib.suppress(OSError):  # its camera was removed in this moment
+            total += segment.stat().st_size  # type: ignore[attr-defined]
+    return round(total / MIB, 2)
+
+
+def _load() -> float:
+    with open("/proc/loadavg", encoding="ascii") as file:  # noqa: PTH123  # a line of the kernel
+        return float(file.read().split()[0])
+
+
+class Trend(msgspec.Struct, frozen=True):
+    """How a figure went over the second half of a run."""
+
+    typical: float
+    """Its median."""
+    rise: float
+    """From the middle to the end, along the median slope of all pairs of points (Theil, Sen)."""
+    points: int
+
+
+def trend(points: Sequence[tuple[float, float]]) -> Trend:
+    """Return how a figure, given as (time, value), went; few points say nothing: no rise."""
+    if len(points) < 2:
+        return Trend(points[0][1] if points else 0.0, 0.0, len(points))
+    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x2 > x1]
+    width_s = points[-1][0] - points[0][0]
+    rise = statistics.median(slopes) * width_s if slopes else 0.0
+    return Trend(statistics.median(value for _, value in points), rise, len(points))

@@ -1,0 +1,226 @@
+"""What a soak must have shown, line by line, each with its figures and whether it stands."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from engine.benchmarks.soak_faults import Struck
+from engine.benchmarks.soak_samples import Sample, Trend, trend
+from engine.benchmarks.soak_witness import Told
+from engine.messages import CameraStatus
+from engine.types import Phase
+
+ROSE_SHARE: Final = 0.05
+"""A figure is level when it rose by no more than this share of itself in the second half …"""
+ROSE_MIB: Final = 8.0
+"""… or by so much memory: an allocator's arenas fill up for a while …"""
+ROSE_FILES: Final = 6
+"""… or by so many open files: clients come and go …"""
+ROSE_REDIS_MIB: Final = 1.0
+"""… or, in Redis, by so much: markers live for a week, 0.1 KB for a sighting …"""
+EVENT_MIB: Final = 0.06
+"""… and by this for each new event while nothing has been kept for long enough to go."""
+OUTCOMES: Final = ("skipped_", "dropped_", "recognized", "failed_")
+"""How the fates begin of which each captured frame meets exactly one."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of the verdict."""
+
+    name: str
+    stands: bool
+    said: str
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one witness saw."""
+
+    name: str
+    told: Counter[Told]
+    missed: int = 0
+    """Events of which it was told that they are gone, or that it knows it did not see."""
+    failure: str = ""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was seen, after everything came to rest."""
+
+    seconds: float
+    created: Seen
+    """By the publisher, out of its spool."""
+    stream: Seen
+    stream_jumps: int
+    clients: list[Seen]
+    dropped: int
+    """Events that the publisher says it gave up."""
+    posted: dict[str, str]
+    posted_changed: int
+    cameras: tuple[CameraStatus, ...]
+    struck: list[Struck]
+    left_out: int
+    restarts: int
+    redis_pids: int
+    samples: list[Sample]
+    kept_s: float
+    """So long Redis keeps a sighting."""
+    rest_segments: tuple[int, int]
+    """At rest, before the first fault and after the last."""
+    garbage: dict[int, int]
+    exit_code: int | None
+    ended_s: float
+    left_behind: list[str]
+
+
+def verdict(facts: Facts) -> list[Line]:
+    """Return every line."""
+    return [
+        *_accounts(facts),
+        *map(lambda seen: _client(facts, seen), facts.clients),  # noqa: C417  # one after the other
+        _ledger(facts),
+        _healing(facts),
+        _restarts(facts),
+        *_levels(facts),
+        _garbage(facts),
+        _end(facts),
+    ]
+
+
+def _accounts(facts: Facts) -> Iterator[Line]:
+    created, stream = facts.created, facts.stream
+    made, stored = len(created.told), len(stream.told)
+    twice = created.told.total() - made + stream.told.total() - stored
+    lost = sum(1 for told in created.told if told not in stream.told)
+    strange = sum(1 for told in stream.told if told not in created.told)
+    failure = "; ".join(filter(None, (created.failure, stream.failure)))
+    yield Line(
+        "every event that the publisher made is in Redis once",
+        bool(made) and lost == facts.dropped and not (twice or strange or facts.stream_jumps)
+        and not (created.missed or failure),
+        f"{made} made, {stored} stored, {lost} not there ({facts.dropped} counted as given up), "
+        f"{twice} twice, {strange} from nowhere, {facts.stream_jumps} jumps of the numbers"
+        + f"; the spool's witness missed {created.missed}" * bool(created.missed)
+        + f"; {failure}" * bool(failure),
+    )  # fmt: skip
+    finals = Counter(told.id for told in created.told if told.phase is Phase.FINAL)
+    sightings = {told.id for told in created.told}
+    again = sum(1 for count in finals.values() if count > 1)
+    yield Line(
+        "every sighting has ended, once",
+        finals.keys() == sightings and not again,
+        f"{len(sightings)} sightings, {len(finals)} ended, {again} more than once",
+    )
+    known = set(facts.posted.values())
+    gone = sum(1 for one in known if one not in finals)
+    alike = len(facts.posted) - len(known)
+    yield Line(
+        "every post that was taken is one sighting",
+        not (gone or alike or facts.posted_changed),
+        f"{len(facts.posted)} posts, {gone} without a sighting, {alike} sharing one, "
+        f"{facts.posted_changed} another one when said again",
+    )
+
+
+def _client(facts: Facts, seen: Seen) -> Line:
+    """Judge a client of the live stream by what is in Redis's."""
+    missing = sum(1 for told in facts.stream.told if told not in seen.told)
+    twice = seen.told.total() - len(seen.told)
+    return Line(
+        f"the client that {seen.name} saw every event once",
+        missing == seen.missed and not twice and not seen.failure,
+        f"{len(seen.told)} of {len(facts.stream.told)}, {missing} missing "
+        f"({seen.missed} of them announced as gone), {twice} twice"
+        + f"; {seen.failure}"
+        * bool(seen.failure),
+    )
+
+
+def _ledger(facts: Facts) -> Line:
+    balances = {camera.name: imbalance(camera) for camera in facts.cameras}
+    captured = sum(camera.ledger["captured"] for camera in facts.cameras)
+    said = ", ".join(f"{name} {balance:+d}" for name, balance in balances.items())
+    in_flight = sum(camera.in_flight for camera in facts.cameras)
+    return Line(
+        "the ledger balances to zero at rest",
+        bool(balances) and not any(balances.values()) and not in_flight,
+        f"{captured} frames captured, {in_flight} in flight; {said}",
+    )
+
+
+def imbalance(camera: CameraStatus) -> int:
+    """Return captured frames minus counted outcomes minus frames in flight."""
+    outcomes = sum(n for fate, n in camera.ledger.items() if fate.startswith(OUTCOMES))
+    return camera.ledger["captured"] - outcomes - camera.in_flight
+
+
+def _healing(facts: Facts) -> Line:
+    failed = [one for one in facts.struck if one.failure]
+    kinds = len({one.kind for one in facts.struck})
+    took_s = max((one.healed_s - one.at_s for one in facts.struck), default=0.0)
+    said = f"{len(facts.struck)} faults of {kinds} kinds, the longest {took_s:.1f} s"
+    said += f", {facts.left_out} left out: their target had not healed" * bool(facts.left_out)
+    return Line(
+        "every fault healed",
+        bool(facts.struck) and not failed,
+        said + "".join(f"; {one.kind}: {one.failure}" for one in failed[:3]),
+    )
+
+
+def _restarts(facts: Facts) -> Line:
+    due = sum(one.restarts for one in facts.struck)
+    redis_due = sum(one.kind == "Redis killed" for one in facts.struck)
+    return Line(
+        "restarts are as many as faults",
+        facts.restarts == due and facts.redis_pids - 1 == redis_due,
+        f"{facts.restarts} restarts for {due} deaths; Redis {facts.redis_pids - 1} for {redis_due}",
+    )
+
+
+def _levels(facts: Facts) -> Iterator[Line]:
+    """Judge every figure that must stay level."""
+    half = [sample for sample in facts.samples if sample.at_s >= facts.samples[-1].at_s / 2]
+    for kind in sorted({kind for sample in half for kind in sample.kinds}):
+        yield _level(f"memory of {kind}, MiB", _points(half, kind, "own_mib"), ROSE_MIB)
+        yield _level(f"open files of {kind}", _points(half, kind, "files"), ROSE_FILES)
+    used = [(each.at_s, each.redis_mib) for each in half if each.redis_mib is not None]
+    new = half[-1].streamed - half[0].streamed if half else 0
+    young = EVENT_MIB * new if facts.seconds < 4 * facts.kept_s else 0.0
+    yield _level("Redis's data, MiB", used, ROSE_REDIS_MIB + young)
+    before, after = facts.rest_segments
+    yield Line(
+        "segments of shared memory are as many as before",
+        before == after > 0,
+        f"{before} at rest before the first fault, {after} after the last",
+    )
+
+
+def _points(samples: Sequence[Sample], kind: str, figure: str) -> list[tuple[float, float]]:
+    return [(one.at_s, getattr(one.kinds[kind], figure)) for one in samples if kind in one.kinds]
+
+
+def _level(name: str, points: Sequence[tuple[float, float]], allowed: float) -> Line:
+    went: Trend = trend(points)
+    most = max(allowed, ROSE_SHARE * went.typical)
+    return Line(
+        f"level: {name}",
+        went.rise <= most,
+        f"{went.typical:.1f}, rose by {went.rise:+.2f} in the second half "
+        f"(bound {most:.1f}; {went.points} points)",
+    )
+
+
+def _garbage(facts: Facts) -> Line:
+    """A front that was killed answers nothing; one whose publisher was killed says 503."""
+    wrong = {status for status in facts.garbage if status not in {0, 503} and status // 100 != 4}
+    said = ", ".join(f"{status or 'none'}: {n}" for status, n in sorted(facts.garbage.items()))
+    return Line("garbage is refused in words", not wrong, f"answers {said or 'none: not posted'}")
+
+
+def _end(facts: Facts) -> Line:
+    left = ", ".join(facts.left_behind) or "nothing"
+    return Line(
+        "it ends in order and leaves nothing",
+        facts.exit_code == 0 and not facts.left_behind,
+        f"exit code {facts.exit_code} after {facts.ended_s:.1f} s, left behind: {left}",
+    )
