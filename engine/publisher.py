@@ -190,7 +190,6 @@ class Publisher:
         """Feed the tracker; return all that is to be committed."""
         # first, while what the clips were asked for is what was told last
         events = [self._with_clip(clip) for clip in self._clips.take()]
-        clips = len(events)
         nameless: list[Event] = []
         cursors: dict[tuple[str, int], int] = {}
         uuids: dict[str, str] = {}
@@ -215,8 +214,8 @@ class Publisher:
         events += self._tracker.tick(self._clock_ns())
         self._nameless = len(nameless)
         events = self._grouped([self._as_told(event) for event in (*events, *nameless)])
-        for index, event in enumerate(events):
-            self._count_event(event, is_repeat=index < clips)
+        for event in events:
+            self._count_event(event)
             self._clips.want(event.sighting)
         positions = self._feeders.moved()
         changes = self._tracker.take_changes()
@@ -261,8 +260,11 @@ class Publisher:
         self._row.count(Count.CLIPS)
         told = self._tracker.with_clip(clip.sighting)
         if told is None:
-            final = {"revision": clip.sighting.revision + 1, "phase": Phase.FINAL, "has_clip": True}
-            told = Event(msgspec.structs.replace(clip.sighting, **final))
+            last = clip.sighting  # its final, or it were not forgotten
+            revision = last.revision + 1
+            told = Event(
+                msgspec.structs.replace(last, revision=revision, has_clip=True, amended=True)
+            )
         shown = told.evidence or Evidence()
         return Event(told.sighting, msgspec.structs.replace(shown, clip=clip.video))
 
@@ -302,10 +304,10 @@ class Publisher:
         self._tracker.join_group(sighting, group)
         return Event(msgspec.structs.replace(sighting, group=group), event.evidence)
 
-    def _count_event(self, event: Event, *, is_repeat: bool) -> None:
+    def _count_event(self, event: Event) -> None:
         """Count an event; a final that comes again, with a clip, is no other passage."""
         sighting = event.sighting
-        is_over = sighting.phase is Phase.FINAL and not is_repeat
+        is_over = sighting.news is Phase.FINAL
         index = self._indexes.get(sighting.camera)
         if index is not None:
             self._row.fate(index, Fate.REVISIONS)
