@@ -1,5 +1,6 @@
 """The Flask application: the rooms put together, the headers that every answer carries."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -114,6 +115,8 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     uploads: UploadRoom
     access: Access
     audit_log: AuditLog
+    hidden: Callable[[str], str] | None
+    """What stands in the log in the place of a plate; None: itself."""
 
 
 def build_front(
@@ -180,6 +183,7 @@ def build_front(
         uploads=_upload_room(section, engine, hub),
         access=access,
         audit_log=AuditLog(data_dir / FOLDER, settings.audit_mib * MIB),
+        hidden=disguise if section.hides_plates else None,
     )
 
 
@@ -208,7 +212,7 @@ def create_app(front: Front) -> Flask:
     problems.install(app)
     app.register_blueprint(page.blueprint())
     front.access.install(app)
-    Auditor(front.audit_log, front.row).install(app)
+    Auditor(front.audit_log, front.row, front.hidden).install(app)
     app.register_blueprint(stream.blueprint(front.streams))
     app.register_blueprint(plates.blueprint(front.store))
     app.register_blueprint(corrections.blueprint(front.store, front.corrector))

@@ -4,10 +4,14 @@ Which requests are noted follows from what views declare: every change, except w
 every look-up that says whom it looks for. Of strangers only log-ins are noted, they may do nothing
 else. No room does anything for it; one that has more to say than the address puts it into
 ``flask.g.what``.
+
+Where plates leave the publisher as keyed hashes, those that were asked for stand here as such, too:
+the same one can be recognized, none be read.
 """
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import msgspec
@@ -19,11 +23,15 @@ from api.problems import ProblemError
 from engine.audit import AuditLog, AuditPage, Entry
 from engine.board import Count, Row
 from engine.errors import PlateringError
+from engine.plates import normalise
 from engine.scopes import Scope
+from engine.types import DISGUISED
 
 NOBODY: Final = "nobody"
 SEARCHED: Final = frozenset({"plate", "camera", "list", "region", "before", "after"})
 """Words of a query string that narrow down who is looked for, where plates can be looked for."""
+TELLTALES: Final = ("plate", "cursor")
+"""Words of a query string whose values show a plate."""
 LOOK_UPS: Final = frozenset({Scope.READ, Scope.OPERATE, Scope.ADMIN})
 
 log = logging.getLogger(__name__)
@@ -39,8 +47,12 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Auditor:
     """Writes what was done, once it is answered."""
 
-    def __init__(self, audit_log: AuditLog, row: Row) -> None:
+    def __init__(
+        self, audit_log: AuditLog, row: Row, disguise: Callable[[str], str] | None
+    ) -> None:
+        """Write to ``audit_log``, plates as ``disguise`` has them; None: as they are."""
         self._log, self._row = audit_log, row
+        self._disguise = disguise
 
     def install(self, app: Flask) -> None:
         """Look at every answer."""
@@ -55,7 +67,7 @@ class Auditor:
             who=g.get("actor", "") or NOBODY,
             address=g.origin.address,
             action=f"{request.method} {request.url_rule}",
-            what=g.get("what", "") or request.full_path.rstrip("?"),
+            what=g.get("what", "") or self._asked(),
             status=response.status_code,
         )
         try:
@@ -64,6 +76,25 @@ class Auditor:
             self._row.count(Count.AUDIT_LOST)
             log.error("%s %s is not in the audit log: %s", entry.who, entry.action, error)  # noqa: TRY400  # expected, one line
         return response
+
+    def _asked(self) -> str:
+        """Return the address that was asked for."""
+        if self._disguise is None:
+            return request.full_path.rstrip("?")
+        path, plate = request.path, (request.view_args or {}).get("plate")
+        if plate:
+            path = path.removesuffix(plate) + self._hidden(plate)
+        asked = [
+            f"{name}={self._hidden(value) if name in TELLTALES else value}"
+            for name, value in request.args.items(multi=True)
+        ]
+        return f"{path}?{'&'.join(asked)}" if asked else path
+
+    def _hidden(self, plate: str) -> str:
+        """Return a plate as its hash; where the key is not here, nothing of it."""
+        text = normalise(plate)
+        hashed = self._disguise(text) if self._disguise is not None else DISGUISED
+        return hashed if hashed != text else DISGUISED
 
 
 def _counts(status: int) -> bool:

@@ -53,7 +53,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
         if self.plain:
             return sighting.revision == 1
         return (
-            (not self.phase or sighting.phase == self.phase)
+            (not self.phase or sighting.news == self.phase)
             and (not self.camera or sighting.camera == self.camera)
             and sighting.confidence >= self.min_confidence
             and (not self.plate or fnmatch.fnmatchcase(sighting.plate, self.plate))

@@ -44,10 +44,13 @@ class Amendments:
             self.changes = Changes.model_validate_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return
-        except (OSError, ValidationError) as error:
+        except OSError as error:
             raise ConfigError(
-                str(path), f"is damaged: {error}", "move it away to start from config.toml alone"
+                str(path), f"cannot be read: {error.strerror}", "let this user read it"
             ) from error
+        except ValidationError as error:
+            remedy = "move it away to start from config.toml alone"
+            raise ConfigError(str(path), f"is damaged: {_first(error)}", remedy) from None
 
     def applied(self, settings: Settings) -> Settings:
         """Return the settings with the changes laid over them."""
@@ -109,3 +112,9 @@ class Amendments:
             raise ControlError(
                 f"done, but not kept for the next start: {self._path}: {error.strerror}"
             ) from error
+
+
+def _first(error: ValidationError) -> str:
+    """Return the first mistake without the value, which may hold a password."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"

@@ -27,7 +27,7 @@ from engine.store import (
     texts_key,
 )
 from engine.store_commands import MARKER_LIFE_S, encode_json
-from engine.types import DISGUISED, Correction, Sighting
+from engine.types import DISGUISED, Correction, Phase, Sighting
 
 MOST: Final = 100
 """Corrections of one sighting."""
@@ -103,6 +103,7 @@ class Corrector:
             plate=plate,
             read_as=sighting.read_as or sighting.plate,
             revision=sighting.revision + 1,
+            amended=sighting.phase is Phase.FINAL,
         )
         noted = msgspec.structs.replace(
             given, plate=plate, before=sighting.plate, revision=changed.revision

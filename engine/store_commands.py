@@ -245,7 +245,7 @@ def log_command(
         one = event.sighting
         at = time.gmtime(one.first_unix_ms // 1_000)
         counter = counters.setdefault(count_key(one.camera, one.first_unix_ms), len(counters) + 1)
-        tenth = f"{at.tm_hour}.{tenth_of(one.confidence)}" if one.phase is Phase.FINAL else ""
+        tenth = f"{at.tm_hour}.{tenth_of(one.confidence)}" if one.news is Phase.FINAL else ""
         arguments += (one.id, one.revision, one.plate, raw, counter, at.tm_hour, tenth)
         markers.append(marker_key(one.id))
     keys = (SEQUENCE, STREAM, LATEST, *counters, *markers)

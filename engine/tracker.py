@@ -152,14 +152,16 @@ class Tracker:
     def with_clip(self, sighting: Sighting) -> Event | None:
         """Return the event that a told sighting got a clip; None where its track is forgotten.
 
-        What is final stays so: its final is told once more, with the clip.
+        What is final stays so: its final is told once more, with the clip, as amended.
         """
         track = self._track(sighting.camera, sighting.id)
         if track is None:
             return None
         track.has_clip = True
-        is_over = track.final and not track.changed
-        return self._tell(track, Phase.FINAL if is_over else Phase.REVISED)
+        if not track.final or track.changed:
+            return self._tell(track, Phase.REVISED)
+        told = self._tell(track, Phase.FINAL)
+        return Event(msgspec.structs.replace(told.sighting, amended=True), told.evidence)
 
     def withheld(self, sighting: Sighting) -> None:
         """Note that nobody saw the pictures of a sighting: they belong to its next event again."""

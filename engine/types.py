@@ -131,8 +131,8 @@ class FrameReads(msgspec.Struct, frozen=True, kw_only=True):
 class Phase(StrEnum):
     """How settled a sighting is; consumers that want one event per vehicle take finals.
 
-    A clip that comes after the final makes one more of the same id, with ``has_clip``.
-    A correction by hand leaves the phase as it is, so a final may come again, in a later revision.
+    What is added to a final later (a clip, a correction by hand) leaves it final and marks it
+    ``amended``; who chooses events by phase gets that as a revision, see ``Sighting.news``.
     """
 
     PROVISIONAL = "provisional"
@@ -199,6 +199,13 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of watchlists that its plate matches, the closest first."""
     read_as: str = ""
     """What was read, where ``plate`` was corrected by hand since; empty where it never was."""
+    amended: bool = False
+    """Its final was told before: since then it got a clip, or was corrected by hand."""
+
+    @property
+    def news(self) -> Phase:
+        """The phase of this event for those who choose by it: of a sighting, one is final."""
+        return Phase.REVISED if self.amended else self.phase
 
 
 class Correction(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,11 @@ class FrontApp(msgspec.Struct):
 
 @contextmanager
 def front_app(
-    data_dir: Path, settings: ApiSettings | None = None, *, loopback: bool = True
+    data_dir: Path,
+    settings: ApiSettings | None = None,
+    *,
+    loopback: bool = True,
+    hides_plates: bool = False,
 ) -> Iterator[FrontApp]:
     """Build the front as an API process does."""
     board = Board.create(f"platering.test{secrets.token_hex(4)}.board", 1, 1)
@@ -35,6 +39,7 @@ def front_app(
         api=(settings or ApiSettings()).model_dump_json(),
         redis_url="unix:///nowhere/redis.sock", node="test", board=board.name, cameras=(),
         control_path="", ingest_path="", data_dir=str(data_dir),
+        hides_plates=hides_plates,
     )  # fmt: skip
     row = board.row(0)
     try:

@@ -121,7 +121,7 @@ class _Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def group_body(event: Event, *, pictures: bool = False) -> bytes:
-    """Return the event as an ``alpr_group``; what is not final yet is a preview.
+    """Return the event as an ``alpr_group``; what is not the final one is a preview.
 
     Its direction of travel counts clockwise from the top of the picture.
     """
@@ -163,7 +163,7 @@ def group_body(event: Event, *, pictures: bool = False) -> bytes:
             best_uuid_epoch_ms=sighting.best_unix_ms,
             travel_direction=-1.0 if turned is None else turned,
             is_parked=sighting.parked,
-            is_preview=sighting.phase is not Phase.FINAL,
+            is_preview=sighting.news is not Phase.FINAL,
             web_server_config=_Labels(sighting.camera, sighting.node),
         )
     )

@@ -52,7 +52,7 @@ class Choice(msgspec.Struct, frozen=True):
         return (
             (self.lane is Lane.ALL or hit == (self.lane is Lane.HITS))
             and (hit or not self.hits_only)
-            and sighting.phase in self.phases
+            and sighting.news in self.phases
             and (not self.cameras or sighting.camera in self.cameras)
             and sighting.confidence >= self.min_confidence
             and (not self.patterns or any(one.matches(sighting.plate) for one in self.patterns))

@@ -185,7 +185,7 @@ def _parameters(settings: RabbitMqSettings) -> pika.connection.Parameters:
 
 def _routing_key(event: Event) -> str:
     sighting = event.sighting
-    return f"sighting.{sighting.camera.replace('.', '-')}.{sighting.phase.value}"
+    return f"sighting.{sighting.camera.replace('.', '-')}.{sighting.news.value}"
 
 
 def _properties(event: Event) -> pika.BasicProperties:

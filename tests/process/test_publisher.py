@@ -52,7 +52,7 @@ def store_decode(raw):
 
 def finals(store):
     decoded = [store_decode(entry.json) for entry in store.read_stream("0-0", count=100_000)]
-    return [sighting for sighting in decoded if sighting.phase is Phase.FINAL]
+    return [sighting for sighting in decoded if sighting.news is Phase.FINAL]
 
 
 def passage(worker, plate, start_ms, frames=6, every_ms=40):
@@ -204,8 +204,9 @@ def test_a_clip_that_comes_with_the_final_does_not_undo_it(tmp_path, redis_serve
             wait_until(lambda: store.clip(asked), 5.0, "the clip")
         told = all_events(store)
         assert told == [(asked, revision) for revision in range(1, len(told) + 1)]
-        assert store.get(asked) == finals(store)[0]
-        assert store.get(asked).has_clip
+        (final,) = finals(store)
+        now = store.get(asked)
+        assert (now.plate, now.phase, now.has_clip) == (final.plate, Phase.FINAL, True)
         assert rig.row.fate_so_far(0, Fate.SIGHTINGS) == 1
         worker.close()
 

@@ -11,6 +11,7 @@ from engine.board import Count
 from engine.config import ApiSettings
 from engine.keys import Keys
 from engine.people import People
+from engine.privacy import KEY_FILE, disguised, own_key
 from engine.records import FOLDER
 from engine.scopes import Scope
 
@@ -350,6 +351,22 @@ def test_who_searches_changes_and_logs_in_is_noted_without_secrets(client, tmp_p
     written = b"".join(path.read_bytes() for path in (tmp_path / FOLDER).iterdir())
     assert not [one for one in (key, made["key"], PASSWORD) if one.encode() in written]
     assert {one["address"] for one in entries(client, admin)} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_where_plates_are_hidden_the_log_shows_none(tmp_path, has_key):
+    hashed = disguised("AB123", own_key(tmp_path / "engine" / KEY_FILE)) if has_key else "~"
+    admin = bearer(new_key(tmp_path, Scope.ADMIN))
+    with front_app(tmp_path, hides_plates=True) as built:
+        client = built.app.test_client()
+        client.get("/api/v1/sightings?plate=ab-123&camera=gate", headers=admin)
+        client.put("/api/v1/watchlists/vip/entries/AB123", headers=admin, json={})
+        client.get("/api/v1/watchlists/vip/entries?plate=AB123&cursor=AB123", headers=admin)
+        assert [one["what"] for one in entries(client, admin)] == [
+            f"/api/v1/watchlists/vip/entries?plate={hashed}&cursor={hashed}",
+            f"/api/v1/watchlists/vip/entries/{hashed}",
+            f"/api/v1/sightings?plate={hashed}&camera=gate",
+        ]
 
 
 def test_charts_are_no_searches_and_exports_are(built, client, tmp_path):

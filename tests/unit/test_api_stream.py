@@ -20,7 +20,7 @@ from api.stream_limits import Holder, StreamLimits
 from api.subscriber import MAX_BACKLOG_BYTES, TLS_RECORD_BYTES, Subscriber
 from engine.board import COUNT_BASE, Count, Row
 from engine.store import Store, connect
-from engine.types import Hit
+from engine.types import Hit, Phase
 
 words = st.integers(0, (1 << 64) - 1)
 
@@ -87,6 +87,12 @@ def test_channels_let_through_what_was_asked_for(channel: Channel, numbers: list
         shown % number if channel.plain else shown % (1000 + number, number) for number in numbers
     ]
     assert payload == b"".join(wanted)
+
+
+def test_what_is_added_to_a_final_is_no_second_final() -> None:
+    added = sighting(1, phase=Phase.FINAL, amended=True)
+    assert not Channel(phase="final").wants(added)
+    assert Channel(phase="revised").wants(added)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.amendments import Amendments
 from engine.config import (
     CameraSettings,
     RedisSettings,
@@ -335,3 +336,22 @@ def test_literals_of_the_file_are_all_documented():
             if choices:
                 shown = " ".join(line for line in lines if re.match(rf"#? ?{name} = ", line))
                 assert all(f'"{choice}"' in shown for choice in choices), name
+
+
+@pytest.mark.parametrize(
+    ("camera", "says"),
+    [
+        ('{"name": "gate", "url": "rtsp://u:top-secret@h/", "fps": "x"}', "cameras.gate.fps"),
+        ('{"name": "gate", "url": ["rtsp://u:top-secret@h/"]}', "cameras.gate.url"),
+        ('{"name": "gate", "url": "rtsp://u:top-secret@h/', "it: Invalid JSON"),
+    ],
+)
+def test_changes_of_earlier_runs_that_are_damaged_show_no_password(tmp_path, camera, says):
+    path = tmp_path / "amendments.json"
+    path.write_text(f'{{"cameras": {{"gate": {camera}}}}}')
+    with pytest.raises(
+        ConfigError, match=r"amendments\.json: is damaged: .* — move it away"
+    ) as told:
+        Amendments(path)
+    assert says in str(told.value)
+    assert "top-secret" not in str(told.value)

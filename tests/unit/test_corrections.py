@@ -70,7 +70,7 @@ def test_a_correction_is_kept_told_and_found(store, corrector, commit, client):
     corrected = corrector.correct("id-1", given())
     assert corrected == store.get("id-1")
     assert (corrected.plate, corrected.read_as, corrected.revision) == ("AB12CDE", "A812CDE", 3)
-    assert corrected.phase is Phase.FINAL
+    assert (corrected.phase, corrected.news) == (Phase.FINAL, Phase.REVISED)
     (kept,) = store.corrections("id-1")
     assert (kept.plate, kept.before, kept.note, kept.by) == ("AB12CDE", "A812CDE", "dirt", "anna")
     assert (kept.unix_ms, kept.revision) == (NOW_MS, 3)

@@ -28,11 +28,11 @@ from engine.types import Evidence, Phase, Sighting
 DAY_MS = 1_790_000_000_000
 
 
-def event(number, revision=1):
+def event(number, revision=1, phase=Phase.PROVISIONAL, **parts):
     return Event(Sighting(
-        id=f"id-{number}", revision=revision, phase=Phase.PROVISIONAL, camera="gate", node="node",
+        id=f"id-{number}", revision=revision, phase=phase, camera="gate", node="node",
         plate=f"P{number}", confidence=90.5, first_unix_ms=DAY_MS + number,
-        last_unix_ms=DAY_MS, best_unix_ms=DAY_MS,
+        last_unix_ms=DAY_MS, best_unix_ms=DAY_MS, **parts,
     ))  # fmt: skip
 
 
@@ -164,6 +164,9 @@ def test_sightings_are_counted_once_by_camera_and_hour(rig):
     rig.sink.deliver([event(2), event(3), event(3, 2)])
     hour = str(DAY_MS // 3_600_000 % 24).encode()
     assert rig.client.hgetall(count_key("gate", DAY_MS)) == {hour: b"3"}
+    rig.sink.deliver([event(3, 3, Phase.FINAL), event(3, 4, Phase.FINAL, amended=True)])
+    told = rig.client.hgetall(count_key("gate", DAY_MS))
+    assert told == {hour: b"3", hour + b".9": b"1"}
 
 
 def test_a_camera_may_be_kept_for_a_time_of_its_own(rig, redis_server, tmp_path):

@@ -178,5 +178,5 @@ def test_a_clip_that_comes_late_leaves_what_is_final_final():
     bench.wait(10_000)
     (final,) = bench.finals
     event = bench.tracker.with_clip(final)
-    assert event.sighting.phase.value == "final"
+    assert (event.sighting.phase.value, event.sighting.news.value) == ("final", "revised")
     assert event.sighting.revision == final.revision + 1

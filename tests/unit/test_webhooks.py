@@ -257,6 +257,7 @@ def test_a_group_is_a_preview_until_it_is_final():
     assert json.loads(group_body(event(phase=Phase.PROVISIONAL)))["is_preview"] is True
     final = json.loads(group_body(event()))
     assert final["is_preview"] is False
+    assert json.loads(group_body(event(amended=True)))["is_preview"] is True
     assert final["travel_direction"] == 90.0  # to the right, clockwise from the top
     assert json.loads(group_body(event(direction_deg=None, path=())))["travel_direction"] == -1
 
@@ -272,6 +273,8 @@ HIT = (Hit(list="stolen", plate="AB1CD", match="exact"),)
         ({}, {}, True),
         ({"phases": ["final"]}, {}, True),
         ({"phases": ["provisional"]}, {}, False),
+        ({"phases": ["final"]}, {"amended": True}, False),
+        ({"phases": ["revised"]}, {"amended": True}, True),
         ({"cameras": ["yard"]}, {}, False),
         ({"cameras": ["yard", "gate"]}, {}, True),
         ({"plates": ["AB*"]}, {}, True),
@@ -304,7 +307,7 @@ def test_dead_letters_are_bounded(letters, monkeypatch):
     assert [letters.add("w", event(n), "no") for n in range(5)] == [0, 0, 0, 1, 1]
     assert [one.event.sighting.id for one in letters.letters()] == ["id-2", "id-3", "id-4"]
     monkeypatch.setattr("engine.deadletters.MAX_BYTES", 20_000)
-    gone = letters.add("w", event(9, pictures=Evidence(b"x" * 19_500)), "no")
+    gone = letters.add("w", event(9, pictures=Evidence(b"x" * 19_400)), "no")
     assert gone == 3
     assert [one.event.sighting.id for one in letters.letters()] == ["id-9"]
 
