@@ -64,6 +64,11 @@ class Feeders:
         last_seq = self._spool.last_seq
         return any(feeder.position < last_seq and not feeder.away for feeder in self._feeders)
 
+    @property
+    def passes_of_redis(self) -> int:
+        """See ``Feeder.passes``, of the sink that is Redis."""
+        return self._redis.passes
+
     def report(self, row: Row) -> None:
         """Put what was delivered, and what was not, on the board.
 
