@@ -124,6 +124,7 @@ class Hub:
     def _next_events(self) -> list[Event]:
         """Wait for events after the last one; the first time only find out which that is."""
         if self.position is None:
+            self._forgotten = self._feed.forgotten()
             since, events = self._feed.newest(MOST)
             self.window.begin(since, events)
             self.position = events[-1].mark if events else since
