@@ -53,7 +53,7 @@ class Feeders:
             keeper.keep(camera, kept)
 
     def moved(self) -> dict[str, Progress]:
-        """Return how far the sinks are that the spool does not know so far yet."""
+        """Return how far the sinks are by now, where the spool does not know it yet."""
         told = self._spool.positions
         now = {feeder.sink.name: feeder.after for feeder in self._feeders}
         return {sink: after for sink, after in now.items() if after != told[sink]}
