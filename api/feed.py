@@ -102,6 +102,10 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def forgotten(self) -> int:
+        """Return how often plates were forgotten."""
+        return self._store.forgotten()
+
     def newest(self, count: int) -> tuple[Mark, list[Event]]:
         """Return the newest events, oldest first, and a place behind which they are all."""
         start = Mark(0, 0, self._store.sequence())  # where there is no event left to tell it

@@ -25,10 +25,12 @@ from api.feed import Event, Feed, Mark
 from api.subscriber import Subscriber
 from api.window import MOST, Window
 from engine.board import Count, Row, Stage
+from engine.due import Due
 from engine.errors import SinkError
 from engine.types import Phase
 
 HEARTBEAT_S: Final = 10.0
+FORGETS_WITHIN_S: Final = 1.0
 BATCH: Final = 500
 REST_FACTOR: Final = 6.0
 """Deliveries use at most one part in seven of the time, until one and its rest fill a period."""
@@ -60,6 +62,8 @@ class Hub:
         self._heartbeat_due = time.monotonic() + HEARTBEAT_S
         self._placed = GeventEvent()
         self.window = Window()
+        self._forget_due = Due(FORGETS_WITHIN_S)
+        self._forgotten = 0
         self.closing = False
         self.position: Mark | None = None
         """Where the last event delivered stands; None until Redis was first reached."""
@@ -120,12 +124,22 @@ class Hub:
     def _next_events(self) -> list[Event]:
         """Wait for events after the last one; the first time only find out which that is."""
         if self.position is None:
+            self._forgotten = self._feed.forgotten()
             since, events = self._feed.newest(MOST)
             self.window.begin(since, events)
             self.position = events[-1].mark if events else since
             self._placed.set()
             return []
+        self._forget_if_told(self.position)
         return self._feed.after(self.position, count=BATCH, wait_ms=500)
+
+    def _forget_if_told(self, position: Mark) -> None:
+        """Hold none of the events so far where a plate was forgotten: they may tell of it."""
+        if not self._forget_due.now():
+            return
+        before, self._forgotten = self._forgotten, self._feed.forgotten()
+        if self._forgotten != before:
+            self.window.begin(position, [])
 
     def _wait_out(self, error: SinkError) -> None:
         """Rest while Redis is away; clients stay and their heartbeats go on."""

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import msgspec
@@ -175,6 +175,15 @@ class ClipTaker:
                 self._row.count(Count.CLIPS_FAILED)
             if giver.end.fileno() < 0:
                 self._drop(camera)
+
+    def forget(self, plates: Collection[str]) -> None:
+        """Take no clip of sightings of these texts, be it on its way."""
+        for giver in self._givers.values():
+            giver.open = {
+                one: (sighting, until_s)
+                for one, (sighting, until_s) in giver.open.items()
+                if sighting.plate not in plates
+            }
 
     def close(self) -> None:
         """Close all sockets; what was asked for will not come."""

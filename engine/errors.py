@@ -15,6 +15,7 @@
     ├── PayloadError           an ingested body is malformed; names the field
     ├── CorrectionError        a sighting cannot be corrected as asked
     └── SinkError              a sink could not take sightings now; they stay spooled
+        └── PublisherAwayError       no publisher is there, nor will one be: no engine runs
 
 Expected outcomes (a full ring, no plate, a lost camera) are counted values, never exceptions.
 """
@@ -89,3 +90,7 @@ class CorrectionError(PlateringError):
 
 class SinkError(PlateringError):
     """A sink could not take sightings now; they stay spooled."""
+
+
+class PublisherAwayError(SinkError):
+    """Nobody listens for a publisher: no engine runs here."""

@@ -1,12 +1,16 @@
 """``platering forget PLATE``: removes a plate from Redis, the spool and the dead letters.
 
 What goes: its sightings in every revision, their pictures and clips, their places in all indexes,
-the latest list and the stream, its groups at the sites of this machine's cameras, and its tracks on
-disk. What stays: counters, which name nobody, and markers of ids, which keep repeats out. Redis
-frees the bytes of a removed event together with its neighbours in the stream; the log on disk of
-the embedded server is written anew at once, that of another server when it does so. A vehicle that
-stands before a camera right now, or did a moment ago, is told of anew by an engine that runs. Where
-several machines share the Redis, it is said on each: what waits in their spools is theirs alone.
+the latest list and the stream, its groups at the sites of this machine's cameras, and its tracks,
+on disk and in an engine that runs: it forgets first, and what it was just sending is through before
+Redis is cleared. Fronts, which hold the newest events, let go of them within a second. A vehicle
+that is still before a camera is read anew, and told of as one that was never seen.
+
+What stays: counters, which name nobody, markers of ids, which keep repeats out, entries of
+watchlists, and what uploads found, beside their files until those are deleted. Redis frees the
+bytes of a removed event together with its neighbours in the stream; the log on disk of the embedded
+server is written anew at once, that of another server when it does so. Where several machines share
+the Redis, it is said on each: their tracks and what waits in their spools are theirs alone.
 
 Each time one line is added to ``audit.jsonl`` in ``data_dir``: when, by whom, how many, and which
 plate, as its keyed hash. Sinks besides Redis have theirs already; that is beyond our reach.
@@ -26,13 +30,16 @@ from engine.amendments import Amendments
 from engine.config import EMBEDDED, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.embedded_redis import redis_url
-from engine.errors import SinkError
+from engine.errors import PublisherAwayError, SinkError
+from engine.ingest_channel import IngestClient
 from engine.plates import normalise
 from engine.privacy import KEY_FILE, Seal, disguised, own_key
 from engine.redis_client import REDIS_ERRORS
-from engine.resources import state_path
+from engine.resources import INGEST_SOCKET, state_path
+from engine.spool_file import delete_events_of
 from engine.store import (
     DAYS,
+    FORGOTTEN,
     LATEST,
     STREAM,
     begin_ms,
@@ -53,9 +60,10 @@ from engine.types import Sighting
 
 AUDIT_FILE: Final = "audit.jsonl"
 _PORTION: Final = 500
+_PUBLISHER_TIMEOUT_S: Final = 20.0
+"""More than a batch takes that is on its way to a slow Redis."""
 
 _json = msgspec.json.Decoder(Sighting)
-_packed = msgspec.msgpack.Decoder(Sighting)
 _track = msgspec.msgpack.Decoder(Track)
 
 
@@ -91,7 +99,8 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     )
     plates = {text, hashed}
     seal = Seal(key) if settings.privacy == "hash" else None
-    done.spooled = _from_spool(state / "spool.sqlite", plates, seal)
+    done.spooled = _from_publisher(state / INGEST_SOCKET, plates)
+    done.spooled += _from_spool(state / "spool.sqlite", plates, seal)
     done.dead_letters = _from_letters(state / FILE_NAME, plates)
     try:
         with connect(redis_url(settings)) as client:
@@ -104,6 +113,7 @@ def forget(settings: Settings, plate: str) -> Forgotten:
                 client.delete(plate_key(name))
                 for site in _sites(settings):
                     client.delete(group_key(site, name))
+            client.incr(FORGOTTEN)
             if settings.redis.url == EMBEDDED:
                 client.bgrewriteaof()
     except REDIS_ERRORS as error:
@@ -174,17 +184,28 @@ def _sites(settings: Settings) -> set[str]:
     return {camera.site for camera in cameras if camera.site}
 
 
+def _from_publisher(path: Path, plates: set[str]) -> int:
+    """Let the engine that runs here, if one does, forget; return how many events waited."""
+    client = IngestClient(path, _PUBLISHER_TIMEOUT_S)
+    try:
+        return client.forget(tuple(sorted(plates)))
+    except PublisherAwayError:
+        return 0
+    except SinkError as error:
+        raise SinkError(f"the plate is not forgotten, say it again: {error}") from error
+    finally:
+        client.close()
+
+
 def _from_spool(path: Path, plates: set[str], seal: Seal | None) -> int:
-    """Remove events that wait, and tracks; a running publisher goes on undisturbed."""
+    """Remove events that wait, and tracks, where no publisher did; then what was deleted before."""
     if not path.exists():
         return 0
     db = sqlite3.connect(path, timeout=10.0)
     try:
         db.execute("PRAGMA secure_delete = ON").fetchall()
         with db:
-            rows = db.execute("SELECT seq, sighting FROM events").fetchall()
-            wanted = [(seq,) for seq, packed in rows if _packed.decode(packed).plate in plates]
-            db.executemany("DELETE FROM events WHERE seq = ?", wanted)
+            count, _bytes = delete_events_of(db, plates)
             tracks = db.execute("SELECT id, track FROM tracks").fetchall()
             seen = [(one,) for one, packed in tracks if _plate_of(packed, seal) in plates]
             db.executemany("DELETE FROM tracks WHERE id = ?", seen)
@@ -197,7 +218,7 @@ def _from_spool(path: Path, plates: set[str], seal: Seal | None) -> int:
         ) from error
     finally:
         db.close()
-    return len(wanted)
+    return count
 
 
 def _plate_of(packed: bytes, seal: Seal | None) -> str:

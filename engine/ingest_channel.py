@@ -1,8 +1,8 @@
-"""How the API hands ingested plates to the publisher: framed messages over a Unix socket.
+"""How the API hands ingested plates to the publisher, and ``platering forget`` speaks to it.
 
-A frame is four bytes of length, most significant first, and a message of ``engine.messages``.
-The API may have several requests in flight on one connection; ``IngestDone`` names its request
-and comes only after the publisher's commit.
+Over a Unix socket: a frame is four bytes of length, most significant first, and a message of
+``engine.messages``. The API may have several requests in flight on one connection; ``IngestDone``
+names its request and comes only after the publisher's commit.
 """
 
 import contextlib
@@ -18,9 +18,11 @@ from typing import Final
 
 import msgspec
 
-from engine.errors import SinkError
+from engine.errors import PublisherAwayError, SinkError
 from engine.messages import (
     DECODE,
+    ForgetPlates,
+    FromApi,
     FromPublisher,
     IngestDone,
     IngestReads,
@@ -87,15 +89,15 @@ class IngestConnection:
         """For selectors."""
         return self._end.fileno()
 
-    def receive(self, most: int) -> list[IngestReads | IngestSighting]:
+    def receive(self, most: int) -> list[FromApi]:
         """Return at most so many messages of those that have come; notices the other's end."""
-        messages: list[IngestReads | IngestSighting] = []
+        messages: list[FromApi] = []
         try:
             while len(messages) < most:
                 frame = self._frames.next()
                 if frame is not None:
                     message = DECODE.to_publisher.decode(frame)
-                    if isinstance(message, IngestReads | IngestSighting):
+                    if isinstance(message, FromApi):
                         messages.append(message)
                     continue
                 chunk = self._end.recv(_CHUNK_BYTES)
@@ -183,12 +185,21 @@ class IngestClient:
             )
         )
 
+    def forget(self, plates: tuple[str, ...]) -> int:
+        """Let the publisher forget texts; return how many events of them waited.
+
+        Raises:
+            PublisherAwayError: no engine runs here.
+            SinkError: it did not, or not yet: say it again.
+        """
+        return self._ask(ForgetPlates(request=next(self._numbers), plates=plates)).forgotten
+
     def close(self) -> None:
         """Close the connection; requests in flight fail."""
         with self._lock:
             self._drop(self._end)
 
-    def _ask(self, message: IngestReads | IngestSighting) -> IngestDone:
+    def _ask(self, message: FromApi) -> IngestDone:
         waiter = _Waiter()
         packed = framed(message)
         if len(packed) > MAX_FRAME_BYTES:
@@ -230,6 +241,9 @@ class IngestClient:
             end.settimeout(self._timeout_s)
             try:
                 end.connect(str(self._path))
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                end.close()
+                raise PublisherAwayError(f"the publisher is not there: {error.strerror}") from error
             except OSError as error:
                 end.close()
                 raise SinkError(f"the publisher is not there: {error.strerror}") from error

@@ -13,7 +13,7 @@ import msgspec
 
 from engine.board import Count, Row
 from engine.ingest_channel import IngestConnection
-from engine.messages import DECODE, AttachReads, IngestReads, IngestSighting, ReadsAck, ReadsRecord
+from engine.messages import DECODE, AttachReads, FromApi, ReadsAck, ReadsRecord
 from engine.messages import encode as encoded
 
 RECORD_BYTES: Final = 1 << 22
@@ -95,10 +95,10 @@ class Intake:
         taken.sort(key=lambda pair: pair[1].reads.stamp.captured_unix_ns)
         return taken
 
-    def take_messages(self) -> list[tuple[IngestConnection, IngestReads | IngestSighting]]:
+    def take_messages(self) -> list[tuple[IngestConnection, FromApi]]:
         """Return new messages of the API, a bounded number of each connection."""
         self._accept()
-        taken: list[tuple[IngestConnection, IngestReads | IngestSighting]] = []
+        taken: list[tuple[IngestConnection, FromApi]] = []
         for connection in list(self._connections):
             connection.flush()
             taken += [(connection, one) for one in connection.receive(_MESSAGES_A_TURN)]

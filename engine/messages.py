@@ -412,12 +412,24 @@ class IngestSighting(Message, frozen=True, kw_only=True):
     evidence: Evidence = Evidence()
 
 
+class ForgetPlates(Message, frozen=True, kw_only=True):
+    """Let go of all that is known of these texts, open tracks and what waits among it.
+
+    It is done only when Redis is sent nothing more of them that was known before.
+    """
+
+    request: int
+    plates: tuple[str, ...]
+
+
 class IngestDone(Message, frozen=True, kw_only=True):
     """It is durable (``error`` empty), or refused for this reason."""
 
     request: int
     error: str = ""
     sighting_id: str = ""
+    forgotten: int = 0
+    """Events that waited in the spool."""
 
 
 ToChild: TypeAlias = (
@@ -441,7 +453,8 @@ ToChild: TypeAlias = (
 ToSupervisor: TypeAlias = (
     Ready | WantRing | Outstanding | RingDrained | CameraTurned | TellSinks | Failed
 )
-ToPublisher: TypeAlias = ReadsRecord | IngestReads | IngestSighting
+FromApi: TypeAlias = IngestReads | IngestSighting | ForgetPlates
+ToPublisher: TypeAlias = ReadsRecord | FromApi
 FromPublisher: TypeAlias = ReadsAck | IngestDone
 Control: TypeAlias = Request | Reply
 

@@ -20,6 +20,7 @@ from engine.board import Count, Fate, Kind, Stage
 from engine.camera_log import CameraLog
 from engine.clip_channel import Clip, ClipTaker
 from engine.filters import Rules
+from engine.forgetting import Forgetting
 from engine.groups import Groups, Question
 from engine.ingest_channel import IngestConnection
 from engine.intake import Intake, Source
@@ -27,6 +28,8 @@ from engine.messages import (
     AttachClips,
     AttachReads,
     EndUpload,
+    ForgetPlates,
+    FromApi,
     IngestDone,
     IngestReads,
     IngestSighting,
@@ -95,6 +98,7 @@ class Publisher:
         self._clips = ClipTaker(row)
         self._camera_log = CameraLog(section.redis.url)
         self._feeders = Feeders(section, self._spool)
+        self._forgetting = Forgetting(self._tracker, self._clips, self._spool, self._feeders)
         self._pending: Turn | None = None
         self._nameless = 0  # of its last events: those ingested without an id
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
@@ -185,7 +189,7 @@ class Publisher:
     def _track(
         self,
         records: list[tuple[Source, ReadsRecord]],
-        messages: list[tuple[IngestConnection, IngestReads | IngestSighting]],
+        messages: list[tuple[IngestConnection, FromApi]],
     ) -> Turn:
         """Feed the tracker; return all that is to be committed."""
         # first, while what the clips were asked for is what was told last
@@ -198,6 +202,9 @@ class Publisher:
             key = source.worker, source.incarnation
             cursors[key] = max(record.sequence, cursors.get(key, 0))
         for connection, message in messages:
+            if isinstance(message, ForgetPlates):
+                self._forgetting.ask(connection, message)
+                continue
             known = uuids.get(message.uuid) if message.uuid else None
             if known is None and message.uuid:
                 known = self._spool.sighting_of(message.uuid)
@@ -342,6 +349,7 @@ class Publisher:
         for connection, done in self._answers:
             connection.answer(done)
         self._answers.clear()
+        self._forgetting.turn()
 
     def _refuse_answers(self) -> None:
         """Tell the API that nothing is durable now; the commit may still succeed later.

@@ -38,6 +38,7 @@ SPARE_ROWS: Final = 40
 ASSUMED_SIZE_PX: Final = (1920, 1080)
 """A camera's frame before anybody has seen one: Full HD."""
 REDIS_BACKOFF_S: Final = 1.0
+INGEST_SOCKET: Final = "ingest.sock"
 _BACKLOG: Final = 2048
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Resources:
         try:
             self.control = ControlServer(self.state_dir / "control.sock")
             self._stack.callback(self.control.close)
-            self.ingest_path = self.state_dir / "ingest.sock"
+            self.ingest_path = self.state_dir / INGEST_SOCKET
             self.ingest = bind_unix(self.ingest_path, socket.SOCK_STREAM)
         except ControlError as error:
             raise ConfigError("data_dir", str(error)) from error

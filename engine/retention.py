@@ -5,8 +5,9 @@ estimated from a sample of them, and looked at again every minute, so an error c
 """
 
 import logging
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ from engine.store import (
     plate_key,
     sighting_key,
 )
+from engine.types import Sighting
 
 _EVERY_S: Final = 60.0
 _SAMPLE: Final = 40
@@ -56,6 +58,7 @@ class Retention:
         """Watch over ``cameras``; those without a bound cost nothing."""
         self._keep_gib = settings.keep_gib
         self._most_bytes: dict[str, float] = {}
+        self._changing = threading.Lock()
         for name, kept in cameras.items():
             self.keep(name, kept)
         self._url = url
@@ -66,8 +69,15 @@ class Retention:
     def keep(self, camera: str, kept: Kept) -> None:
         """Go by another bound for a camera from now on; any thread."""
         gib = kept.gib or self._keep_gib
-        bounds = {name: most for name, most in self._most_bytes.items() if name != camera}
-        self._most_bytes = bounds | ({camera: gib * _GIB} if gib else {})
+        with self._changing:
+            bounds = {name: most for name, most in self._most_bytes.items() if name != camera}
+            self._most_bytes = bounds | ({camera: gib * _GIB} if gib else {})
+
+    def meet(self, sightings: Iterable[Sighting]) -> None:
+        """Watch over the cameras of these, too, where all have a bound: agents post of some."""
+        if self._keep_gib:
+            for camera in {one.camera for one in sightings} - self._most_bytes.keys():
+                self.keep(camera, Kept())
 
     def sweep(self) -> int:
         """Where it is time, remove some of what is too much; return how many sightings.

@@ -31,6 +31,7 @@ import msgspec
 from engine.privacy import Seal
 from engine.progress import Progress
 from engine.spool_file import (
+    delete_events_of,
     keep_progress_of,
     open_spool,
     read_progress,
@@ -247,6 +248,25 @@ class Spool:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._take_ballast()
         return dropped
+
+    def forget(self, plates: Collection[str], tracks: Collection[str]) -> int | None:
+        """Delete events of these texts, and tracks, so that no byte of them stays in the file.
+
+        Returns how many events they were, None where the file refuses: nothing was deleted.
+        """
+        ids = [(one,) for one in tracks]
+        try:
+            self._db.execute("PRAGMA secure_delete = ON").fetchall()
+            with transaction(self._db):
+                count, freed = delete_events_of(self._db, plates)
+                self._db.executemany("DELETE FROM tracks WHERE id = ?", ids)
+                self._db.executemany("DELETE FROM track_evidence WHERE id = ?", ids)
+            self._db.execute("PRAGMA secure_delete = OFF").fetchall()
+        except sqlite3.OperationalError as error:
+            log.error("the spool cannot be written, nothing of it is forgotten: %s", error)  # noqa: TRY400  # expected, one line
+            return None
+        self._bytes -= freed
+        return count
 
     def _take_ballast(self) -> None:
         """Keep some of the disk back for the moment when it is full."""

@@ -46,6 +46,11 @@ class _OnlyCamera(msgspec.Struct):
     camera: str
 
 
+class _OnlyPlate(msgspec.Struct):
+    plate: str
+
+
+_decode_plate = msgspec.msgpack.Decoder(_OnlyPlate).decode
 _decode_camera = msgspec.msgpack.Decoder(_OnlyCamera).decode
 
 
@@ -114,6 +119,14 @@ def _add_columns(db: sqlite3.Connection, columns: Collection[str]) -> None:
         rows = db.execute("SELECT seq, sighting FROM events").fetchall()
         named = [(_decode_camera(sighting).camera, seq) for seq, sighting in rows]
         db.executemany("UPDATE events SET camera = ? WHERE seq = ?", named)
+
+
+def delete_events_of(db: sqlite3.Connection, plates: Collection[str]) -> tuple[int, int]:
+    """Delete events of these texts; return how many they were, and their bytes."""
+    rows = db.execute("SELECT seq, bytes, sighting FROM events")
+    gone = [(seq, size) for seq, size, packed in rows if _decode_plate(packed).plate in plates]
+    db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq, _ in gone])
+    return len(gone), sum(size for _, size in gone)
 
 
 def read_progress(db: sqlite3.Connection, table: str) -> dict[str, Progress]:

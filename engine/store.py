@@ -28,6 +28,7 @@ key or channel                            type   what                           
                                                  and patterns; none that is a hash
 ``platering:{log}:sequence``              int    events committed so far              for ever
 ``platering:{log}:epoch``                 string changes when the log began anew      for ever
+``platering:{log}:forgotten``             int    how often plates were forgotten       for ever
 ``platering:{log}:stream``                stream ``seq``, ``json``; one entry per      stream_length
                                                  revision, oldest go first
 ``platering:{log}:count:CAMERA:DAY``      hash   hour (0 to 23, UTC): sightings that  keep_days + 1
@@ -98,6 +99,7 @@ STREAM: Final = "platering:{log}:stream"
 SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
 EPOCH: Final = "platering:{log}:epoch"
+FORGOTTEN: Final = "platering:{log}:forgotten"
 DAYS: Final = "platering:days"
 SEEN_CAMERAS: Final = "platering:seen_cameras"
 CLIENTS: Final = "platering:clients"
@@ -312,6 +314,10 @@ class Store:
     def sequence(self) -> int:
         """Return how many events were ever committed: the number of the newest one."""
         return int(self._ask(lambda: self._client.get(SEQUENCE)) or 0)
+
+    def forgotten(self) -> int:
+        """Return how often plates were forgotten: whoever holds events lets go of them then."""
+        return int(self._ask(lambda: self._client.get(FORGOTTEN)) or 0)
 
     def stream_tail(self, count: int) -> list[StreamEntry]:
         """Return the newest entries, oldest first."""

@@ -12,7 +12,7 @@ same id. Its final is not repeated then; a revision tells the new times and coun
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 from typing import Final
 
@@ -162,6 +162,18 @@ class Tracker:
             return self._tell(track, Phase.REVISED)
         told = self._tell(track, Phase.FINAL)
         return Event(msgspec.structs.replace(told.sighting, amended=True), told.evidence)
+
+    def forget(self, plates: Collection[str]) -> list[str]:
+        """Let go of all tracks of these texts, announced or closed ones, too; return their ids."""
+        forgotten = []
+        for lane in self._lanes.values():
+            for track in (*lane.open.values(), *lane.closed.values()):
+                if track.plate in plates or track.announced in plates:
+                    lane.drop(track)
+                    lane.closed.pop(track.id, None)
+                    self._forget(track)
+                    forgotten.append(track.id)
+        return forgotten
 
     def withheld(self, sighting: Sighting) -> None:
         """Note that nobody saw the pictures of a sighting: they belong to its next event again."""

@@ -45,6 +45,10 @@ class CuttingProxy:
 
     def _pass(self, near: socket.socket) -> None:
         """Pass bytes both ways until one side ends, or the cut is due."""
+        with contextlib.suppress(ConnectionError):  # it ended while it was being told something
+            self._pass_on(near)
+
+    def _pass_on(self, near: socket.socket) -> None:
         left = self._rng.randrange(self.every_bytes) if self.every_bytes else 1 << 60
         with near, socket.socket(socket.AF_UNIX) as far, selectors.DefaultSelector() as ready:
             if far.connect_ex(str(self._server)):

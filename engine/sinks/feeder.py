@@ -63,6 +63,8 @@ class Feeder:
         self._retries = self._failures = 0
         self._tally = plan.tally
         self._told = self._told_tally = 0, 0
+        self.passes = 0
+        """Rises whenever all that was read before is delivered, or will be read again."""
         self.delays: deque[Delay] = deque(maxlen=4096)
         """Of the announcements delivered since it was emptied."""
         self.broken: Exception | None = None
@@ -148,6 +150,7 @@ class Feeder:
 
     def _turn(self, reader: SpoolReader) -> None:
         """Deliver what there is, or wait for news."""
+        self.passes += 1
         if not self.sink.connected:
             self.after = self.after.back_to(self.settled)
         try:
@@ -164,6 +167,7 @@ class Feeder:
     def _follow(self, reader: SpoolReader) -> None:
         """Deliver everything in its order until there is no more."""
         while not self._closing:
+            self.passes += 1
             began = time.monotonic()
             batch = reader.read(self.after.base, self._size)
             if not batch:
@@ -191,6 +195,7 @@ class Feeder:
         """Take turns: a batch of live events, then one of the backlog when it is due."""
         due = time.monotonic()
         while not self._closing:
+            self.passes += 1
             began = time.monotonic()
             level = self._deliver_live(reader, backlog)
             if backlog.is_done:

@@ -53,7 +53,7 @@ class Feeders:
             keeper.keep(camera, kept)
 
     def moved(self) -> dict[str, Progress]:
-        """Return how far the sinks are that the spool does not know so far yet."""
+        """Return how far the sinks are by now, where the spool does not know it yet."""
         told = self._spool.positions
         now = {feeder.sink.name: feeder.after for feeder in self._feeders}
         return {sink: after for sink, after in now.items() if after != told[sink]}
@@ -63,6 +63,11 @@ class Feeders:
         """Tell whether events wait for a sink that takes them."""
         last_seq = self._spool.last_seq
         return any(feeder.position < last_seq and not feeder.away for feeder in self._feeders)
+
+    @property
+    def passes_of_redis(self) -> int:
+        """See ``Feeder.passes``, of the sink that is Redis."""
+        return self._redis.passes
 
     def report(self, row: Row) -> None:
         """Put what was delivered, and what was not, on the board.

@@ -50,6 +50,7 @@ class RedisSink:
     def deliver(self, events: Sequence[Event]) -> None:
         """See ``Sink``; repeats are found by their markers."""
         self._writer.commit(events)
+        self._retention.meet(event.sighting for event in events)
         self._retention.sweep()
 
     def keep(self, camera: str, kept: Kept) -> None:

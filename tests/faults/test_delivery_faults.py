@@ -3,7 +3,6 @@
 import contextlib
 import random
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -13,7 +12,7 @@ import pytest
 from conftest import redis_binary
 from cutting_proxy import CuttingProxy
 from polling import wait_until
-from publisher_rig import PublisherRig, running
+from publisher_rig import PublisherRig, report, running
 from redis_shapes import behind_sentinels, cluster, yard
 
 from engine.board import Count
@@ -36,11 +35,6 @@ def bare(number):
         plate=f"P{number}", confidence=100, first_unix_ms=at_ms, last_unix_ms=at_ms,
         best_unix_ms=at_ms, origin="ingest",
     )  # fmt: skip
-
-
-def report(figures):
-    """Say what was measured; seen with ``pytest -s``."""
-    sys.stdout.write(f"\n{figures}\n")
 
 
 class Traffic:

@@ -3,22 +3,27 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
 
 import msgspec
 import pytest
+from cutting_proxy import CuttingProxy
 from polling import wait_until
 from publisher_rig import PublisherRig, Worker, frame, plate_read, running, settle
 
+from engine.board import Count
 from engine.cli import main
 from engine.config import RedisSettings, Settings, parse_settings
 from engine.deadletters import FILE_NAME, DeadLetters
+from engine.errors import SinkError
 from engine.forget import forget
 from engine.ingest_channel import IngestClient
 from engine.messages import DECODE, ClipCut, encode
 from engine.privacy import KEY_FILE, Seal, disguise_of, own_key
+from engine.resources import INGEST_SOCKET
 from engine.sections import PublishedCamera
 from engine.spool import HELD_S
 from engine.store import SIGHTINGS_CHANNEL, Store, connect, count_key, group_key, plate_key
@@ -145,9 +150,9 @@ def test_a_seal_opens_with_its_key_alone():
             other.open(value)
 
 
-def passage(worker, plate, start_ms, base_ns):
+def passage(worker, plate, start_ms, base_ns, x=100):
     for number in range(6):
-        read = plate_read(plate, x=100 + 20 * number)
+        read = plate_read(plate, x=x + 20 * number)
         worker.send(frame(start_ms + 40 * number, read, base_ns=base_ns))
     settle(worker)
 
@@ -279,3 +284,71 @@ def test_a_plate_is_forgotten_everywhere(tmp_path, redis_server, client, capsys)
         counted = client.hgetall(count_key("gate", now_ms))
         hours = [int(number) for field, number in counted.items() if b"." not in field]
         assert sum(hours) == 12
+
+
+PATIENT = {"max_gap_s": 0.6, "announce_after_s": 0.1, "reappear_after_s": 60.0}
+
+
+def settings_of(rig, redis_server):
+    """Return what ``platering forget`` goes by, and let it find the publisher."""
+    (rig.section.directory / INGEST_SOCKET).symlink_to(rig.ingest_path)
+    redis = RedisSettings(url=redis_server.url)
+    return Settings(data_dir=rig.section.directory.parent, redis=redis)
+
+
+def test_an_engine_that_runs_forgets_a_vehicle_in_view_and_its_clip(tmp_path, redis_server, client):
+    with running(tmp_path, redis_server.url, **PATIENT) as rig:
+        settings, store, worker = settings_of(rig, redis_server), Store(client), Worker()
+        rig.attach(worker)
+        with rig.attach_clips() as decoder, memory_of(VIDEO) as video:
+            decoder.settimeout(5.0)
+            began_ns = time.time_ns()
+            passage(worker, "AB12CDE", 0, began_ns)
+            passage(worker, "XY99ZZZ", 20, began_ns, x=900)
+            wait_until(lambda: len(store.latest(5)) == 2, 5.0, "both are told of")
+            (before,) = store.by_plate("AB12CDE", 5)
+            for _ in range(2):
+                asked = DECODE.to_clip_giver.decode(decoder.recv(4_096)).sighting
+                if asked == before.id:
+                    cut = encode(ClipCut(sighting=asked))
+            assert forget(settings, "AB12CDE").sightings == 1
+            socket.send_fds(decoder, [cut], [video.fileno()])  # it was on its way
+            wait_until(lambda: finals(store, "XY99ZZZ"), 5.0, "the final of the other one")
+            assert b"AB12CDE" not in everything(client) + on_disk(rig.section.directory)
+            assert [one.plate for one in store.latest(5)] == ["XY99ZZZ"]
+        passage(worker, "AB12CDE", 3_000, began_ns)
+        (again,) = wait_until(lambda: finals(store), 5.0, "it is read anew")
+        assert again.id != before.id
+        assert again.first_unix_ms > before.last_unix_ms
+        assert store.forgotten() == 1
+        worker.close()
+
+
+def test_what_waits_or_is_under_way_is_forgotten_too(tmp_path, redis_server, client, rng):
+    at = redis_server.folder / "proxy.sock"
+    proxy = CuttingProxy(at, redis_server.socket, rng, 0)
+    try:
+        with running(tmp_path, f"unix://{at}", **PATIENT) as rig:
+            settings, store = settings_of(rig, redis_server), Store(client)
+            post(rig, "FIRST1")
+            wait_until(lambda: store.latest(5), 5.0, "the first one is stored")
+            proxy.slow_s = 0.3
+            post(rig, *["AB12CDE", "XY99ZZZ"] * 20)
+            done = forget(settings, "AB12CDE")
+            assert done.spooled + done.sightings >= 20
+            assert done.spooled > 0
+            wait_until(lambda: len(store.latest(50)) == 21, 20.0, "all others are stored")
+            assert b"AB12CDE" not in everything(client) + on_disk(rig.section.directory)
+            assert rig.total(Count.SPOOL_DROPPED) == 0
+    finally:
+        proxy.close()
+
+
+def test_a_publisher_that_does_not_answer_is_no_absent_one(tmp_path, redis_server, monkeypatch):
+    monkeypatch.setattr("engine.forget._PUBLISHER_TIMEOUT_S", 0.3)
+    with running(tmp_path, redis_server.url) as rig:
+        settings = settings_of(rig, redis_server)
+        rig.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(SinkError, match="say it again: the publisher did not confirm"):
+            forget(settings, "AB12CDE")
+        rig.process.send_signal(signal.SIGCONT)

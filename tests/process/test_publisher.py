@@ -12,7 +12,7 @@ from collections import Counter
 import msgspec
 import pytest
 from polling import wait_until
-from publisher_rig import EPOCH_NS, Worker, frame, plate_read, running, settle
+from publisher_rig import EPOCH_NS, Worker, frame, plate_read, report, running, settle
 
 from engine.board import Count, Fate
 from engine.config import TrackerSettings
@@ -267,8 +267,11 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path, redis_server,
                 rig.attach(worker)
         settle(worker)
         wait_until(lambda: len(finals(store)) >= len(plates), 8.0, "all finals")
+        told = all_events(store)
         assert Counter(s.plate for s in finals(store)) == Counter(plates)
-        assert max(Counter(all_events(store)).values()) == 1
+        assert max(Counter(told).values()) == 1
+        ids = len({sighting_id for sighting_id, _ in told})
+        report(f"{kills} kills: {len(plates)} passages, {ids} ids in {len(told)} events, each once")
         worker.close()
 
 
@@ -296,6 +299,7 @@ def test_redis_killed_and_back_gets_every_sighting_once(tmp_path, redis_server, 
         assert 1 <= rig.total(Count.SINK_FAILURES) <= kills
         assert rig.total(Count.SPOOL_DROPPED) == 0
         wait_until(lambda: rig.total(Count.STORED) == len(sent), 5.0, "all are counted stored")
+        report(f"{kills} kills: {len(sent)} sent, {len(numbers)} in the stream, each once")
         client.close()
         assert rig.stop() == 0
 

@@ -13,11 +13,13 @@ from polling import wait_until
 from redis_shapes import HOST, behind_sentinels, certificate, cluster, yard
 
 from api.redis_watch import RedisWatch
-from engine.config import RedisSettings
+from engine.config import RedisSettings, Settings
 from engine.corrections import Corrector
 from engine.errors import SinkError
+from engine.forget import forget
 from engine.redis_client import connect
 from engine.redis_wire import ClusterWire
+from engine.retention import Kept, Retention
 from engine.search import Match, Question, Search
 from engine.store import Store, count_key, day_key, sighting_key
 from engine.store_writer import StoreWriter
@@ -154,7 +156,7 @@ def test_sentinels_of_another_make_or_version(another):
     works(shape.url)
 
 
-def test_search_and_corrections_on_a_cluster(place):
+def test_search_corrections_retention_and_forgetting_on_a_cluster(place, tmp_path):
     shape = cluster(place)
     writer = StoreWriter(shape.url, RedisSettings())
     try:
@@ -170,6 +172,14 @@ def test_search_and_corrections_on_a_cluster(place):
             found = Search(store).page(Question(plate="X1"), 5).sightings
             assert [one.read_as for one in found] == ["P9"]
             assert ids(store)[-1] == "id-9"
+            redis = RedisSettings(url=shape.url)
+            assert forget(Settings(data_dir=tmp_path, redis=redis), "P10").sightings == 1
+            assert store.by_plate("P10", 5) == []
+            retention = Retention(shape.url, redis, {"c3": Kept(gib=10_000 / 2**30)}, every_s=0.0)
+            assert retention.sweep() > 0
+            retention.close()
+            (oldest,) = store.many(["id-3"])
+            assert oldest is None
     finally:
         writer.close()
 

@@ -26,7 +26,7 @@ FLOORS = """
     upload_desk deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
     ring reaper children quarantine control sinks watchlists intake places judge
-    held_rings
+    held_rings forgetting
     decoder worker publisher plane resources
     roster event_stream
     upload_queue connections turns crew ending clients differences

@@ -15,6 +15,7 @@ from api.feed import Event, Feed, Mark, _event
 from api.hub import Hub, _rest_s
 from api.subscriber import Subscriber
 from engine.board import Row
+from engine.due import Due
 from engine.store import Store, StreamEntry, connect
 
 
@@ -45,6 +46,21 @@ def client(hub: Hub, channel: Channel, seen: Mark | None) -> Iterator[socket.soc
 )
 def test_events_gather_only_under_load(took_s: float, rest_s: float) -> None:
     assert _rest_s(took_s) == pytest.approx(rest_s)
+
+
+def test_when_a_plate_was_forgotten_nobody_is_served_from_memory(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0, 0, 1, 1])
+    monkeypatch.setattr(hub._feed, "forgotten", lambda: next(times))
+    hub._forget_due = Due(0.0)
+    hub.window.begin(event(0).mark, [event(1), event(2)])
+    held = []
+    for _ in range(4):
+        hub._forget_if_told(event(2).mark)
+        held.append(hub.window.after(event(0).mark) is not None)
+    assert held == [True, True, False, False]
+    assert hub.window.after(event(2).mark) == []
 
 
 def test_heartbeats_never_send_a_client_back(hub: Hub) -> None:

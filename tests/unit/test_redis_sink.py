@@ -194,6 +194,15 @@ def test_a_camera_that_comes_later_is_kept_for_its_time_too(rig):
     assert rig.client.ttl(sighting_key("id-2")) == pytest.approx(30 * 86_400, abs=5)
 
 
+def test_a_bound_for_all_holds_for_cameras_that_others_post_under(rig, redis_server, tmp_path):
+    settings = RedisSettings(url=redis_server.url, keep_gib=100_000 / 2**30)
+    sink = RedisSink(settings, DeadLetters(tmp_path / "own.sqlite"), Tally())
+    sink.deliver([event(number) for number in range(300)])
+    sink.close()
+    left = len(rig.store.by_camera("gate", 1_000))
+    assert 30 < left < 200
+
+
 def test_over_its_bound_of_memory_a_cameras_oldest_go_with_their_pictures(rig, redis_server):
     rig.sink.deliver(
         [Event(event(number).sighting, Evidence(b"x" * 20_000)) for number in range(300)]
