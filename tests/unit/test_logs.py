@@ -48,12 +48,15 @@ def test_the_first_is_written_and_the_others_are_counted(log):
     assert messages(log)[3:] == ["away: refused"], "its time is over: it is a first one again"
 
 
-def test_lines_that_differ_in_their_values_are_written_up_to_a_bound(log):
+def test_warnings_that_differ_in_their_values_are_written_up_to_a_bound(log):
     for number in range(50):
         log.error("took %d ms", number)
     assert messages(log) == [f"took {number} ms" for number in range(20)]
+    for number in range(50):
+        log.info("counted %d", number)
+    assert messages(log)[20:] == [f"counted {number}" for number in range(50)]
     log.repeats.tell(everything=True)
-    assert messages(log)[20:] == ["30 more of the same in the last 0 s: took 49 ms"]
+    assert messages(log)[70:] == ["30 more of the same in the last 0 s: took 49 ms"]
 
 
 def test_debug_and_critical_lines_are_all_written(log):
