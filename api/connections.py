@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         self._most = settings.connections_per_address
         self._proxies = Proxies(settings.trusted_proxies)
         self._open: Counter[str] = Counter()
+        self.idle: set[Any] = set()
+        """Sockets that were kept open for another request, and none has begun."""
         self._certificate = _seen(settings)
 
     def handle(self, sock: Any, address: Any) -> None:
@@ -71,6 +74,12 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
                 super().handle(sock, address)
             finally:
                 sock.close()
+
+    def part_from_idle(self) -> None:
+        """Close what is only kept open; a request that has arrived is still answered."""
+        for sock in list(self.idle):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RD)
 
     @contextmanager
     def _counted(self, address: Any) -> Iterator[bool]:

@@ -118,10 +118,11 @@ def _until_stopped(child: Child, tasks: list[Any]) -> float:
     return 0.0
 
 
-def _drain(server: Any, front: Front, grace_s: float) -> None:
+def _drain(server: Server, front: Front, grace_s: float) -> None:
     """Accept no more, end the streams, let requests finish that take no longer than that."""
     server.stop_accepting()
     front.hub.close()
+    server.part_from_idle()
     server.stop(timeout=grace_s)
     front.nodes.forget_clients()
 

@@ -65,6 +65,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
     def __init__(self, sock: Any, address: Any, server: Any) -> None:
         self.patience = PatientReader(sock)
+        self._has_served = False
         super().__init__(sock, address, server, io.BufferedReader(self.patience))
         sock.settimeout(PIECE_S)
         # Headers and body are two writes: with Nagle the second waits 40 ms for the client's ACK.
@@ -80,7 +81,13 @@ class Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     def read_requestline(self) -> str:
         """Wait for a request."""
         self.patience.expect_line()
-        return str(super().read_requestline())
+        if self._has_served:
+            self.server.idle.add(self.socket)
+        self._has_served = True
+        try:
+            return str(super().read_requestline())
+        finally:
+            self.server.idle.discard(self.socket)
 
     def read_request(self, raw_requestline: str) -> bool:
         """Read its headers."""

@@ -1,5 +1,6 @@
 """What a person sees while the engine runs: a few lines at start-up, then a line that moves."""
 
+import contextlib
 import logging
 import sys
 from typing import Final
@@ -77,7 +78,8 @@ class StatusLine:
     def stop(self) -> None:
         """Leave the terminal as it was."""
         if self._live is not None:
-            self._live.stop()
+            with contextlib.suppress(OSError):  # it has been closed
+                self._live.stop()
             self._live = None
 
 

@@ -36,6 +36,8 @@ MAX_FRAME_BYTES: Final = 64 << 20
 _CHUNK_BYTES: Final = 1 << 18
 _MAX_WAITING_BYTES: Final = 4 << 20
 _MAX_IN_FLIGHT: Final = 1_024
+_AGAIN_S: Final = 0.05
+"""Between one publisher that takes no more and the next try."""
 _LENGTH: Final = struct.Struct("!I")
 
 
@@ -111,6 +113,11 @@ class IngestConnection:
             self.ended = True
         return messages
 
+    def receive_no_more(self) -> None:
+        """Let the other side's next send fail; what it sent before is still received."""
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RD)
+
     def answer(self, done: IngestDone) -> None:
         """Send an answer, or keep it until the other side reads; ends one that never does."""
         packed = framed(done)
@@ -145,7 +152,9 @@ class _Waiter:
 
     def __init__(self) -> None:
         self.arrived = threading.Event()
+        """Set when it is answered, or the connection it was sent on has ended."""
         self.done: IngestDone | None = None
+        self.end: socket.socket | None = None
 
 
 class IngestClient:
@@ -200,29 +209,44 @@ class IngestClient:
             self._drop(self._end)
 
     def _ask(self, message: FromApi) -> IngestDone:
-        waiter = _Waiter()
         packed = framed(message)
         if len(packed) > MAX_FRAME_BYTES:
             raise SinkError("the body is too large for the publisher")
+        # A publisher that died may have taken it: by its uuid the next one knows. What is to be
+        # forgotten may be said twice.
+        may_repeat = isinstance(message, ForgetPlates) or bool(message.uuid)
         deadline = time.monotonic() + self._timeout_s
-        with self._own_turn():
-            if len(self._waiters) >= _MAX_IN_FLIGHT:
-                raise SinkError("the publisher is busy")
-            end = self._connected()
-            self._waiters[message.request] = waiter
-            try:
-                end.sendall(packed)
-            except OSError as error:
-                self._waiters.pop(message.request, None)
-                self._drop(end)
-                raise SinkError("the publisher does not take it now") from error
-        waiter.arrived.wait(max(0.0, deadline - time.monotonic()))
-        self._waiters.pop(message.request, None)
-        if waiter.done is None:
-            raise SinkError("the publisher did not confirm in time")
+        while True:
+            waiter = self._sent(message.request, packed, deadline)
+            waiter.arrived.wait(max(0.0, deadline - time.monotonic()))
+            self._waiters.pop(message.request, None)
+            if waiter.done is not None:
+                break
+            if not (waiter.arrived.is_set() and may_repeat and time.monotonic() < deadline):
+                raise SinkError("the publisher did not confirm in time")
         if waiter.done.error:
             raise SinkError(waiter.done.error)
         return waiter.done
+
+    def _sent(self, request: int, packed: bytes, deadline: float) -> _Waiter:
+        """Send a request whole; a publisher that takes no more is followed by another one."""
+        while True:
+            waiter = _Waiter()
+            with self._own_turn():
+                if len(self._waiters) >= _MAX_IN_FLIGHT:
+                    raise SinkError("the publisher is busy")
+                waiter.end = self._connected()
+                self._waiters[request] = waiter
+                try:
+                    waiter.end.sendall(packed)
+                except OSError as error:
+                    self._waiters.pop(request, None)
+                    self._retire(waiter.end)
+                    if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
+                        raise SinkError("the publisher does not take it now") from error
+                else:
+                    return waiter
+            time.sleep(_AGAIN_S)
 
     @contextlib.contextmanager
     def _own_turn(self) -> Iterator[None]:
@@ -251,15 +275,24 @@ class IngestClient:
             threading.Thread(target=self._listen, args=(end,), daemon=True).start()
         return self._end
 
+    def _retire(self, end: socket.socket) -> None:
+        """Send nothing more on a connection; answers still come on it (lock held)."""
+        if end is self._end:
+            self._end = None
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_WR)  # so that the other side ends it when all is answered
+
     def _drop(self, end: socket.socket | None) -> None:
         """Close a connection and fail what was in flight on it (lock held)."""
-        if end is None or end is not self._end:
+        if end is None:
             return
-        self._end = None
+        if end is self._end:
+            self._end = None
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)  # wakes its listener, which closes it
         for waiter in list(self._waiters.values()):
-            waiter.arrived.set()
+            if waiter.end is end:
+                waiter.arrived.set()
 
     def _listen(self, end: socket.socket) -> None:
         """Hand out answers until the connection ends."""

@@ -59,6 +59,7 @@ class Intake:
         self._channels: list[_Channel] = []
         self._connections: list[IngestConnection] = []
         self._listener = listener
+        self._takes_no_more = False
         if listener is not None:
             listener.setblocking(False)
             self.watch(listener)
@@ -102,11 +103,29 @@ class Intake:
         for connection in list(self._connections):
             connection.flush()
             taken += [(connection, one) for one in connection.receive(_MESSAGES_A_TURN)]
-            if connection.ended:
+            if connection.ended and not self._takes_no_more:  # else answers are still due
                 self._selector.unregister(connection.fileno())
                 connection.close()
                 self._connections.remove(connection)
         return taken
+
+    def take_no_more(self) -> None:
+        """Take what the API has sent, and no more: what it sends now, the next publisher gets.
+
+        Whoever knocks waits at the listener, which the supervisor keeps.
+        """
+        self._takes_no_more = True
+        if self._listener is not None:
+            self._selector.unregister(self._listener.fileno())
+            self._listener = None
+        for connection in self._connections:
+            self._selector.unregister(connection.fileno())  # it reads as ended all the time
+            connection.receive_no_more()
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether all that the API has sent is taken, and it sends no more."""
+        return all(connection.ended for connection in self._connections)
 
     def acknowledge(self) -> None:
         """Tell the workers that all they were taken is committed.

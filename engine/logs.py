@@ -6,6 +6,7 @@ its time is over and in a metric. Level and form can change at any time (``use_l
 
 import json
 import logging
+import math
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ FIELDS: Final = ("camera", "sighting", "repeats")
 WINDOW_S: Final = 30.0
 """For so long the same line is only counted."""
 MOST_ALIKE: Final = 20
-"""So many lines that differ only in what is put into them are written within that time."""
+"""So many warnings that differ only in what is put into them are written within that time."""
 
 
 class TextFormatter(logging.Formatter):
@@ -31,7 +32,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its end."""
         camera = str(getattr(record, "camera", ""))
-        is_told = not camera or camera in self.process
+        is_told = not camera or self.process.endswith(f"-{camera}")
         record.about = self.process if is_told else f"{self.process} {camera}"
         return super().format(record)
 
@@ -91,7 +92,8 @@ class Repeats(logging.Filter):
             window = self._windows.get(key)
             if window is None or (now >= window.ends and not window.held):
                 window = self._windows[key] = _Window(now + self._window_s)
-            if text not in window.texts and len(window.texts) < MOST_ALIKE:
+            most = MOST_ALIKE if record.levelno >= logging.WARNING else math.inf
+            if text not in window.texts and len(window.texts) < most:
                 window.texts.add(text)
                 return True
             window.held += 1

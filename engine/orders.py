@@ -66,7 +66,7 @@ class Orders:
             "stop": self._stop,
             "reload": self._reload,
             "restart": self._restart,
-            "log_level": self._log_level,
+            "log.level": self._log_level,
             "camera.add": self._add_camera,
             "camera.change": self._change_camera,
             "camera.remove": self._remove_camera,
@@ -115,6 +115,7 @@ class Orders:
         chosen = [child for child in up if not child.is_dismissed]
         if not chosen:
             raise ControlError(f"restart: there are no {what} in this run")
+        self._be_free("restart")
         self._run.restart(chosen)
         return [child.name for child in chosen]
 
@@ -162,10 +163,7 @@ class Orders:
     def _set_recognizers(self, count: int) -> None:
         if type(count) is not int or not 1 <= count <= MAX_RECOGNIZERS:
             raise ControlError(f"recognizers: a count from 1 to {MAX_RECOGNIZERS}, not {count!r}")
-        if self._run.is_replacing:
-            raise ControlError(
-                "recognizers: processes are being replaced — wait until that is done"
-            )
+        self._be_free("recognizers")
         self._have_room(count - len(self._roster.wanted_workers()))
         if not self._roster.of(Kind.DECODER):
             raise ControlError("recognizers: no camera is configured, so there is nothing to read")
@@ -186,6 +184,11 @@ class Orders:
                 f"there is room for {self._roster.free_rows} more processes in this run — put it "
                 "into config.toml and start again"
             )
+
+    def _be_free(self, verb: str) -> None:
+        """Refuse what would cross a replacement of processes that is under way."""
+        if self._run.is_replacing:
+            raise ControlError(f"{verb}: processes are being replaced — wait until that is done")
 
     def _known(self, name: str) -> CameraPlace:
         place = self._roster.place_named(name)

@@ -165,10 +165,11 @@ class Publisher:
 
     def drain(self) -> None:
         """Take everything that still lies in the channels."""
+        self._intake.take_no_more()
         for _ in range(1_000):
             before = self._row.total(Count.READS_RECEIVED)
             self.turn(0.0)
-            if self._row.total(Count.READS_RECEIVED) == before:
+            if self._row.total(Count.READS_RECEIVED) == before and self._intake.is_empty:
                 return
 
     def close(self, flush_s: float) -> None:

@@ -32,8 +32,8 @@ from engine.sections import PublishedCamera
 from engine.sources.credentials import redact
 from engine.upload_queue import UploadQueue
 
-_OF_THE_PUBLISHER: Final = frozenset(PublishedCamera.model_fields) - {"crop"}
-"""Keys of a camera that its decoder and the recognizers do not go by."""
+_OF_THE_PUBLISHER: Final = frozenset(PublishedCamera.model_fields) - {"crop", "regions"}
+"""Keys of a camera that neither its decoder nor the recognizers go by."""
 _SPARE_ROWS: Final = 1
 """Of the board, kept for the heir of a process that is replaced."""
 _REPLACED: Final = (Kind.PUBLISHER, Kind.WORKER, Kind.API)
@@ -78,10 +78,11 @@ class Reload:
         """
         former = self._file, self._amendments.changes
         try:
-            if self.pending:
+            if self.is_busy:
                 raise ControlError("processes are being replaced — reload when that is done")
             wanted = load_settings(self._path)
-            self._let_file_overrule(wanted)
+            if self._run.roster.has_engine:  # to which the amendments belong
+                self._let_file_overrule(wanted)
             settings = self._amendments.applied(wanted)
             fixed = list(self._keep_fixed(settings))
             settings = fixed_as(settings, self._run.roster.settings)
@@ -115,9 +116,17 @@ class Reload:
             self._count(applied=1)
 
     @property
+    def is_busy(self) -> bool:
+        """Tell whether what was read last is not in force yet."""
+        return self._former is not None or bool(self.pending)
+
+    @property
     def pending(self) -> tuple[str, ...]:
-        """What is to be replaced still: processes, and cameras."""
-        return (*self._run.renewal.names, *(camera.name for camera in self._changing))
+        """What is to be replaced still: processes, cameras, a configuration that failed."""
+        renewal = self._run.renewal
+        has_failed = self._former is not None and bool(renewal.failure)
+        cameras = (camera.name for camera in self._changing)
+        return (*renewal.names, *cameras, *(["configuration"] * has_failed))
 
     def _change_cameras(self) -> None:
         """Replace decoders; the old one of each keeps its row until it has ended."""
@@ -220,11 +229,11 @@ class Reload:
         run.log_levels.go_by(settings.log)
         all_change = settings.recognizers.batch != before.recognizers.batch
         changes += self._apply_to_cameras(settings, all_change=all_change)
-        self._change_cameras()
         if run.roster.workers:
             run.crew.resize_pool()
         if run.resources.listener is not None:
             run.crew.resize_front()
+        self._change_cameras()  # last: it takes what rows are left
         stale = [
             child for kind in _REPLACED for child in run.roster.of(kind) if self._is_old(child)
         ]

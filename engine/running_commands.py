@@ -61,7 +61,7 @@ def add_running(
 
 def _log_level(options: argparse.Namespace) -> int:
     for socket_path in _sockets(options.config):
-        names = _ask(socket_path, "log_level", level=options.level, process=options.process)
+        names = _ask(socket_path, "log.level", level=options.level, process=options.process)
         sys.stdout.write(f"{options.level}: {', '.join(names)}\n")
     return 0
 

@@ -140,6 +140,8 @@ class Supervisor:
         self._ending = Ending(self._roster, self._reap)
         self._signals = signals
         self._had_terminal = has_terminal()
+        self._reload_wanted = False
+        """A signal asked for it."""
         self._stuck: set[ChildProcess] = set()
         self._exit_code = 0
         self._announced = False
@@ -154,7 +156,7 @@ class Supervisor:
         while not self._ending.is_over:
             if not self._ending.has_begun:
                 self._uploads.turn()
-                self._reload.turn()
+                self._turn_reload()
                 self._start_due()
                 self._kill_silent()
                 self._resources.mend_redis()
@@ -177,11 +179,18 @@ class Supervisor:
                 self._exit_code = EXIT_INTERRUPTED
                 self._ending.at_once()
             elif number == signal.SIGHUP and self._had_terminal == has_terminal():
-                with contextlib.suppress(ControlError):  # it is in the log
-                    self.reload()
+                self._reload_wanted = True
             else:
                 log.info("%s: finishing", signal.Signals(number).name)
                 self.stop()
+
+    def _turn_reload(self) -> None:
+        """Go on with a reload, or begin with the one that a signal asked for."""
+        self._reload.turn()
+        if self._reload_wanted and not self._reload.is_busy:
+            self._reload_wanted = False
+            with contextlib.suppress(ControlError):  # it is in the log
+                self.reload()
 
     # --- processes start --------------------------------------------------------------------
 
@@ -309,6 +318,7 @@ class Supervisor:
     def close(self) -> None:
         """Give everything back."""
         self._line.stop()
+        count_repeats(lambda: None)  # the row goes
         self._ending.at_once()
         self._selector.close()
         self._plane.close(self._roster.places)
@@ -346,7 +356,7 @@ class Supervisor:
     @property
     def is_replacing(self) -> bool:
         """Processes are being replaced."""
-        return bool(self._reload.pending)
+        return self._reload.is_busy
 
     def restart(self, children: list[ChildProcess]) -> None:
         """Replace processes by new ones, one after the other."""
@@ -366,7 +376,8 @@ class Supervisor:
         try:
             return self._reload.reload()
         finally:
-            self._service.ready(f"{len(self._roster.watched)} cameras")
+            if self._announced:
+                self._service.ready(f"{len(self._roster.watched)} cameras")
 
 
 def _named(code: int) -> str:

@@ -15,6 +15,7 @@ from polling import wait_until
 from engine.benchmarks.sse_servers import unlimited
 from engine.board import Count
 from engine.config import RedisSettings
+from engine.messages import Stop, encode
 from engine.store_writer import StoreWriter
 from engine.track import Event
 from engine.types import Candidate, Evidence, Sighting
@@ -305,6 +306,15 @@ def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(
         took_s.append(time.monotonic() - began)
     connection.close()
     assert min(took_s[10:]) < 0.03  # Nagle and delayed acknowledgements would make it 0.04
+
+
+def test_connections_that_are_only_kept_open_do_not_hold_up_the_end(front: FrontProcess) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=10)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().read()
+    front.link.send(encode(Stop(grace_s=60.0)))
+    assert front.process.wait(30.0) == 0
+    connection.close()
 
 
 def test_more_clients_than_the_usual_limit_of_descriptors(redis_server) -> None:

@@ -406,6 +406,31 @@ def test_many_requests_are_in_flight_at_once(tmp_path, redis_server, store):
         client.close()
 
 
+def test_posts_go_on_at_the_next_publisher_and_each_counts_once(tmp_path, redis_server, store):
+    with running(tmp_path, redis_server.url, **QUICK) as rig:
+        client, stopped, ids = IngestClient(rig.ingest_path, timeout_s=30.0), threading.Event(), []
+
+        def post():
+            while not stopped.is_set():
+                ids.append(client.sighting("", bare("AB12CDE")).sighting_id)  # without an id
+
+        threads = [threading.Thread(target=post) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            posted = len(ids)
+            wait_until(lambda: len(ids) > posted + 50, 10.0, "posts are taken")  # noqa: B023  # now
+            assert rig.stop() == 0
+            rig.start()
+        stopped.set()
+        for thread in threads:
+            thread.join(10.0)
+        assert len(set(ids)) == len(ids)
+        wait_until(lambda: len(all_events(store)) >= len(ids), 10.0, "all are stored")
+        assert sorted(found for found, _ in all_events(store)) == sorted(ids)
+        client.close()
+
+
 def test_without_a_publisher_the_client_says_so(tmp_path):
     with pytest.raises(SinkError, match="not there"):
         IngestClient(tmp_path / "ingest.sock").sighting("", bare("AB12CDE"))

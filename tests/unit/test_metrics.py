@@ -38,6 +38,7 @@ from engine.messages import (
     CameraStatus,
     EngineStatus,
     ProcessStatus,
+    ReloadFigures,
     RestartReason,
     RingHandle,
     SinkFigures,
@@ -76,6 +77,10 @@ STATUS = EngineStatus(
             name="webhook:barrier", waiting=7, oldest_unix_ms=1_700_000_000_250, away=True,
             taken=5, retries=4, failures=1, dead_letters=2,
         ),
+    ),
+    renewing=("worker-0", "api-0"),
+    reloads=ReloadFigures(
+        applied=3, refused=2, reverted=1, applied_unix_ms=1_700_000_002_500,
     ),
 )  # fmt: skip
 
@@ -141,7 +146,14 @@ def test_a_supervisor_tells_of_cameras_processes_and_sinks(collector):
         reason: found[f'platering_process_restarts_total{{process="worker-0",reason="{reason}"}}']
         for reason in RestartReason
     }
-    assert reasons == {"failed": 0, "killed": 2, "stuck": 1}
+    assert reasons == {"failed": 0, "killed": 2, "stuck": 1, "ordered": 0}
+    reloads = {
+        outcome: found[f'platering_config_reloads_total{{outcome="{outcome}"}}']
+        for outcome in ("applied", "refused", "reverted")
+    }
+    assert reloads == {"applied": 3, "refused": 2, "reverted": 1}
+    assert found["platering_config_last_reload_success_timestamp_seconds"] == 1_700_000_002.5
+    assert found["platering_processes_replacing"] == 2
     sink = '{sink="webhook:barrier"}'
     assert found[f"platering_sink_up{sink}"] == 0
     assert found[f"platering_sink_waiting_events{sink}"] == 7
@@ -322,4 +334,4 @@ def test_no_module_of_metrics_labels_by_plate_or_address():
     labels = set(re.findall(r"labels=\(([^)]*)\)", source))
     words = {word for each in labels for word in re.findall(r'"(\w+)"', each)}
     assert words <= {"camera", "fate", "reason", "stage", "kind", "process", "node", "state",
-                     "recognizer", "disk"}  # fmt: skip
+                     "recognizer", "disk", "outcome"}  # fmt: skip
