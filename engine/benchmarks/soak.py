@@ -69,7 +69,7 @@ class Soak:
         self._spool = SpoolWitness(self.engine)
         self._stream = StreamWitness(self.engine)
         self._clients: list[Follower] = []
-        self.sampler = Sampler(self.engine, self.faults.began_s)
+        self.sampler = Sampler(self.engine, plan.seconds)
         self._segments_before = 0
         self._sample_due = Due(plan.sample_s)
 
