@@ -40,7 +40,8 @@ class NetworkCamera:
         """Be there again, at the same address."""
         if self._server is None:
             self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _handler(self))
-            self._server.daemon_threads = True
+            # a cut waits for them: the end of the process inside of OpenCV would abort it
+            self._server.daemon_threads = False
             self._port = self._server.server_port
             self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,))
             self._thread.start()
