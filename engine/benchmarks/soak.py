@@ -211,7 +211,7 @@ class Soak:
         for one in (self._spool, self._stream, *self._clients):
             one.close()
         self.engine.close()
-        self._camera.cut()
+        self._camera.close()
 
 
 def soak(plan: SoakPlan, say: Say) -> list[Line]:
