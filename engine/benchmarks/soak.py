@@ -28,6 +28,7 @@ from engine.benchmarks.soak_witness import (
     Follower,
     SpoolWitness,
     StreamWitness,
+    Witness,
 )
 from engine.due import Due
 from engine.errors import ControlError
@@ -148,13 +149,10 @@ class Soak:
         ended_s = self.engine.stop()
         facts = Facts(
             seconds=self._plan.seconds,
-            created=Seen(
-                "the spool", self._spool.counted(), self._spool.unseen, self._spool.failure
-            ),
-            stream=Seen("Redis", self._stream.counted(), 0, self._stream.failure),
-            stream_jumps=self._stream.jumps,
+            created=_seen(self._spool),
+            stream=_seen(self._stream),
             clients=[
-                Seen(one.name, one.counted(), one.missed, one.failure) for one in self._clients
+                msgspec.structs.replace(_seen(one), missed=one.missed) for one in self._clients
             ],
             dropped=int(self.sampler.samples[-1].metrics.get(_DROPPED, 0)),
             posted=self._poster.sightings,
@@ -201,7 +199,8 @@ class Soak:
             cameras = self.engine.status().cameras
         except ControlError:
             return False
-        seen = {len(one.told) for one in (self._spool, self._stream, *self._clients)}
+        witnesses = (self._spool, self._stream, *self._clients)
+        seen = {len(one.told) - one.forgotten for one in witnesses}
         paused = all(one.state is CameraState.PAUSED and not one.in_flight for one in cameras)
         return paused and len(seen) == 1
 
@@ -212,6 +211,16 @@ class Soak:
             one.close()
         self.engine.close()
         self._camera.close()
+
+
+def _seen(witness: Witness) -> Seen:
+    return Seen(
+        witness.name,
+        witness.counted(),
+        skipped=witness.skipped,
+        forgotten=witness.forgotten,
+        failure=witness.failure,
+    )
 
 
 def soak(plan: SoakPlan, say: Say) -> list[Line]:
