@@ -86,10 +86,13 @@ class Soak:
     def _start(self) -> None:
         self._say(f"starting the engine (seed {self._plan.seed})")
         self.engine.start()
+        self._spool.start()  # before the first event, which it would not find a few seconds later
+        self._stream.start()
+        self.engine.await_cameras()
         self._segments_before = len(self.engine.segments())
         kinds = {"stays": Follower, "comes and goes": ComesAndGoes, "dozes": Dozes}
         self._clients = [kind(self.engine, name, self._plan.seed) for name, kind in kinds.items()]
-        for one in (self._spool, self._stream, *self._clients):
+        for one in self._clients:
             one.start()
         self._poster.start()
 

@@ -79,6 +79,13 @@ class SoakedEngine:
             )
         self.until(self._is_ready, READY_S, "it is ready")
         self._segments = self._prefix()
+
+    def await_cameras(self) -> None:
+        """Wait until a frame of each camera was recognized.
+
+        Raises:
+            SoakError: it is not so in time.
+        """
         self.until(self._all_live, READY_S, "all cameras are live")
 
     def _is_ready(self) -> bool:
