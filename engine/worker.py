@@ -262,9 +262,9 @@ class Worker:
                 taker.close()
                 del self._guides[ring]
             case AttachReads():
-                channel = socket.socket(fileno=fds[0])
-                self._sender.attach(channel)
-                self._control.register(channel, select.EPOLLIN)
+                self._sender.attach(socket.socket(fileno=fds[0]))
+                if self._sender.fileno() >= 0:  # else that publisher has died, too
+                    self._control.register(self._sender, select.EPOLLIN)
             case Stop():
                 self._stopping = True
             case _:

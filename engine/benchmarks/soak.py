@@ -28,6 +28,7 @@ from engine.benchmarks.soak_witness import (
     Follower,
     SpoolWitness,
     StreamWitness,
+    Witness,
 )
 from engine.due import Due
 from engine.errors import ControlError
@@ -69,7 +70,7 @@ class Soak:
         self._spool = SpoolWitness(self.engine)
         self._stream = StreamWitness(self.engine)
         self._clients: list[Follower] = []
-        self.sampler = Sampler(self.engine, self.faults.began_s)
+        self.sampler = Sampler(self.engine, plan.seconds)
         self._segments_before = 0
         self._sample_due = Due(plan.sample_s)
 
@@ -85,10 +86,13 @@ class Soak:
     def _start(self) -> None:
         self._say(f"starting the engine (seed {self._plan.seed})")
         self.engine.start()
+        self._spool.start()  # before the first event, which it would not find a few seconds later
+        self._stream.start()
+        self.engine.await_cameras()
         self._segments_before = len(self.engine.segments())
         kinds = {"stays": Follower, "comes and goes": ComesAndGoes, "dozes": Dozes}
         self._clients = [kind(self.engine, name, self._plan.seed) for name, kind in kinds.items()]
-        for one in (self._spool, self._stream, *self._clients):
+        for one in self._clients:
             one.start()
         self._poster.start()
 
@@ -148,13 +152,10 @@ class Soak:
         ended_s = self.engine.stop()
         facts = Facts(
             seconds=self._plan.seconds,
-            created=Seen(
-                "the spool", self._spool.counted(), self._spool.unseen, self._spool.failure
-            ),
-            stream=Seen("Redis", self._stream.counted(), 0, self._stream.failure),
-            stream_jumps=self._stream.jumps,
+            created=_seen(self._spool),
+            stream=_seen(self._stream),
             clients=[
-                Seen(one.name, one.counted(), one.missed, one.failure) for one in self._clients
+                msgspec.structs.replace(_seen(one), missed=one.missed) for one in self._clients
             ],
             dropped=int(self.sampler.samples[-1].metrics.get(_DROPPED, 0)),
             posted=self._poster.sightings,
@@ -201,7 +202,8 @@ class Soak:
             cameras = self.engine.status().cameras
         except ControlError:
             return False
-        seen = {len(one.told) for one in (self._spool, self._stream, *self._clients)}
+        witnesses = (self._spool, self._stream, *self._clients)
+        seen = {len(one.told) - one.forgotten for one in witnesses}
         paused = all(one.state is CameraState.PAUSED and not one.in_flight for one in cameras)
         return paused and len(seen) == 1
 
@@ -211,7 +213,17 @@ class Soak:
         for one in (self._spool, self._stream, *self._clients):
             one.close()
         self.engine.close()
-        self._camera.cut()
+        self._camera.close()
+
+
+def _seen(witness: Witness) -> Seen:
+    return Seen(
+        witness.name,
+        witness.counted(),
+        skipped=witness.skipped,
+        forgotten=witness.forgotten,
+        failure=witness.failure,
+    )
 
 
 def soak(plan: SoakPlan, say: Say) -> list[Line]:

@@ -1,5 +1,6 @@
 """A network camera of the soak: MJPEG over HTTP of the demo's road, whose cable can be cut."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -16,20 +17,25 @@ WIDTH_PX: Final = 960
 HEIGHT_PX: Final = 540
 DENSITY: Final = 3.0
 _POLL_S: Final = 0.05
+_LATE_S: Final = 5.0
 
 
 class NetworkCamera:
-    """Serves its pictures to whoever asks, from threads of its own, until it is cut."""
+    """Draws its pictures in one thread and serves the newest to whoever asks, until it is cut."""
 
     def __init__(self, seed: int, fps: float) -> None:
         self._scene = DemoScene(seed, WIDTH_PX, HEIGHT_PX, density=DENSITY)
         self._period_s = 1 / fps
-        self._began_s = time.monotonic()
+        self._drawn = threading.Condition()
+        self._newest = b""
+        self._ended = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
         self._watched: set[socket.socket] = set()
         self._port = 0
         self.mend()
+        self._artist = threading.Thread(target=self._draw, name="artist")
+        self._artist.start()
 
     @property
     def url(self) -> str:
@@ -38,9 +44,10 @@ class NetworkCamera:
 
     def mend(self) -> None:
         """Be there again, at the same address."""
-        if self._server is None:
+        if self._server is None and not self._ended.is_set():
             self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _handler(self))
-            self._server.daemon_threads = True
+            # a cut waits for them: the end of the process inside of OpenCV would abort it
+            self._server.daemon_threads = False
             self._port = self._server.server_port
             self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,))
             self._thread.start()
@@ -55,27 +62,37 @@ class NetworkCamera:
         thread.join()
         server.socket.close()
         for end in list(self._watched):
-            _hang_up(end)
+            with contextlib.suppress(OSError):  # it has left by itself
+                end.shutdown(socket.SHUT_RDWR)
         server.server_close()
 
+    def close(self) -> None:
+        """Draw no more."""
+        self._ended.set()
+        self.cut()
+        self._artist.join()
+
+    def _draw(self) -> None:
+        began_s = time.monotonic()
+        while not self._ended.wait(self._period_s):
+            luma = np.ascontiguousarray(self._scene.luma(time.monotonic() - began_s))
+            picture = cv2.imencode(".jpg", luma)[1].tobytes()
+            with self._drawn:
+                self._newest = picture
+                self._drawn.notify_all()
+
     def pictures(self, end: socket.socket) -> Iterator[bytes]:
-        """Yield JPEGs at their pace, for a client's connection, until the cable is cut."""
+        """Yield JPEGs as they are drawn, for a client's connection, until the cable is cut."""
         server = self._server
         self._watched.add(end)
         try:
             while self._server is server is not None:
-                luma = np.ascontiguousarray(self._scene.luma(time.monotonic() - self._began_s))
-                yield cv2.imencode(".jpg", luma)[1].tobytes()
-                time.sleep(self._period_s)
+                with self._drawn:
+                    self._drawn.wait(_LATE_S)
+                    picture = self._newest
+                yield picture
         finally:
             self._watched.discard(end)
-
-
-def _hang_up(end: socket.socket) -> None:
-    try:
-        end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it has left by itself
 
 
 def _handler(camera: NetworkCamera) -> type[BaseHTTPRequestHandler]:

@@ -26,7 +26,7 @@ from engine.resources import state_path
 from engine.shm import SHM_DIR
 from engine.types import CameraState
 
-READY_S: Final = 60.0
+READY_S: Final = 120.0
 ENDS_S: Final = 10.0
 """How long an end in order may take."""
 POLL_S: Final = 0.05
@@ -78,8 +78,15 @@ class SoakedEngine:
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
         self.until(self._is_ready, READY_S, "it is ready")
-        self.until(self._all_live, READY_S, "all cameras are live")
         self._segments = self._prefix()
+
+    def await_cameras(self) -> None:
+        """Wait until a frame of each camera was recognized.
+
+        Raises:
+            SoakError: it is not so in time.
+        """
+        self.until(self._all_live, READY_S, "all cameras are live")
 
     def _is_ready(self) -> bool:
         if self.exit_code is not None:
@@ -133,6 +140,7 @@ class SoakedEngine:
 
     def close(self) -> None:
         """Leave nothing running, however the soak ended; children follow their supervisor."""
+        self.stop()
         if self._process is not None and self.exit_code is None:
             self._process.kill()
             self._process.wait()

@@ -268,15 +268,16 @@ class Faults:
     def _reload(self, rng: random.Random) -> tuple[str, int]:
         """Change the file and have it taken over; the cameras are connected anew."""
         with contextlib.ExitStack() as alone:
-            for camera in self._engine.cameras:
-                alone.enter_context(self._alone_with(f"decoder-{camera['name']}"))
+            decoders = sorted(f"decoder-{camera['name']}" for camera in self._engine.cameras)
+            for name in decoders:
+                alone.enter_context(self._alone_with(name))
+            before = {name: self._up(name) for name in decoders}
             self._engine.write_config(motion_sensitivity=round(rng.uniform(0.4, 0.6), 3))
             done = _platering("reload", "--config", str(self._engine.config))
             if done.returncode:
                 raise SoakError(f"reload: {done.stderr.strip() or done.stdout.strip()}")
-            for camera in self._engine.cameras:
-                if camera["name"] != NETWORK_CAMERA:
-                    self._until_state(str(camera["name"]), CameraState.LIVE)
+            for name, pid in before.items():
+                self._await_heir(name, pid)
         return "config.toml", 0
 
 

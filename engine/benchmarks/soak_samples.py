@@ -4,7 +4,6 @@ import contextlib
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 from typing import Final
 
 import msgspec
@@ -16,8 +15,9 @@ from engine.board import Kind
 from engine.errors import ControlError
 from engine.process_use import use_of
 
-WARM_S: Final = 10.0
-"""A younger process is still becoming what it will be, and is left out."""
+WARM_S: Final = (5.0, 60.0)
+"""A process younger than an eighth of the run, within these bounds, is still becoming what it will
+be, and is left out."""
 MIB: Final = 1 << 20
 _METRICS: Final = (
     "platering_spool_dropped_total",
@@ -42,7 +42,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float
     """Since the faults began."""
     kinds: dict[str, KindUse]
-    """By kind of process, those older than ``WARM_S``."""
+    """By kind of process, those that are warm."""
     segments: int
     segments_mib: float
     redis_mib: float | None
@@ -60,9 +60,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Sampler:
     """Takes samples and writes each as a line of JSON."""
 
-    def __init__(self, engine: SoakedEngine, began_s: float) -> None:
+    def __init__(self, engine: SoakedEngine, seconds: float) -> None:
+        """Sample a run of so many seconds, which begins now."""
         self._engine = engine
-        self.began_s = began_s
+        self._warm_s = min(max(seconds / 8, WARM_S[0]), WARM_S[1])
+        self.began_s = time.monotonic()
         self.samples: list[Sample] = []
         self.redis_pids: set[int] = set()
 
@@ -76,7 +78,7 @@ class Sampler:
         self.redis_pids |= {status.redis_pid} - {0}
         sample = Sample(
             at_s=round(time.monotonic() - self.began_s, 2),
-            kinds=_uses(list(status.running())),
+            kinds=_uses(list(status.running()), self._warm_s),
             segments=len(segments),
             segments_mib=_size_mib(segments),
             redis_mib=self._redis_mib(),
@@ -115,12 +117,12 @@ class Sampler:
             yield msgspec.json.encode(sample) + b"\n"
 
 
-def _uses(running: Sequence[tuple[int, str, Kind]]) -> dict[str, KindUse]:
-    """Return the use of each kind of process, of the largest of its own memory."""
+def _uses(running: Sequence[tuple[int, str, Kind]], warm_s: float) -> dict[str, KindUse]:
+    """Return the use of each kind of process, of that with the most memory of its own."""
     found: dict[str, KindUse] = {}
     for pid, _name, kind in running:
         use = use_of(pid)
-        if use is None or time.time() - use.started_unix_s < WARM_S:
+        if use is None or time.time() - use.started_unix_s < warm_s:
             continue
         name = kind.name.lower() if kind is not Kind.FREE else "redis"
         own_mib = (use.resident_bytes - use.shared_bytes) / MIB
@@ -150,15 +152,14 @@ class Trend(msgspec.Struct, frozen=True):
     typical: float
     """Its median."""
     rise: float
-    """From the middle to the end, along the median slope of all pairs of points (Theil, Sen)."""
+    """From the first point to the last, along the straight line of least squares."""
     points: int
 
 
 def trend(points: Sequence[tuple[float, float]]) -> Trend:
-    """Return how a figure, given as (time, value), went; few points say nothing: no rise."""
+    """Return how a figure, given as (time, value), went; one point says nothing: no rise."""
     if len(points) < 2:
         return Trend(points[0][1] if points else 0.0, 0.0, len(points))
-    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x2 > x1]
-    width_s = points[-1][0] - points[0][0]
-    rise = statistics.median(slopes) * width_s if slopes else 0.0
-    return Trend(statistics.median(value for _, value in points), rise, len(points))
+    times, values = zip(*points, strict=True)
+    slope, _ = statistics.linear_regression(times, values)
+    return Trend(statistics.median(values), slope * (times[-1] - times[0]), len(points))

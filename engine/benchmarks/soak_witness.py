@@ -2,7 +2,9 @@
 
 The publisher numbers its events in the spool without gaps, in the commit that makes them durable,
 and keeps each there for seconds after its delivery: reading that file twice a second shows every
-event that was ever made. The others are held against it.
+event that was ever made. The others are held against it. A Redis that is killed while its disk is
+busy may forget what it had acknowledged in the last two seconds: those events come again, with the
+numbers that they had, and are told apart from mistakes by that.
 """
 
 import contextlib
@@ -55,6 +57,11 @@ class Witness:
     def __init__(self, name: str) -> None:
         self.name = name
         self.told: list[Told] = []
+        self.last_seq = 0
+        self.skipped = 0
+        """Events that cannot have been seen: the numbers went on without them."""
+        self.forgotten = 0
+        """Events that Redis had forgotten, so that they were bound to come again."""
         self.failure = ""
         """Why it could not go on looking."""
         self._ended = threading.Event()
@@ -75,6 +82,13 @@ class Witness:
         """Return how often each event was seen."""
         return Counter(self.told)
 
+    def _take(self, seq: int, told: Told) -> None:
+        """Note an event and its number."""
+        self.skipped += max(0, seq - self.last_seq - 1)
+        self.forgotten += max(0, self.last_seq + 1 - seq)
+        self.last_seq = seq
+        self.told.append(told)
+
     def _wake(self) -> None:
         """Let go of what the thread waits for."""
 
@@ -94,9 +108,6 @@ class SpoolWitness(Witness):
     def __init__(self, engine: SoakedEngine) -> None:
         super().__init__("spool")
         self._path = engine.spool_path
-        self.last_seq = 0
-        self.unseen = 0
-        """Events that had come and gone between two looks."""
 
     def _watch(self) -> None:
         with contextlib.closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as db:
@@ -107,20 +118,15 @@ class SpoolWitness(Witness):
     def _look(self, db: sqlite3.Connection) -> None:
         query = "SELECT seq, sighting FROM events WHERE seq > ? ORDER BY seq"
         for seq, sighting in db.execute(query, (self.last_seq,)).fetchall():
-            self.unseen += seq - self.last_seq - 1
-            self.last_seq = seq
-            self.told.append(_of_spool(sighting))
+            self._take(seq, _of_spool(sighting))
 
 
 class StreamWitness(Witness):
-    """Reads Redis's stream, as the front does, and notes whether its own numbers have gaps."""
+    """Reads Redis's stream, as the front does."""
 
     def __init__(self, engine: SoakedEngine) -> None:
         super().__init__("Redis")
         self._url = engine.redis_url
-        self.last_seq = 0
-        self.jumps = 0
-        """Times the numbers did not go on by one."""
 
     def _watch(self) -> None:
         client, last_id = connect(self._url), "0"
@@ -130,9 +136,7 @@ class StreamWitness(Witness):
                 while entries := store.read_stream(last_id):
                     for entry in entries:
                         last_id = entry.id
-                        self.jumps += entry.seq != self.last_seq + 1
-                        self.last_seq = entry.seq
-                        self.told.append(_of_json(entry.json))
+                        self._take(entry.seq, _of_json(entry.json))
         client.close()
 
 
@@ -181,12 +185,12 @@ class Follower(Witness):
                 continue
             self._last_id = fields.get("id", self._last_id)
             if "data" in fields:
-                self._take(fields.get("event", "message"), fields["data"])
+                self._hear(fields.get("event", "message"), fields["data"])
             fields = {}
 
-    def _take(self, event: str, body: str) -> None:
+    def _hear(self, event: str, body: str) -> None:
         if event == "message":
-            self.told.append(_of_json(body))
+            self._take(int(self._last_id.rpartition(".")[2]), _of_json(body))
         elif event == "gap":
             self.missed += json.loads(body)["missed"] or 0
 
