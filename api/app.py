@@ -30,6 +30,7 @@ from api.access import Access
 from api.audit import Auditor
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom, Viewers
+from api.canary import CanaryEar
 from api.docs import page as docs
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
@@ -104,6 +105,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     cameras: CameraRoom
     camera_events: CameraEvents
     collector: metrics.BoardCollector
+    canary: CanaryEar
     nodes: Nodes
     redis_watch: RedisWatch
     lists: ListRoom
@@ -131,7 +133,8 @@ def build_front(
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
-    hub = Hub(Feed(tail), row)
+    canary = CanaryEar(section, row, board)
+    hub = Hub(Feed(tail, canary), row)
     nodes = Nodes(
         connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S),
         f"{section.node}:{process}",
@@ -140,7 +143,7 @@ def build_front(
     )
     room = CameraRoom(engine, board, section, nodes, plates_in_view(store))
     collector = metrics.BoardCollector(
-        board, engine, section.cameras, section.node, section.data_dir
+        board, engine, section.cameras, section.node, section.data_dir, more=(canary,)
     )
     access = Access(data_dir, settings, row, loopback=loopback)
     herald = None
@@ -165,6 +168,7 @@ def build_front(
         cameras=room,
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
+        canary=canary,
         nodes=nodes,
         redis_watch=RedisWatch(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)),
         lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),

@@ -196,6 +196,10 @@ class Count(IntEnum):
     """Live streams refused because their key or address has as many as it may."""
     UPLOADS_READ = 36
     UPLOADS_FAILED = 37
+    CANARIES_DELIVERED = 38
+    """Canaries of this machine that the live stream's reader met; every API process meets all."""
+    CANARIES_LOST = 39
+    """Canaries that it did not meet, as the next one tells."""
 
 
 class Stage(IntEnum):

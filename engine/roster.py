@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from engine.board import Board, Kind
+from engine.canary import CANARY, PATTERN, CanarySettings, is_canary, is_hidden
 from engine.children import ChildProcess
 from engine.config import EMBEDDED, CameraSettings, Settings
 from engine.cores import usable_cores
@@ -23,11 +24,30 @@ from engine.uploads import UPLOAD_PREFIX, upload_of
 
 HERALD: Final = "herald"
 """Where an engine has no front beside it, a process without a listener that speaks for it."""
+LAST_IN_TURN: Final = 0.02
+"""The canary's share of the recognizers, relative to cameras."""
 
 
 def _rereading(camera: CameraSettings, max_gap_s: float) -> CameraSettings:
     """Return a camera's settings with known plates read again before their tracks would end."""
     return camera.model_copy(update={"reread_s": min(camera.reread_s, max_gap_s / 2)})
+
+
+def _canary_camera(settings: CanarySettings) -> CameraSettings | None:
+    """Return the canary as a camera: small, last in turn, each of its frames and reads wanted."""
+    if not settings.every_s:
+        return None
+    return CameraSettings(
+        name=CANARY,
+        url=f"canary://?every_s={settings.every_s:g}",
+        slots=2,
+        weight=LAST_IN_TURN,
+        memory_mib=256,
+        skip_static=False,
+        focus=False,
+        accept=(PATTERN,),
+        min_reads=1,
+    )
 
 
 class Roster:
@@ -44,7 +64,8 @@ class Roster:
         """A camera's cell; a name keeps its cell for the whole run, so that sums stay true."""
         count = settings.recognizers.count
         wanted = usable_cores() if count == "auto" else count
-        self.worker_count = wanted if self.cameras() else 0
+        self._canary = _canary_camera(settings.canary) if "engine" in halves else None
+        self.worker_count = wanted if self.cameras() or self._canary else 0
 
     def cameras(self) -> list[CameraSettings]:
         """Return the cameras that this run captures from its start."""
@@ -66,6 +87,8 @@ class Roster:
             self.add_worker()
         for camera in self.cameras():
             self.add_camera(camera)
+        if self._canary is not None:
+            self.add_camera(self._canary)
 
     def _add(self, kind: Kind, name: str) -> ChildProcess:
         if not self._free_rows:
@@ -102,8 +125,18 @@ class Roster:
 
     @property
     def watched(self) -> list[CameraPlace]:
-        """The cameras, without the upload that is read as if it were one."""
+        """The cameras, without the canary and the upload that is read as if it were one."""
+        return [place for place in self.places if not is_hidden(place.settings.name)]
+
+    @property
+    def _tracked(self) -> list[CameraPlace]:
+        """Those of which the publisher makes sightings."""
         return [place for place in self.places if not upload_of(place.settings.name)]
+
+    @property
+    def canary_cell(self) -> int:
+        """The canary's cell; -1: there is no canary."""
+        return next((one.index for one in self.places if is_canary(one.settings.name)), -1)
 
     def wanted_workers(self) -> list[ChildProcess]:
         """Return the recognizers that are not on their way out."""
@@ -185,7 +218,7 @@ class Roster:
             node=settings.node_name,
             directory=resources.state_dir,
             cameras=tuple(
-                PublishedCamera.of(place.settings, place.index) for place in self.watched
+                PublishedCamera.of(place.settings, place.index) for place in self._tracked
             ),
             tracker=settings.tracker,
             redis=settings.redis.model_copy(update={"url": resources.redis_url}),
@@ -208,6 +241,8 @@ class Roster:
             ingest_path=str(resources.ingest_path),
             data_dir=str(settings.data_dir),
             uploads=settings.uploads.model_dump_json(),
+            canary_every_s=settings.canary.every_s,
+            canary_cell=self.canary_cell,
             hides_plates=settings.privacy == "hash",
             has_cameras=has_cameras,
             heralds=has_cameras and shares and child is self.of(Kind.API)[0],

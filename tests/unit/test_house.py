@@ -16,7 +16,7 @@ FLOORS = """
     regions
     plates section outlines redis_client records uploads
     keys people sessions audit
-    sink_settings redis_wire upload_settings
+    sink_settings redis_wire upload_settings canary
     filter_settings
     config shm voting store evidence motion health sources
     embedded_redis exposure board sections amendments recognizers track slot_formats
