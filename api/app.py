@@ -31,6 +31,7 @@ from api.audit import Auditor
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom, Viewers
 from api.canary import CanaryEar
+from api.certificates import CertificateMetrics
 from api.docs import page as docs
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
@@ -142,8 +143,9 @@ def build_front(
         lambda: hub.clients,
     )
     room = CameraRoom(engine, board, section, nodes, plates_in_view(store))
+    more = (canary, CertificateMetrics(section.certificates))
     collector = metrics.BoardCollector(
-        board, engine, section.cameras, section.node, section.data_dir, more=(canary,)
+        board, engine, section.cameras, section.node, section.data_dir, more=more
     )
     access = Access(data_dir, settings, row, loopback=loopback)
     herald = None

@@ -7,6 +7,7 @@ from typing import Final
 
 from engine.board import Board, Kind
 from engine.canary import CANARY, PATTERN, CanarySettings, is_canary, is_hidden
+from engine.certificates import named_certificates
 from engine.children import ChildProcess
 from engine.config import EMBEDDED, CameraSettings, Settings
 from engine.cores import usable_cores
@@ -241,6 +242,7 @@ class Roster:
             ingest_path=str(resources.ingest_path),
             data_dir=str(settings.data_dir),
             uploads=settings.uploads.model_dump_json(),
+            certificates=named_certificates(settings),
             canary_every_s=settings.canary.every_s,
             canary_cell=self.canary_cell,
             hides_plates=settings.privacy == "hash",

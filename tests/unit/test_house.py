@@ -19,6 +19,7 @@ FLOORS = """
     sink_settings redis_wire upload_settings canary
     filter_settings
     config shm voting store evidence motion health sources
+    certificates
     embedded_redis exposure board sections amendments recognizers track slot_formats
     source_settings filters
     messages lane store_commands privacy spool_file spool_reader groups feedback attention
