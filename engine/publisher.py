@@ -20,7 +20,6 @@ from engine.board import Count, Fate, Kind, Stage
 from engine.camera_log import CameraLog
 from engine.canary import is_canary
 from engine.clip_channel import Clip, ClipTaker
-from engine.due import Due
 from engine.filters import Rules
 from engine.groups import Groups, Question
 from engine.ingest_channel import IngestConnection
@@ -34,10 +33,8 @@ from engine.messages import (
     IngestSighting,
     ReadsRecord,
     Ready,
-    SinkFigures,
     Stop,
     TellCamera,
-    TellSinks,
     UseCamera,
 )
 from engine.places import Places
@@ -46,8 +43,7 @@ from engine.process import Child, Link, LinkEndedError, run_child
 from engine.redis_client import without_password
 from engine.retention import Kept
 from engine.sections import PublishedCamera, PublisherSection
-from engine.sinks.feeder import Feeder
-from engine.sinks.registry import open_sinks
+from engine.sinks.feeders import Feeders
 from engine.spool import Spool, Turn
 from engine.track import NS_PER_MS, Event
 from engine.tracker import SightingIds, Tracker
@@ -62,8 +58,6 @@ _TURN_S: Final = 0.1
 _FLUSH_S: Final = 3.0
 _FLUSH_ORPHANED_S: Final = 1.0
 _LAST_BATCH_S: Final = 0.1
-_SHOW_EVERY_S: Final = 0.5
-_TELL_SINKS_EVERY_S: Final = 1.0
 _DROPPED_WHEN_FULL: Final = 0.25
 
 log = logging.getLogger(__name__)
@@ -101,17 +95,10 @@ class Publisher:
         self._desk = UploadDesk(uploads_dir(section.directory.parent), section.tracker, row)
         self._clips = ClipTaker(row)
         self._camera_log = CameraLog(section.redis.url)
-        plans = open_sinks(section)
-        self._spool.feed({plan.sink.name: plan.formerly for plan in plans})
-        self._feeders = [Feeder(plan, self._spool) for plan in plans]
-        self._keepers = [plan.keeper for plan in plans if plan.keeper is not None]
-        self._screens = [plan.screen for plan in plans if plan.screen is not None]
-        self._show_due, self._sinks_due = Due(_SHOW_EVERY_S), Due(_TELL_SINKS_EVERY_S)
+        self._feeders = Feeders(section, self._spool)
         self._pending: Turn | None = None
         self._nameless = 0  # of its last events: those ingested without an id
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
-        self._redis = self._feeders[0]
-        self._told_taken = 0
         self._link: Link | None = None
 
     def start(self, link: Link) -> None:
@@ -120,8 +107,7 @@ class Publisher:
         self._intake.watch(link)
         self._matcher.start()
         self._camera_log.start()
-        for feeder in self._feeders:
-            feeder.start()
+        self._feeders.start()
 
     @property
     def resumed(self) -> int:
@@ -135,8 +121,7 @@ class Publisher:
             self._desk.begin(upload, self._matcher.marked)
             return
         self._go_by(camera)
-        for keeper in self._keepers:
-            keeper.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
+        self._feeders.keep(camera.name, Kept(camera.keep_days, camera.keep_gib))
 
     def _go_by(self, camera: PublishedCamera) -> None:
         """Take what is said of a camera, new or changed."""
@@ -175,8 +160,6 @@ class Publisher:
         self._desk.tick()
         self._places.tell()
         self._report()
-        self._show_cameras()
-        self._tell_sinks()
 
     def drain(self) -> None:
         """Take everything that still lies in the channels."""
@@ -189,23 +172,15 @@ class Publisher:
     def close(self, flush_s: float) -> None:
         """Deliver what waits, for so long at most, then stop; the rest is delivered next time."""
         deadline = time.monotonic() + flush_s
-        while self._waiting() and time.monotonic() < deadline:
+        while self._feeders.waiting and time.monotonic() < deadline:
             self.turn(0.02)
-        for feeder in self._feeders:
-            feeder.stop()
         deadline = max(deadline, time.monotonic() + _LAST_BATCH_S)
-        for feeder in self._feeders:
-            feeder.join(max(0.0, deadline - time.monotonic()))
+        self._feeders.stop(deadline)
         self._camera_log.stop(max(0.0, deadline - time.monotonic()))
         self.turn(0.0)
         self._clips.close()
         self._matcher.close()
         self._spool.close()
-
-    def _waiting(self) -> bool:
-        """Tell whether events wait for a sink that takes them."""
-        last_seq = self._spool.last_seq
-        return any(feeder.position < last_seq and not feeder.away for feeder in self._feeders)
 
     # --- tracking ---------------------------------------------------------------------------
 
@@ -245,13 +220,7 @@ class Publisher:
         for index, event in enumerate(events):
             self._count_event(event, is_repeat=index < clips)
             self._clips.want(event.sighting)
-        told = self._spool.positions
-        positions = {
-            feeder.sink.name: position
-            for feeder in self._feeders
-            for position in [feeder.after]
-            if position != told[feeder.sink.name]
-        }
+        positions = self._feeders.moved()
         changes = self._tracker.take_changes()
         return Turn(changes, events, cursors, uuids, positions, durable=bool(messages))
 
@@ -369,8 +338,7 @@ class Publisher:
             self._row.count(Count.SPOOL_DROPPED, dropped)
         if turn.events:
             self._row.count(Count.SPOOLED, len(turn.events))
-            for feeder in self._feeders:
-                feeder.notify()
+            self._feeders.notify()
         self._intake.acknowledge()
         for connection, done in self._answers:
             connection.answer(done)
@@ -397,58 +365,21 @@ class Publisher:
             self._row.count(Count.SPOOL_DROPPED, dropped)
 
     def _report(self) -> None:
-        """Put this turn's figures on the board."""
-        row, redis = self._row, self._redis
+        """Put this turn's figures on the board; tell others how sinks and cameras are."""
+        row = self._row
         for camera, count in self._tracker.take_silenced().items():
             if camera in self._indexes:
                 row.fate(self._indexes[camera], Fate.TRACKS_FILTERED, count)
-        for feeder in self._feeders:
-            if feeder.broken is not None:
-                raise feeder.broken
-            retries, failures = feeder.take_troubles()
-            row.count(Count.SINK_RETRIES, retries)
-            row.count(Count.SINK_FAILURES, failures)
-            delivered, dead = feeder.take_tally()
-            row.count(Count.SINK_DELIVERED, delivered)
-            row.count(Count.DEAD_LETTERS, dead)
-            feeder.settled = self._spool.settled[feeder.sink.name]
-        row.gauge(Count.SINKS_AWAY, sum(feeder.away for feeder in self._feeders))
+        self._feeders.report(row)
         told, lost = self._camera_log.take_figures()
         row.count(Count.CAMERA_EVENTS, told)
         row.count(Count.CAMERA_EVENTS_LOST, lost)
-        told_before, self._told_taken = self._told_taken, redis.taken
-        row.count(Count.STORED, self._told_taken - told_before)
-        while redis.delays:
-            delay = redis.delays.popleft()
-            row.observe(Stage.CAPTURE_TO_STORED, delay.elapsed_ns)
-            row.exemplify(Stage.CAPTURE_TO_STORED, delay.sighting, delay.elapsed_ns)
-        row.gauge(Count.SPOOL_DEPTH, self._depth(redis))
         row.gauge(Count.TRACKS_OPEN, self._tracker.open_tracks)
         row.beat(time.monotonic_ns())
-
-    def _depth(self, feeder: Feeder) -> int:
-        """Return how many events wait for a sink."""
-        return max(0, self._spool.depth(feeder.sink.name) - feeder.taken_ahead)
-
-    def _tell_sinks(self) -> None:
-        """Now and then, tell the supervisor how the sinks are."""
-        if self._link is not None and self._sinks_due.now():
-            self._link.offer(TellSinks(sinks=tuple(map(self._figures, self._feeders))))
-
-    def _figures(self, feeder: Feeder) -> SinkFigures:
-        """Return how a sink is."""
-        waiting = self._depth(feeder)
-        oldest_s = self._spool.oldest_unix_s(feeder.sink.name) if waiting else 0
-        return feeder.figures(waiting, oldest_s * 1_000)
-
-    def _show_cameras(self) -> None:
-        """Now and then, tell the sinks that show them how the cameras are."""
-        if not self._screens or not self._show_due.now():
-            return
-        seen = self._board.camera_states()
-        states = {name: seen[at] for name, at in self._indexes.items() if at in seen}
-        for screen in self._screens:
-            screen.show(states)
+        self._feeders.show(self._board, self._indexes)
+        figures = self._feeders.figures()
+        if figures is not None and self._link is not None:
+            self._link.offer(figures)
 
     def _clock_ns(self) -> int:
         """Return nanoseconds UTC that never run backwards."""
