@@ -31,6 +31,8 @@ from api.access import Access
 from api.audit import Auditor
 from api.camera_events import CameraEvents
 from api.cameras import CameraRoom, Viewers
+from api.canary import CanaryEar
+from api.certificates import CertificateMetrics
 from api.docs import page as docs
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
@@ -105,6 +107,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     cameras: CameraRoom
     camera_events: CameraEvents
     collector: metrics.BoardCollector
+    canary: CanaryEar
     nodes: Nodes
     redis_watch: RedisWatch
     lists: ListRoom
@@ -134,7 +137,8 @@ def build_front(
     tail = Store(connect(section.redis_url))  # many visitors must not keep the hub from its reader
     engine = EngineLink(section.control_path)
     settings = section.settings
-    hub = Hub(Feed(tail), row)
+    canary = CanaryEar(section, row, board)
+    hub = Hub(Feed(tail, canary), row)
     nodes = Nodes(
         connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S),
         f"{section.node}:{process}",
@@ -142,8 +146,9 @@ def build_front(
         lambda: hub.clients,
     )
     room = CameraRoom(engine, board, section, nodes, plates_in_view(store))
+    more = (canary, CertificateMetrics(section.certificates))
     collector = metrics.BoardCollector(
-        board, engine, section.cameras, section.node, section.data_dir
+        board, engine, section.cameras, section.node, section.data_dir, more=more
     )
     access = Access(data_dir, settings, row, loopback=loopback)
     herald = None
@@ -168,6 +173,7 @@ def build_front(
         cameras=room,
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
+        canary=canary,
         nodes=nodes,
         redis_watch=RedisWatch(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)),
         lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),

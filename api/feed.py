@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from api.canary import KEPT, CanaryEar
 from engine.store import Store, StreamEntry
 from engine.types import Sighting
 
@@ -99,8 +100,10 @@ def missed(seen: Mark, first: Mark) -> Missed | None:
 class Feed:
     """Reads the stream; every method raises ``SinkError`` while Redis is away."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, canaries: CanaryEar | None = None) -> None:
+        """Read ``store``; what comes of canaries on the way goes to ``canaries``."""
         self._store = store
+        self._canaries = canaries
 
     def forgotten(self) -> int:
         """Return how often plates were forgotten."""
@@ -110,13 +113,20 @@ class Feed:
         """Return the newest events, oldest first, and a place behind which they are all."""
         start = Mark(0, 0, self._store.sequence())  # where there is no event left to tell it
         events = [_event(entry) for entry in self._store.stream_tail(count)]
+        if self._canaries is not None:
+            self._canaries.remember(self._store.newest_canaries(KEPT))
         if len(events) == count:
             return events[0].mark, events[1:]
         return (START if events else start), events
 
     def after(self, mark: Mark, count: int, wait_ms: int = 0) -> list[Event]:
         """Return the events behind a place, oldest first; waits when there are none."""
-        return [_event(entry) for entry in self._store.read_stream(mark.id, wait_ms, count)]
+        canaries = self._canaries
+        if canaries is None:
+            return [_event(entry) for entry in self._store.read_stream(mark.id, wait_ms, count)]
+        entries, new = self._store.read_both(mark.id, canaries.place, wait_ms, count)
+        canaries.hear(new)
+        return [_event(entry) for entry in entries]
 
     def missed_behind(self, bare: Mark) -> Missed | None:
         """Return what a reader that comes back with a bare id has lost for ever, if anything."""

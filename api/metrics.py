@@ -7,7 +7,7 @@ reported of itself last.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Annotated, Final
 
@@ -130,8 +130,12 @@ class BoardCollector(Collector):
         fallback: tuple[str, ...],
         node: str = "",
         data_dir: str = "/",
+        more: Sequence[Collector] = (),
     ) -> None:
-        """Take the names of cameras from ``engine``, or ``fallback`` while it does not answer."""
+        """Take the names of cameras from ``engine``, or ``fallback`` while it does not answer.
+
+        ``more``: what else is told of this machine.
+        """
         self.node = node
         self._exposition = Exposition()
         self._board = board
@@ -140,6 +144,7 @@ class BoardCollector(Collector):
         self._processes: dict[int, str] = {}
         """Names of cells and rows as they were told last: labels must not change in silence."""
         self._machine = MachineMetrics(data_dir)
+        self._more = more
 
     def describe(self) -> Iterable[Metric]:
         """Say nothing before the first scrape."""
@@ -170,6 +175,8 @@ class BoardCollector(Collector):
         yield of_stages(rows)
         yield of_recognizers(rows)
         yield from _processes(rows, self._processes)
+        for other in self._more:
+            yield from other.collect()
 
 
 def _cameras(names: dict[int, str], ledger: Words) -> Iterator[Metric]:

@@ -53,6 +53,7 @@ def main(child: Child) -> None:
     if front.herald is not None:
         tasks.append(gevent.spawn(front.herald.run))
     if listener is None:  # an engine without a front: nobody is served here
+        tasks.append(gevent.spawn(front.canary.run, front.store))
         child.link.send(Ready(detail="tells other machines of this one"))
         _until_stopped(child, tasks)
         return

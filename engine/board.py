@@ -198,6 +198,10 @@ class Count(IntEnum):
     UPLOADS_FAILED = 37
     LOG_REPEATS = 38
     """Log lines that were only counted, being the same as one just written."""
+    CANARIES_DELIVERED = 39
+    """Canaries of this machine that the live stream's reader met; every API process meets all."""
+    CANARIES_LOST = 40
+    """Canaries that it did not meet, as the next one tells."""
 
 
 GAUGES: Final = (

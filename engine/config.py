@@ -16,13 +16,13 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from engine.canary import CanarySettings, is_hidden
 from engine.errors import ConfigError
 from engine.filter_settings import FilterSettings
 from engine.outlines import Crop, Polygons
 from engine.section import OURS, Name, Network, Secret, Section, matching, mistake
 from engine.sink_settings import PlatePattern, SinksSettings
 from engine.upload_settings import UploadsSettings
-from engine.uploads import UPLOAD_PREFIX
 
 EMBEDDED: Final = "embedded"
 """The value of ``redis.url`` that makes the supervisor run its own Redis server."""
@@ -273,6 +273,7 @@ class Settings(Section):
     privacy: Privacy = "plain"
     """``hash``: plates that are on no watchlist leave the publisher as keyed hashes only."""
     uploads: UploadsSettings = UploadsSettings()
+    canary: CanarySettings = CanarySettings()
     api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
@@ -286,9 +287,9 @@ class Settings(Section):
                     "give every camera a name of its own",
                     key=f"cameras[{index}].name",
                 )
-            if camera.name.startswith(UPLOAD_PREFIX):
+            if is_hidden(camera.name):
                 raise mistake(
-                    f"names that begin with {UPLOAD_PREFIX} are those of uploads",
+                    f"the name {camera.name!r} is one of those for uploads and the canary",
                     "choose another name",
                     key=f"cameras[{index}].name",
                 )

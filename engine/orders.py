@@ -7,6 +7,7 @@ import msgspec
 
 from engine.amendments import Amendments
 from engine.board import Kind
+from engine.canary import is_hidden
 from engine.children import ChildProcess
 from engine.config import CameraSettings, parse_camera
 from engine.crew import Crew
@@ -192,7 +193,7 @@ class Orders:
 
     def _known(self, name: str) -> CameraPlace:
         place = self._roster.place_named(name)
-        if place is None:
-            names = [place.settings.name for place in self._roster.places]
+        if place is None or is_hidden(name):
+            names = [place.settings.name for place in self._roster.watched]
             raise ControlError(f"no camera {name!r}; there are {', '.join(names) or 'none'}")
         return place

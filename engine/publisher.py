@@ -18,6 +18,7 @@ import msgspec
 
 from engine.board import Count, Fate, Kind, Stage
 from engine.camera_log import CameraLog
+from engine.canary import is_canary
 from engine.clip_channel import Clip, ClipTaker
 from engine.filters import Rules
 from engine.forgetting import Forgetting
@@ -128,7 +129,8 @@ class Publisher:
 
     def _go_by(self, camera: PublishedCamera) -> None:
         """Take what is said of a camera, new or changed."""
-        self._indexes[camera.name] = camera.index
+        if not is_canary(camera.name):
+            self._indexes[camera.name] = camera.index
         self._sites[camera.name] = camera.site
         self._places.use_camera(camera.name, camera.index)
         self._tracker.use_rules(camera.name, Rules.of(camera, camera.crop))
@@ -237,7 +239,8 @@ class Publisher:
             self._row.count(Count.READS_RECEIVED)
             self._row.fate(record.camera_index, Fate.READS_TRACKED, len(record.reads.reads))
             return []
-        self._indexes[camera] = record.camera_index
+        if not is_canary(camera):
+            self._indexes[camera] = record.camera_index
         fed = self._tracker.feed(record.reads, self._clock_ns())
         self._row.count(Count.READS_RECEIVED)
         self._row.fate(record.camera_index, Fate.READS_TRACKED, fed.tracked)

@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from engine.board import Board, Kind
+from engine.canary import CANARY, PATTERN, CanarySettings, is_canary, is_hidden
+from engine.certificates import named_certificates
 from engine.children import ChildProcess
 from engine.config import EMBEDDED, CameraSettings, Settings
 from engine.cores import usable_cores
@@ -26,6 +28,25 @@ from engine.uploads import UPLOAD_PREFIX, upload_of
 
 HERALD: Final = "herald"
 """Where an engine has no front beside it, a process without a listener that speaks for it."""
+LAST_IN_TURN: Final = 0.02
+"""The canary's share of the recognizers, relative to cameras."""
+
+
+def _canary_camera(settings: CanarySettings) -> CameraSettings | None:
+    """Return the canary as a camera: small, last in turn, each of its frames and reads wanted."""
+    if not settings.every_s:
+        return None
+    return CameraSettings(
+        name=CANARY,
+        url=f"canary://?every_s={settings.every_s:g}",
+        slots=2,
+        weight=LAST_IN_TURN,
+        memory_mib=256,
+        skip_static=False,
+        focus=False,
+        accept=(PATTERN,),
+        min_reads=1,
+    )
 
 
 class Roster:
@@ -48,7 +69,8 @@ class Roster:
         """A camera's cell; a name keeps its cell for the whole run, so that sums stay true."""
         count = settings.recognizers.count
         wanted = usable_cores() if count == "auto" else count
-        self.worker_count = wanted if self.cameras() else 0
+        self._canary = _canary_camera(settings.canary) if "engine" in halves else None
+        self.worker_count = wanted if self.cameras() or self._canary else 0
 
     @property
     def has_engine(self) -> bool:
@@ -75,6 +97,8 @@ class Roster:
             self.add_worker()
         for camera in self.cameras():
             self.add_camera(camera)
+        if self._canary is not None:
+            self.add_camera(self._canary)
 
     def _add(self, kind: Kind, name: str) -> ChildProcess:
         if not self._free_rows:
@@ -137,13 +161,23 @@ class Roster:
 
     @property
     def watched(self) -> list[CameraPlace]:
-        """The cameras, without the upload that is read as if it were one."""
+        """The cameras, without the canary and the upload that is read as if it were one."""
+        return [place for place in self.places if not is_hidden(place.settings.name)]
+
+    @property
+    def _tracked(self) -> list[CameraPlace]:
+        """Those of which the publisher makes sightings."""
         return [place for place in self.places if not upload_of(place.settings.name)]
 
     def fronts(self) -> list[ChildProcess]:
         """Return the processes of the front that listen and are not on their way out."""
         listening = (child for child in self.of(Kind.API) if child.name != HERALD)
         return [child for child in listening if not child.is_dismissed]
+
+    @property
+    def canary_cell(self) -> int:
+        """The canary's cell; -1: there is no canary."""
+        return next((one.index for one in self.places if is_canary(one.settings.name)), -1)
 
     def wanted_workers(self) -> list[ChildProcess]:
         """Return the recognizers that are not on their way out."""
@@ -242,7 +276,7 @@ class Roster:
             node=settings.node_name,
             directory=resources.state_dir,
             cameras=tuple(
-                PublishedCamera.of(place.settings, place.index) for place in self.watched
+                PublishedCamera.of(place.settings, place.index) for place in self._tracked
             ),
             tracker=settings.tracker,
             redis=settings.redis.model_copy(update={"url": resources.redis_url}),
@@ -265,6 +299,9 @@ class Roster:
             ingest_path=str(resources.ingest_path),
             data_dir=str(settings.data_dir),
             uploads=settings.uploads.model_dump_json(),
+            certificates=named_certificates(settings),
+            canary_every_s=settings.canary.every_s,
+            canary_cell=self.canary_cell,
             hides_plates=settings.privacy == "hash",
             has_cameras=has_cameras,
             heralds=has_cameras and shares and child in self._heralds,

@@ -8,6 +8,7 @@ from typing import Self
 
 import msgspec
 
+from engine.certificates import CertificateFile
 from engine.config import (
     ApiSettings,
     CameraSettings,
@@ -43,6 +44,11 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str
     uploads: str = "{}"
     """The ``[uploads]`` table as JSON."""
+    certificates: tuple[CertificateFile, ...] = ()
+    """Files of certificates that this machine uses."""
+    canary_every_s: float = 0.0
+    canary_cell: int = -1
+    """The canary's cell on the board; -1: no canary here."""
     hides_plates: bool = False
     """Plates leave the publisher disguised, so nothing may show them in plain."""
     has_cameras: bool = True

@@ -34,6 +34,8 @@ key or channel                            type   what                           
 ``platering:{log}:count:CAMERA:DAY``      hash   hour (0 to 23, UTC): sightings that  keep_days + 1
                                                  were first seen then; HOUR.TENTH:
                                                  finals by tenths of confidence
+``platering:{log}:canaries``              stream ``json``: events of the canary,       about 100,
+                                                 of which nothing else is kept         the oldest go
 ``platering:{log}:latest``                list   ids, newest first, one per sighting  latest_length
 ``platering:{log}:seen:ID``               string newest revision committed            7 days
 ``platering:clients``                     hash   NODE:PROCESS of a front: how many    60 s after
@@ -96,6 +98,7 @@ CAMERA_CHANNEL: Final = "platering:cameras"
 CAMERAS: Final = "platering:{log}:cameras"
 CAMERA_EVENTS: Final = "platering:{log}:camera_events"
 STREAM: Final = "platering:{log}:stream"
+CANARIES: Final = "platering:{log}:canaries"
 SEQUENCE: Final = "platering:{log}:sequence"
 LATEST: Final = "platering:{log}:latest"
 EPOCH: Final = "platering:{log}:epoch"
@@ -207,7 +210,10 @@ def _day(number: int) -> str:
 
 
 class StreamEntry(msgspec.Struct, frozen=True):
-    """One event of the stream: ``id`` is Redis's, ``seq`` ours without gaps, ``json`` as stored."""
+    """One event of the stream: ``id`` is Redis's, ``seq`` ours without gaps, ``json`` as stored.
+
+    Those of the canary are not numbered: their ``seq`` is 0.
+    """
 
     id: str
     seq: int
@@ -334,6 +340,28 @@ class Store:
         )
         return _stream_entries(_entries(answer))
 
+    def newest_canaries(self, count: int) -> list[StreamEntry]:
+        """Return the newest events of canaries, oldest first."""
+        newest = self._ask(lambda: self._client.xrevrange(CANARIES, count=count))
+        return _canaries(reversed(newest))
+
+    def read_canaries(self, after_id: str, block_ms: int) -> list[StreamEntry]:
+        """Wait for events of canaries; return those after an id, oldest first."""
+        answer = self._ask(lambda: self._client.xread({CANARIES: after_id}, block=block_ms))
+        return _canaries(_entries(answer))
+
+    def read_both(
+        self, after_id: str, canaries_after_id: str, block_ms: int, count: int
+    ) -> tuple[list[StreamEntry], list[StreamEntry]]:
+        """Return what ``read_stream`` does and, of the same question, new events of canaries."""
+        answer = self._ask(
+            lambda: self._client.xread(
+                {STREAM: after_id, CANARIES: canaries_after_id}, count=count, block=block_ms or None
+            )
+        )
+        entries = _entries(answer)
+        return _stream_entries(entries), _canaries(entries)
+
     def camera_events(self, count: int) -> list[CameraEvent]:
         """Return how cameras turned, the newest first."""
         return _turns(self._ask(lambda: self._client.xrevrange(CAMERA_EVENTS, count=count)))
@@ -405,6 +433,14 @@ def _stream_entries(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list
         StreamEntry(entry_id.decode("ascii"), int(fields[b"seq"]), fields[b"json"])
         for entry_id, fields in entries
         if fields and b"seq" in fields and b"json" in fields
+    ]
+
+
+def _canaries(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[StreamEntry]:
+    return [
+        StreamEntry(entry_id.decode("ascii"), 0, fields[b"json"])
+        for entry_id, fields in entries
+        if fields and b"seq" not in fields and b"json" in fields
     ]
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.config import RedisSettings
 from engine.store import (
+    CANARIES,
     DAYS,
     LATEST,
     PLATES_CHANNEL,
@@ -38,6 +39,7 @@ Command = tuple[Any, ...]
 
 MARKER_LIFE_S: Final = 7 * 86_400
 DAY_S: Final = 86_400
+CANARIES_KEPT: Final = 100
 FORMER: Final = "HMGET"
 """Asks what a sighting's hash holds before it is written anew."""
 
@@ -256,6 +258,11 @@ def log_command(
         *(PLATES_CHANNEL, SIGHTINGS_CHANNEL, len(counters)),
         *arguments,
     )
+
+
+def canary_command(raw: bytes) -> Command:
+    """Return what keeps an event of the canary: apart from all others, and only for a while."""
+    return ("XADD", CANARIES, "MAXLEN", "~", CANARIES_KEPT, "*", "json", raw)
 
 
 def tenth_of(confidence: float) -> int:

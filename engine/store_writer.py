@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.canary import is_canary
 from engine.config import RedisSettings
 from engine.errors import SinkError
 from engine.redis_client import REDIS_ERRORS
@@ -22,6 +23,7 @@ from engine.redis_wire import Command, NodeWire, Refusal, Wire, open_wire
 from engine.store import EPOCH, marker_key
 from engine.store_commands import (
     SCRIPT,
+    canary_command,
     corrected,
     encode_json,
     log_command,
@@ -53,6 +55,16 @@ class _Portion(msgspec.Struct):
     own: list[Command]
     owners: list[int]
     """For each of ``own`` the index of the event that cannot do without it, or -1."""
+
+    def bring_canaries(self, batch: Sequence[Event]) -> None:
+        """Let the own keys bring the canary's events of a batch to their place."""
+        brought = [
+            canary_command(encode_json(event.sighting))
+            for event in batch
+            if is_canary(event.sighting.camera)
+        ]
+        self.own += brought
+        self.owners += [-1] * len(brought)
 
 
 class StoreWriter:
@@ -186,10 +198,14 @@ class StoreWriter:
 
     def _portions(self, events: Sequence[Event]) -> Iterator[_Portion]:
         for start in range(0, len(events), PORTION):
-            some = list(events[start : start + PORTION])
+            batch = events[start : start + PORTION]
+            some = [event for event in batch if not is_canary(event.sighting.camera)]
             encoded = [encode_json(event.sighting) for event in some]
-            own = own_keys(some, encoded, self._settings, self._days_of)
-            yield _Portion(some, encoded, *own)
+            own = own_keys(some, encoded, self._settings, self._days_of) if some else ([], [])
+            portion = _Portion(some, encoded, *own)
+            if len(some) < len(batch):
+                portion.bring_canaries(batch)
+            yield portion
 
     def _mended(self, portion: _Portion, answers: list[Any]) -> list[Command]:
         """Let events keep what was corrected by hand; return what that and new texts change."""

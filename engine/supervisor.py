@@ -338,7 +338,7 @@ class Supervisor:
             for line in self._watch.announcement():
                 self._watch.say(line)
             self._line.start()
-            self._service.ready(f"{len(self._roster.places)} cameras")
+            self._service.ready(f"{len(self._roster.watched)} cameras")
         pulse = self._watch.pulse()
         if pulse is not None and self._announced:
             self._line.show(pulse, time.monotonic())

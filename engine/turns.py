@@ -1,12 +1,12 @@
 """How cameras turn: noted where status is asked for, and told to the publisher."""
 
 from engine.board import Kind
+from engine.canary import is_hidden
 from engine.children import ChildProcess
 from engine.messages import TellCamera
 from engine.plane import CameraPlace
 from engine.roster import Roster
 from engine.types import CameraState
-from engine.uploads import upload_of
 
 
 class CameraTurns:
@@ -36,7 +36,7 @@ class CameraTurns:
     def _tell(self, place: CameraPlace) -> None:
         """Have the newest turn of a camera told, unless another one has taken its name."""
         heir = self._roster.place_named(place.settings.name)
-        is_upload = bool(upload_of(place.settings.name))
-        if place.turned is not None and heir in {None, place} and not is_upload:
+        is_shown = not is_hidden(place.settings.name)
+        if place.turned is not None and heir in {None, place} and is_shown:
             (publisher,) = self._roster.of(Kind.PUBLISHER)
             publisher.send(TellCamera(event=place.turned))

@@ -40,9 +40,12 @@ class Watch:
         """Yield what is known before anything has started."""
         if self._resources.swept:
             yield f"swept    shared memory of {len(self._resources.swept)} crashed run(s)"
-        for place in self._roster.places:
+        for place in self._roster.watched:
             yield f"camera   {place.settings.name}: {redact(place.settings.url)}"
-        if not self._roster.places:
+        if self._roster.canary_cell >= 0:
+            every_s = self._resources.settings.canary.every_s
+            yield f"canary   a drawn plate every {every_s:g} s, told of in /metrics alone"
+        if not self._roster.watched:
             yield "camera   none configured; plates can be posted to /alpr_data"
 
     def is_complete(self) -> bool:

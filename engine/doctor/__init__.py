@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.config import Settings, load_settings
 from engine.doctor.cameras import look_at_cameras
+from engine.doctor.certificates import look_at_certificates
 from engine.doctor.findings import Finding, Report, Verdict, count, print_report
 from engine.doctor.machine import cores, data_dir, memory, open_files, shared_memory
 from engine.doctor.services import openalpr, page, recognizer_chosen, redis_server, srt_library
@@ -40,6 +41,7 @@ def examine(path: Path) -> Report:
         redis_server(settings.redis),
         data_dir(settings),
         page(settings),
+        *look_at_certificates(settings),
         *(camera.finding for camera in cameras),
     ]
     return Report(all(f.verdict is not Verdict.PROBLEM for f in findings), findings)

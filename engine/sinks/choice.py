@@ -6,6 +6,7 @@ from enum import Enum
 
 import msgspec
 
+from engine.canary import is_canary
 from engine.deadletters import DeadLetters
 from engine.plates import Pattern
 from engine.sink_settings import SinkSettings, plate_pattern
@@ -50,7 +51,8 @@ class Choice(msgspec.Struct, frozen=True):
         """Tell whether an event of this sighting goes there, in this lane."""
         hit = bool(sighting.hits)
         return (
-            (self.lane is Lane.ALL or hit == (self.lane is Lane.HITS))
+            not is_canary(sighting.camera)
+            and (self.lane is Lane.ALL or hit == (self.lane is Lane.HITS))
             and (hit or not self.hits_only)
             and sighting.news in self.phases
             and (not self.cameras or sighting.camera in self.cameras)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import Final, NamedTuple
 
+from engine.canary import is_canary
 from engine.errors import SinkError
 from engine.messages import SinkFigures
 from engine.progress import Progress
@@ -276,7 +277,7 @@ class Feeder:
             if not self._reached.has(spooled.seq, spooled.camera):
                 self.taken += 1
                 sighting = spooled.event.sighting
-                if sighting.phase is Phase.PROVISIONAL:
+                if sighting.phase is Phase.PROVISIONAL and not is_canary(sighting.camera):
                     delay_ns = now_ns - sighting.last_unix_ms * 1_000_000
                     self.delays.append(Delay(sighting.id, delay_ns))
 

@@ -11,6 +11,7 @@
     http://…/picture.jpg, or ``poll_s``   one picture, fetched again and again
     /dev/video0                           a camera on this machine (V4L2)
     demo://?seed=7&fps=15                 the built-in road scene
+    canary://?every_s=60                  a drawn plate now and then
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from engine.errors import SourceError, SourceUnsupportedError
 from engine.sources.base import Source, SourceFrame, SourceOptions
+from engine.sources.canary import open_canary
 from engine.sources.credentials import redact, scheme
 from engine.sources.demo import demo_settings, open_demo
 from engine.sources.images import (
@@ -54,6 +56,8 @@ def open_source(url: str, options: SourceOptions | None = None) -> Source:
     kind = scheme(url)
     if kind == "demo":
         return open_demo(url, options)
+    if kind == "canary":
+        return open_canary(url)
     if kind in {"http", "https"} and is_picture(url, options):
         return PolledSource(url, options)
     if kind in STREAM_SCHEMES or url == STDIN:
@@ -87,6 +91,8 @@ def check_source(url: str) -> None:
     kind = scheme(url)
     if kind == "demo":
         demo_settings(url)
+    elif kind == "canary":
+        open_canary(url)
     elif kind in {"", "file"} and url != STDIN:
         path = _local_path(url, "")
         awaited = str(path).startswith("/dev/") or bool(GLOB_SIGNS & set(str(path)))

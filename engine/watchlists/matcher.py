@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from engine.canary import is_canary
 from engine.plates import Pattern
 from engine.sink_settings import plate_pattern
 from engine.types import Hit, Sighting
@@ -60,7 +61,7 @@ class Matcher:
     def marked(self, sighting: Sighting) -> Sighting:
         """Return the sighting with the hits that it has now."""
         hits: tuple[Hit, ...] = ()
-        if self._known.indexed:
+        if self._known.indexed and not is_canary(sighting.camera):
             hits = self.match(sighting.plate, sighting.last_unix_ms)
         return msgspec.structs.replace(sighting, hits=hits) if hits != sighting.hits else sighting
 

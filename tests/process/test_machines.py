@@ -19,6 +19,7 @@ def machines(tmp_path, redis_server):
     """An engine called north and a front called office, each with data of its own."""
     shared = f'[redis]\nurl = "{redis_server.url}"\n'
     north = f'node = "north"\n{demo()}\n{shared}[recognizers]\ncount = 1\n'
+    north += "[canary]\nevery_s = 3.0\n"
     office = f'node = "office"\n{shared}[api]\nport = 0\n'
     (tmp_path / "north").mkdir()
     (tmp_path / "office").mkdir()
@@ -43,7 +44,11 @@ def test_a_front_shows_what_the_engine_of_another_machine_sees(machines, redis_s
     theirs = wait_until(lambda: metrics(front, "?node=north"), 15.0, "their metrics")
     assert 'platering_node_info{node="north"} 1.0' in theirs
     assert f'platering_frames_captured_total{{camera="{camera["name"]}"}}' in theirs
+    canary = 'platering_canaries_total{stage="delivered"}'
+    wait_until(lambda: value(metrics(front, "?node=north"), canary) > 0, 20.0, "it came through")
     ours = metrics(front, "")
+    assert value(ours, 'platering_canary_delivered_timestamp_seconds{node="north"}') > 0
+    assert canary not in ours
     assert 'platering_node_info{node="office"} 1.0' in ours
     assert 'platering_node_cameras{node="north"} 1.0' in ours
     with redis_server.connect() as client:
@@ -55,6 +60,10 @@ def test_a_front_shows_what_the_engine_of_another_machine_sees(machines, redis_s
         client.delete(node_report_key("north"))  # it would end by itself within 10 s
     wait_until(lambda: not live(front), 5.0, "the camera is gone")
     assert not json.loads(front.get("/healthz"))["engine"]
+
+
+def value(text, sample):
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(sample))
 
 
 def listening(client):

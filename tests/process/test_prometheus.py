@@ -146,9 +146,9 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """One that has scraped an engine with the demo camera; the engine still runs."""
+    """One that has scraped an engine with the demo camera and a canary; the engine still runs."""
     folder = tmp_path_factory.mktemp("prometheus")
-    with running(folder, demo()) as run:
+    with running(folder, demo(rest="[canary]\nevery_s = 3.0")) as run:
         wait_until(lambda: run.camera("demo").ring is not None, 20.0, "its ring is made")
         server = Server(folder, run.port)
         try:

@@ -16,9 +16,10 @@ FLOORS = """
     regions
     plates section outlines redis_client records uploads
     keys people sessions audit
-    sink_settings redis_wire upload_settings
+    sink_settings redis_wire upload_settings canary
     filter_settings
     config shm voting store evidence motion health sources
+    certificates
     embedded_redis exposure board sections amendments recognizers track slot_formats
     source_settings filters
     messages lane store_commands privacy spool_file spool_reader groups feedback attention

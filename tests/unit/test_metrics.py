@@ -18,6 +18,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar
 
+from api.canary import COUNTS as CANARY_COUNTS
 from api.engine_link import EngineLink
 from api.exposition import Exposition
 from api.metrics import FATES, GAUGES, PER_CAMERA, TOTALS, BoardCollector
@@ -122,7 +123,7 @@ def samples(collector) -> dict[str, float]:
 
 
 def test_every_count_and_every_fate_has_one_metric():
-    assert TOTALS.keys() | GAUGES.keys() == set(Count)
+    assert TOTALS.keys() | GAUGES.keys() | set(CANARY_COUNTS) == set(Count)
     assert FATES.keys() | PER_CAMERA.keys() | {Fate.CONFIDENCE, Fate.LAG_US} == set(Fate)
     assert SINK_TOTALS.keys() | {"name", "waiting", "oldest_unix_ms", "away"} == set(
         SinkFigures.__struct_fields__
