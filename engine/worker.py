@@ -167,6 +167,8 @@ class Worker:
         elapsed_ns = time.monotonic_ns() - started_ns
         self._row.observe(Stage.RECOGNIZE, elapsed_ns)
         self._row.words[BUSY_NS] += elapsed_ns
+        for read in reads:
+            self._row.add_confidence(read.confidence)
         if reads or upload_of(ring.handle.camera_name):  # those who wait for it see it advance
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
             self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
