@@ -144,9 +144,12 @@ def _figures_of(name: str, bar: _Bar) -> object:
 
 def _listen(stream: IO[str] | None, said: list[str], bar: _Bar) -> None:
     """Hear what a group says of itself until it ends."""
-    for line in stream or ():
-        said.append(line.rstrip())
-        bar.step(said[-1])
+    if stream is None:
+        return
+    with stream:
+        for line in stream:
+            said.append(line.rstrip())
+            bar.step(said[-1])
 
 
 def _clear_away(group: "subprocess.Popen[str]") -> None:
