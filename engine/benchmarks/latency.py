@@ -171,9 +171,9 @@ class _Histogram(msgspec.Struct, frozen=True):
         """Return below what so many lie, as Prometheus does it."""
         below, low_ms = 0.0, 0.0
         for bound_ms, count in zip(self.bounds_ms, self.counts, strict=True):
+            if math.isinf(bound_ms) or not rank:  # nobody knows more, or anything
+                break
             if count and below + count >= rank:
-                if math.isinf(bound_ms):
-                    break
                 return round(low_ms + (bound_ms - low_ms) * (rank - below) / count, 2)
             below += count
             low_ms = bound_ms
