@@ -7,7 +7,7 @@ compared are medians of paired CPU times, every way with one decoder thread.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from engine.benchmarks.answer import print_figures, say
+from engine.benchmarks.clip import write_clip
 from engine.shm import RunLock, Segment
 from engine.sources import SourceOptions, open_source
 from engine.sources.base import SourceFrame
@@ -51,17 +52,14 @@ def make_clip(path: Path) -> Path:
     coarse = rng.integers(30, 220, (HEIGHT_PX // 8 + 32, WIDTH_PX // 8 + 32), np.uint8)
     texture = cv2.resize(coarse, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
     grain = rng.integers(0, 8, texture.shape, np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "23"}
+
+    def views() -> Iterator[Luma]:
         for index in range(FRAMES):
             moved = cv2.add(texture, np.roll(grain, 37 * index, axis=1))
             view = moved[index : index + HEIGHT_PX, 2 * index : 2 * index + WIDTH_PX]
-            frame = av.VideoFrame.from_ndarray(np.array(view, np.uint8, order="C"), format="gray")
-            container.mux(stream.encode(frame.reformat(format="yuv420p")))
-        container.mux(stream.encode())
-    return path
+            yield np.array(view, np.uint8, order="C")
+
+    return write_clip(path, views(), fps=25)
 
 
 class Slot:

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-import av
 import cv2
 import msgspec
 import numpy as np
 
 from engine.benchmarks.answer import print_figures, say
+from engine.benchmarks.clip import write_clip
 from engine.benchmarks.running import running_engine
 from engine.cores import usable_cores
 from engine.errors import PreflightError
@@ -78,15 +78,7 @@ class EndToEndFigures(msgspec.Struct, frozen=True, kw_only=True):
 def render_clip(path: Path, frames: int) -> None:
     """Write so many frames of the demo's road as an H.264 clip of 1280x720."""
     scene = DemoScene(7, WIDTH_PX, HEIGHT_PX, density=2)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "20"}
-        for index in range(frames):
-            luma = np.ascontiguousarray(scene.luma(index / FPS))
-            frame = av.VideoFrame.from_ndarray(luma, format="gray").reformat(format="yuv420p")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_clip(path, (scene.luma(index / FPS) for index in range(frames)), fps=FPS, crf=20)
 
 
 def bare_loops(clip: Path, workers: int) -> Spent:

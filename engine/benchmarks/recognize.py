@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import av
 import cv2
 import msgspec
 import numpy as np
 
-from engine.benchmarks.answer import print_figures
+from engine.benchmarks.answer import print_figures, say
+from engine.benchmarks.clip import write_clip
 from engine.config import Settings
 from engine.evidence import crop_jpeg, frame_jpeg
 from engine.motion import MotionGate
@@ -93,8 +93,7 @@ def _decoding_cpu_ms(lumas: list[Luma]) -> float:
     height, width = lumas[0].shape
     target = np.empty((height, width), np.uint8)
     with tempfile.TemporaryDirectory(prefix="plt-bench-") as folder:
-        clip = Path(folder) / "clip.mp4"
-        _write_clip(clip, lumas)
+        clip = write_clip(Path(folder) / "clip.mp4", lumas, fps=15)
 
         def decode() -> None:
             gate = MotionGate()
@@ -107,18 +106,6 @@ def _decoding_cpu_ms(lumas: list[Luma]) -> float:
         return statistics.median(_cpu_ms(decode) for _ in range(DECODINGS)) / len(lumas)
 
 
-def _write_clip(path: Path, lumas: list[Luma]) -> None:
-    height, width = lumas[0].shape
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=15)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "23"}
-        for luma in lumas:
-            frame = av.VideoFrame.from_ndarray(luma, format="gray")
-            container.mux(stream.encode(frame.reformat(format="yuv420p")))
-        container.mux(stream.encode())
-
-
 def _cpu_ms(work: Callable[[], object]) -> float:
     began = time.process_time()
     work()
@@ -127,7 +114,7 @@ def _cpu_ms(work: Callable[[], object]) -> float:
 
 def run(*, as_json: bool, brief: bool) -> int:
     """Measure and print, for ``platering bench recognize``; return the exit code."""
-    sys.stderr.write("measuring what a frame costs …\n")
+    say("what a frame costs")
     settings = Settings(recognizer="builtin")
     figures = measure(SIZES_PX, settings, FEW_FRAMES if brief else FRAMES)
     if as_json:
