@@ -164,14 +164,16 @@ class Worker:
         except RecognizerError as error:
             log.warning("%s", error, extra={"camera": ring.handle.camera_name})
             reads, fate = [], Fate.FAILED_ERROR
-        elapsed_ns = time.monotonic_ns() - started_ns
+        recognized_ns = time.monotonic_ns()
+        elapsed_ns = recognized_ns - started_ns
         self._row.observe(Stage.RECOGNIZE, elapsed_ns)
         self._row.words[BUSY_NS] += elapsed_ns
         for read in reads:
             self._row.add_confidence(read.confidence)
         if reads or upload_of(ring.handle.camera_name):  # those who wait for it see it advance
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
-            self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
+            told = self._with_evidence(lease, reads)
+            self._sender.send(ring.handle.camera, told, recognized_ns)
         ring.give_back(lease, fate)
 
     def _read(self, lease: Lease, hints: RecognizeHints) -> list[PlateRead]:
