@@ -120,7 +120,7 @@ def _efficiency(figures: Figures) -> PageTable:
     if hand := figures.handoff:
         rows += [
             ("hand-off of a frame", f"{hand.handoff_cpu_us:.1f} CPU-µs"),
-            ("less than multiprocessing.Queue", f"{hand.handoff_vs_queue_cpu:.0f} x"),
+            ("multiprocessing.Queue costs, beside it", f"{hand.handoff_vs_queue_cpu:.0f} x"),
             ("pool beside bare loops, frames in memory", f"{hand.saturation:.2f} x"),
         ]
     if decode := figures.decode:
