@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
 from api.exposition import Exposition
-from api.metrics_latency import of_recognizers, of_stages
+from api.metrics_histograms import of_confidence, of_recognizers, of_stages
 from api.metrics_machine import MachineMetrics
 from api.metrics_status import build, lasting, of_status
 from api.nodes import Nodes
@@ -174,6 +174,7 @@ class BoardCollector(Collector):
         yield from _totals(rows)
         yield of_stages(rows)
         yield of_recognizers(rows)
+        yield of_confidence(rows)
         yield from _processes(rows, self._processes)
         for other in self._more:
             yield from other.collect()

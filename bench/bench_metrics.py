@@ -26,7 +26,8 @@ from engine.types import CameraState
 CAMERAS: Final = 64
 ROWS: Final = CAMERAS + 12
 TIMES: Final = 100_000
-MOST_CPU_MS: Final = 10.0
+MOST_MS: Final = 10.0
+RUNS: Final = 20
 
 MULTIPROCESS: Final = f"""
 import time
@@ -113,31 +114,35 @@ def test_scrape(benchmark: BenchmarkFixture, board: Board) -> None:
         row.beat(time.monotonic_ns())
         row.count(Count.REQUESTS, index)
         row.observe(Stage.RECOGNIZE, index * 1_000_000)
+        row.add_confidence(float(index))
         for camera in range(CAMERAS):
             row.fate(camera, Fate.CAPTURED, index)
         row.release()
     registry = CollectorRegistry()
     collector = BoardCollector(board, Supervisor(), ())
     registry.register(collector)
-    library_ms = _cpu_ms(lambda: exposition.generate_latest(registry))
-    ours_ms = _cpu_ms(collector.text)
+    library_ms = _least_ms(lambda: exposition.generate_latest(registry), time.thread_time_ns)
+    ours_ms = _least_ms(collector.text, time.thread_time_ns)
+    wall_ms = _least_ms(collector.text, time.perf_counter_ns)
     text: bytes = benchmark(collector.text)
     captured = sum(range(ROWS))
     assert f'platering_frames_captured_total{{camera="camera-63"}} {captured}.0' in text.decode()
     benchmark.extra_info.update(
         metrics_scrape_kib=round(len(text) / 1024, 1),
         metrics_scrape_cpu_ms=round(ours_ms, 2),
+        metrics_scrape_wall_ms=round(wall_ms, 2),
         metrics_scrape_vs_library=round(ours_ms / library_ms, 3),
     )
     print(benchmark.extra_info)
-    assert ours_ms < MOST_CPU_MS
+    assert ours_ms < MOST_MS
+    assert wall_ms < MOST_MS
 
 
-def _cpu_ms(work: Callable[[], bytes]) -> float:
-    """Return the quickest of some runs in CPU milliseconds, which others on the machine spoil."""
+def _least_ms(work: Callable[[], bytes], clock_ns: Callable[[], int]) -> float:
+    """Return the quickest of some runs by a clock, for others on the machine spoil the rest."""
     taken_ns = []
-    for _ in range(20):
-        began_ns = time.thread_time_ns()
+    for _ in range(RUNS):
+        began_ns = clock_ns()
         work()
-        taken_ns.append(time.thread_time_ns() - began_ns)
+        taken_ns.append(clock_ns() - began_ns)
     return min(taken_ns) / 1e6

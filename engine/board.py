@@ -22,6 +22,8 @@ one. Layout, in words::
              128 histograms     [Stage][BUCKETS + 1]: counts per bucket, then the sum in ns
              224 exemplars      [Stage][4]: a sighting's id in two words, its latency in ns, and
                                 when it was measured in ms UTC (0: none)
+             248 confidences    worker: plate reads per bucket of confidence [7], then their sum in
+                                hundredths of a percent
     cells    [rows][cameras][CELL_WORDS]: one word per ``Fate``
     feedback [cameras][FEEDBACK_WORDS]: see ``engine.feedback``; the only words that two processes
              write, each its own half: the publisher, and the camera's decoder
@@ -45,7 +47,7 @@ from engine.shm import Segment
 from engine.types import CameraState
 
 MAGIC: Final = 0x504C_4154_4552_4E47  # "PLATERNG"
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 HEADER_WORDS: Final = 8
 ROW_WORDS: Final = 256
 CELL_WORDS: Final = 32
@@ -59,6 +61,9 @@ EXEMPLAR_BASE: Final = 224
 EXEMPLAR_WORDS: Final = 4
 BUCKET_BOUNDS_MS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 BUCKETS: Final = len(BUCKET_BOUNDS_MS) + 1
+CONFIDENCE_BASE: Final = 248
+CONFIDENCE_BOUNDS: Final = (50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
+"""Percent, the upper ends of all buckets but the last."""
 RECOGNIZERS: Final = ("builtin", "openalpr")
 """Names of recognizers; a worker notes which of them it runs."""
 _BOUNDS_NS: Final = [int(bound * 1e6) for bound in BUCKET_BOUNDS_MS]
@@ -331,6 +336,12 @@ class Row:
         words, base = self.words, _HISTOGRAM_AT[stage]
         words[base + bisect_left(_BOUNDS_NS, elapsed_ns)] += 1
         words[base + BUCKETS] += elapsed_ns
+
+    def add_confidence(self, percent: float) -> None:
+        """Add the confidence of one plate read to this worker's histogram."""
+        words = self.words
+        words[CONFIDENCE_BASE + bisect_left(CONFIDENCE_BOUNDS, percent)] += 1
+        words[CONFIDENCE_BASE + len(CONFIDENCE_BOUNDS) + 1] += round(100 * percent)
 
     def exemplify(self, stage: Stage, sighting_id: str, elapsed_ns: int) -> None:
         """Name a sighting that took so long; ids that others gave and are no UUIDs are left out.

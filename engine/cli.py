@@ -7,7 +7,6 @@ Exit codes: 0 done, 1 failed, 2 the configuration, the machine or the command li
 
 import argparse
 import functools
-import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from engine import __version__
 from engine.access_commands import KEYS_ABOUT, PEOPLE_ABOUT, add_keys, add_people
+from engine.bench_commands import BENCH_ABOUT, add_bench
 from engine.delivery_commands import (
     DEADLETTERS_ABOUT,
     LISTS_ABOUT,
@@ -54,9 +54,6 @@ _CONTESTANTS: Final = (
     "auto", "builtin", "openalpr", "openalpr-detected", "openalpr-moved", "builtin-moved",
 )  # fmt: skip
 """Whom ``platering eval`` can measure."""
-
-_BENCHES: Final = ("decode", "handoff", "delivery", "sse")
-"""Modules of ``engine.benchmarks`` whose ``run`` measures and prints."""
 
 _EXIT_CODES: Final = """\
 exit codes:
@@ -141,14 +138,6 @@ what to do about each problem: the configuration, cores, memory, /dev/shm, limit
 Redis, data_dir, the port of the page, and every camera, which is opened for one frame.
 No password is printed."""
 
-_BENCH_ABOUT: Final = """\
-Measures what this machine does, in about half a minute on an idle one: handoff is the cost of
-getting a frame from a decoder to a recognizer, beside bare copies and multiprocessing.Queue;
-delivery is sightings a second into Redis, beside single commands and the limit of the server;
-decode is a 1080p frame from its stream into shared memory, beside bare PyAV and OpenCV;
-sse (two minutes) is live events to 5,000 browsers, or as many as the limit of open files allows,
-beside a subscription per client, a C program that is compiled here, and nginx with nchan."""
-
 _PROBE_ABOUT: Final = """\
 Opens a camera as its decoder would, watches it for three seconds and says what is there: size,
 frame rate, damaged packets, and whether the picture is black. URL is anything that a camera of the
@@ -206,10 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(doctor)
     _add_json(doctor)
     doctor.set_defaults(command=_doctor)
-    bench = _add(commands, "bench", "measure what this machine does", _BENCH_ABOUT)
-    bench.add_argument("what", choices=_BENCHES, help="what to measure")
-    _add_json(bench)
-    bench.set_defaults(command=_bench)
+    add_bench(_add(commands, "bench", "measure what this machine can do", BENCH_ABOUT), _add_config)
     watch = _add(commands, "watch", "follow the live events of a front", WATCH_ABOUT)
     _add_json(watch)
     add_watch(watch)
@@ -455,11 +441,6 @@ def _doctor(options: argparse.Namespace) -> int:
     from engine.doctor import examine, print_report  # noqa: PLC0415  # lazy, see above
 
     return print_report(examine(options.config), as_json=bool(options.json))
-
-
-def _bench(options: argparse.Namespace) -> int:
-    group = importlib.import_module(f"engine.benchmarks.{options.what}")
-    return int(group.run(as_json=bool(options.json)))
 
 
 def _probe(options: argparse.Namespace) -> int:

@@ -22,8 +22,9 @@ pictures. Plates may stand in the logs that you name: look before you send it.""
 
 PLAN_ABOUT: Final = """\
 Says what so many cameras need: cores, machines like this one, /dev/shm, memory, Redis, network, and
-how many of them this machine can serve. What a frame costs is measured here, in some seconds, on an
-idle machine best; the rest is arithmetic, which is printed. An estimate, on the safe side."""
+how many of them this machine can serve. It is made from the figures of platering bench: those that
+are named, else those of its last run here, else what a frame costs is measured now, in some
+seconds. The rest is arithmetic, which is printed. An estimate, on the safe side."""
 
 COMPLETION_ABOUT: Final = """\
 Prints what a shell needs to complete the words of platering:
@@ -35,7 +36,7 @@ Prints what a shell needs to complete the words of platering:
 
 
 def add_plan(command: argparse.ArgumentParser, config: Callable[..., None]) -> None:
-    """Fill in ``platering plan``; its defaults are those of ``engine.plan.Wish``."""
+    """Fill in ``platering plan``; its defaults are those of ``engine.capacity.plan.Wish``."""
     number: Final = (
         ("fps", 15.0, "frames a second of a camera"),
         ("moving", 0.3, "share of the time in which something moves, 0 to 1"),
@@ -49,6 +50,12 @@ def add_plan(command: argparse.ArgumentParser, config: Callable[..., None]) -> N
     for name, default, about in number:
         text = f"{about}; default: {default:g}"
         command.add_argument(f"--{name}", type=float, default=default, metavar="X", help=text)
+    command.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FILE",
+        help="what platering bench --json printed, also elsewhere; default: its last run here",
+    )
     command.add_argument("--json", action="store_true", help="print JSON, for programs")
     config(command)
     command.set_defaults(command=_plan)
@@ -89,9 +96,10 @@ def add_completion(
 def _plan(options: argparse.Namespace) -> int:
     import re  # noqa: PLC0415  # lazy, see the module's docstring
 
-    from engine.config import Settings, load_settings  # noqa: PLC0415  # same
+    from engine.capacity.plan import Wish  # noqa: PLC0415  # same
+    from engine.capacity.plan_report import print_plan  # noqa: PLC0415  # same
+    from engine.capacity.settings import settings_if_any  # noqa: PLC0415  # same
     from engine.errors import ConfigError  # noqa: PLC0415  # same
-    from engine.plan import Wish, print_plan  # noqa: PLC0415  # same
 
     size = re.fullmatch(r"(\d{2,5})x(\d{2,5})", options.size)
     if size is None:
@@ -113,10 +121,8 @@ def _plan(options: argparse.Namespace) -> int:
         vehicles_per_hour=options.vehicles,
         camera_mbit_s=options.mbit,
     )
-    is_named = options.config != Path("config.toml")  # the usual one need not be there
-    is_there = is_named or options.config.exists()
-    settings = load_settings(options.config) if is_there else Settings()
-    return print_plan(wish, settings, as_json=bool(options.json))
+    settings = settings_if_any(options.config)
+    return print_plan(wish, settings, options.figures, as_json=bool(options.json))
 
 
 def _top(options: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ socket pair, everything unacknowledged is sent again, and its cursor tells it th
 """
 
 import socket
-import time
 from collections import deque
 from typing import Final
 
@@ -50,14 +49,17 @@ class ReadsSender:
         self._unsent = len(self._pending)
         self.flush()
 
-    def send(self, camera_index: int, reads: FrameReads) -> None:
-        """Number the reads of a frame and send them as soon as the channel takes them."""
+    def send(self, camera_index: int, reads: FrameReads, recognized_ns: int) -> None:
+        """Number the reads of a frame and send them as soon as the channel takes them.
+
+        ``recognized_ns``: monotonic time at which recognition ended, before pictures were made.
+        """
         self._sequence += 1
         record = ReadsRecord(
             sequence=self._sequence,
             camera_index=camera_index,
             reads=reads,
-            recognized_monotonic_ns=time.monotonic_ns(),
+            recognized_monotonic_ns=recognized_ns,
         )
         if len(self._pending) >= MAX_PENDING:
             self._pending.popleft()

@@ -164,15 +164,18 @@ class Worker:
         except RecognizerError as error:
             log.warning("%s", error, extra={"camera": ring.handle.camera_name})
             reads, fate = [], Fate.FAILED_ERROR
-        ended_ns = time.monotonic_ns()
-        elapsed_ns = ended_ns - started_ns
+        recognized_ns = time.monotonic_ns()
+        elapsed_ns = recognized_ns - started_ns
         self._row.observe(Stage.RECOGNIZE, elapsed_ns)
         self._row.words[BUSY_NS] += elapsed_ns
+        for read in reads:
+            self._row.add_confidence(read.confidence)
         if reads or upload_of(ring.handle.camera_name):  # those who wait for it see it advance
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
-            self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
+            told = self._with_evidence(lease, reads)
+            self._sender.send(ring.handle.camera, told, recognized_ns)
         if fate is Fate.RECOGNIZED:
-            lag_ns = max(ended_ns - lease.stamp.captured_monotonic_ns, 0)
+            lag_ns = max(recognized_ns - lease.stamp.captured_monotonic_ns, 0)
             self._row.fate(ring.handle.camera, Fate.LAG_US, lag_ns // 1_000)
         ring.give_back(lease, fate)
 

@@ -4,22 +4,21 @@ Rounds of all ways alternate (A B C A B C …), so that a machine that slows dow
 compared are medians of paired CPU times, every way with one decoder thread.
 """
 
-import json
-import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TextIO
+from typing import Final, Self
 
 import av
 import cv2
 import msgspec
 import numpy as np
 
+from engine.benchmarks.answer import print_figures, say
+from engine.benchmarks.clip import write_clip
 from engine.shm import RunLock, Segment
 from engine.sources import SourceOptions, open_source
 from engine.sources.base import SourceFrame
@@ -29,6 +28,7 @@ WIDTH_PX: Final = 1920
 HEIGHT_PX: Final = 1080
 FRAMES: Final = 60
 ROUNDS: Final = 9
+FEW_ROUNDS: Final = 5
 
 
 class DecodeFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,17 +52,14 @@ def make_clip(path: Path) -> Path:
     coarse = rng.integers(30, 220, (HEIGHT_PX // 8 + 32, WIDTH_PX // 8 + 32), np.uint8)
     texture = cv2.resize(coarse, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
     grain = rng.integers(0, 8, texture.shape, np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "23"}
+
+    def views() -> Iterator[Luma]:
         for index in range(FRAMES):
             moved = cv2.add(texture, np.roll(grain, 37 * index, axis=1))
             view = moved[index : index + HEIGHT_PX, 2 * index : 2 * index + WIDTH_PX]
-            frame = av.VideoFrame.from_ndarray(np.array(view, np.uint8, order="C"), format="gray")
-            container.mux(stream.encode(frame.reformat(format="yuv420p")))
-        container.mux(stream.encode())
-    return path
+            yield np.array(view, np.uint8, order="C")
+
+    return write_clip(path, views(), fps=25)
 
 
 class Slot:
@@ -129,10 +126,10 @@ def cpu_times_s(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, li
     return spent_s
 
 
-def measure(say: Callable[[str], None]) -> DecodeFigures:
-    """Run everything once; ``say`` tells what goes on."""
+def measure(tell: Callable[[str], None], rounds: int = ROUNDS) -> DecodeFigures:
+    """Run everything that often; ``tell`` hears what goes on."""
     with tempfile.TemporaryDirectory() as folder, Slot() as slot:
-        say("a clip of 1080p")
+        tell("a clip of 1080p")
         clip = make_clip(Path(folder) / "clip.mp4")
         ways: dict[str, Callable[[], int]] = {
             "ours": lambda: ours(clip, lambda frame: frame.write_luma(slot.luma)),
@@ -141,8 +138,8 @@ def measure(say: Callable[[str], None]) -> DecodeFigures:
             "i420": lambda: ours(clip, lambda frame: frame.write_i420(slot.i420)),
             "bgr24": lambda: ours(clip, lambda frame: frame.write_bgr(slot.bgr)),
         }
-        say(f"{ROUNDS} rounds of {len(ways)} ways")
-        spent_s = cpu_times_s(ways, ROUNDS)
+        tell(f"{rounds} rounds of {len(ways)} ways")
+        spent_s = cpu_times_s(ways, rounds)
         written_bytes = slot.luma.nbytes
     return DecodeFigures(
         decode_vs_bare=_over(spent_s["bare"], spent_s["ours"]),
@@ -159,18 +156,6 @@ def _over(one: list[float], other: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
-def run(*, as_json: bool) -> int:
+def run(*, as_json: bool, brief: bool) -> int:
     """Measure and print, for ``platering bench decode``; return the exit code."""
-    cores = os.sched_getaffinity(0)
-    figures = measure(lambda what: _print(f"measuring {what} …", sys.stderr))
-    rounded = {name: round(value, 3) for name, value in msgspec.structs.asdict(figures).items()}
-    if as_json:
-        _print(json.dumps({"figures": rounded, "cores": len(cores)}))
-    else:
-        _print("\n".join(f"{name:<22} {value:>10}" for name, value in rounded.items()))
-    return 0
-
-
-def _print(line: str, stream: TextIO = sys.stdout) -> None:
-    stream.write(line + "\n")
-    stream.flush()
+    return print_figures(measure(say, FEW_ROUNDS if brief else ROUNDS), as_json=as_json)

@@ -6,7 +6,6 @@ pipeline of redis-py a batch, ours, and the server's own limit, composed from wh
 embedded one; the ways take turns, and ratios are medians of the turns.
 """
 
-import json
 import re
 import shutil
 import statistics
@@ -23,6 +22,7 @@ from typing import Final
 import msgspec
 import redis
 
+from engine.benchmarks.answer import print_figures, say
 from engine.config import RedisSettings
 from engine.embedded_redis import find_redis_server
 from engine.errors import PreflightError
@@ -36,6 +36,7 @@ BATCH: Final = 64
 UNDER_LOAD: Final = 1_024
 """Events a commit when as many wait: what the Redis sink is handed under load."""
 ROUNDS: Final = 5
+FEW_ROUNDS: Final = 2
 EVENTS: Final = 16_384
 EVENTS_SINGLE: Final = 512
 EVENTS_PIPELINE: Final = 4_096
@@ -268,12 +269,8 @@ def _benchmarked(socket: str, words: list[str], pipeline: int) -> float:
     return float(last.rsplit('","', 7)[1].strip('"'))
 
 
-def run(*, as_json: bool) -> int:
+def run(*, as_json: bool, brief: bool) -> int:
     """Measure and print, for ``platering bench delivery``; return the exit code."""
-    figures = msgspec.structs.asdict(measure())
-    if as_json:
-        print(json.dumps({"figures": figures}))  # noqa: T201  # what was asked for
-    else:
-        for name, value in figures.items():
-            print(f"{name:<26} {value:>12.2f}")  # noqa: T201  # same
-    return 0
+    rounds = FEW_ROUNDS if brief else ROUNDS
+    say(f"delivery into Redis, {rounds} rounds")
+    return print_figures(measure(rounds), as_json=as_json)

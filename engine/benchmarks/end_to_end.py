@@ -7,25 +7,25 @@ frames, decoded before, in as many processes as the pool has. Clip: the demo's r
 
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-import av
 import cv2
 import msgspec
 import numpy as np
 
-from engine.control import ask
-from engine.errors import ControlError
-from engine.messages import CameraStatus, EngineStatus
+from engine.benchmarks.answer import print_figures, say
+from engine.benchmarks.clip import write_clip
+from engine.benchmarks.running import running_engine
+from engine.cores import usable_cores
+from engine.errors import PreflightError
+from engine.messages import EngineStatus
 from engine.recognizers.builtin import BuiltinRecognizer
-from engine.resources import state_path
 from engine.sources import SourceOptions, open_source
 from engine.sources.scene import DemoScene
 from engine.types import CameraState
@@ -36,10 +36,9 @@ FPS: Final = 15
 WARM_FRAMES: Final = 10
 """The first frames of each are not measured."""
 CAMERA: Final = "clip"
-READY_S: Final = 60.0
-POLL_S: Final = 0.03
-"""Short beside a run, for its end is noticed that much too late."""
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+FRAMES: Final = 240
+ROUNDS: Final = 3
+FEW_ROUNDS: Final = 1
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +69,8 @@ class EndToEndFigures(msgspec.Struct, frozen=True, kw_only=True):
     bare_cpu_ms_per_frame: float
     recognizer_share: float
     """Of the engine's CPU time: what the bare loop needs for as many frames."""
+    crowding: float
+    """CPU of a frame in so many bare loops at once, over that in one alone: what cores share."""
     dropped: int
     """Frames that the engine did not recognize; 0, for files wait."""
 
@@ -77,28 +78,27 @@ class EndToEndFigures(msgspec.Struct, frozen=True, kw_only=True):
 def render_clip(path: Path, frames: int) -> None:
     """Write so many frames of the demo's road as an H.264 clip of 1280x720."""
     scene = DemoScene(7, WIDTH_PX, HEIGHT_PX, density=2)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "20"}
-        for index in range(frames):
-            luma = np.ascontiguousarray(scene.luma(index / FPS))
-            frame = av.VideoFrame.from_ndarray(luma, format="gray").reformat(format="yuv420p")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_clip(path, (scene.luma(index / FPS) for index in range(frames)), fps=FPS, crf=20)
 
 
 def bare_loops(clip: Path, workers: int) -> Spent:
     """Run the recognizer alone over the clip, in so many processes at once."""
     command = [sys.executable, "-m", "engine.benchmarks.end_to_end", str(clip)]
-    loops = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(workers)
-    ]
-    for loop in loops:
-        if loop.stdout is None or loop.stdout.readline() != b"ready\n":
-            raise RuntimeError("a bare loop did not start")
-    answers = [loop.communicate(b"go\n")[0] for loop in loops]
+    with contextlib.ExitStack() as stack:
+        loops = []
+        for _ in range(workers):
+            loop = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stack.enter_context(loop)
+            stack.callback(loop.kill)  # of no effect on one that ended
+            loops.append(loop)
+        for loop in loops:
+            if loop.stdout is None or loop.stdout.readline() != b"ready\n":
+                raise PreflightError("a bare loop did not start")
+        for loop in loops:  # all of them before any is waited for
+            if loop.stdin is not None:
+                loop.stdin.write(b"go\n")
+                loop.stdin.flush()
+        answers = [loop.communicate()[0] for loop in loops]
     spent = [msgspec.json.decode(answer, type=Spent) for answer in answers]
     return Spent(
         frames=sum(one.frames for one in spent),
@@ -136,29 +136,40 @@ def engine(clip: Path, workers: int, folder: Path) -> Spent:
     """Run the engine over the clip; ``folder`` gets its configuration and data.
 
     Raises:
-        RuntimeError: it did not get through the clip in time or without a death.
+        PreflightError: it did not get through the clip in time or without a death.
     """
-    config = _configuration(clip, workers, folder)
-    control = str(state_path(folder / "data", "engine", "control.sock"))
-    with _engine_process(config, control) as pid:
-        first = _when(control, lambda camera: camera.ledger["recognized"] >= WARM_FRAMES)
-        began_s, cpu_s = time.monotonic(), _cpu_s(pid)
-        last = _when(
-            control,
-            lambda camera: camera.state is CameraState.ENDED and not camera.in_flight,
-        )
-        return Spent(
-            frames=last.ledger["recognized"] - first.ledger["recognized"],
-            seconds=time.monotonic() - began_s,
-            cpu_s=_cpu_s(pid) - cpu_s,
-            dropped=last.ledger["captured"] - last.ledger["recognized"],
-        )
+    camera = {"name": CAMERA, "url": str(clip), "play": "fast", "skip_static": False}
+    lines = ['recognizer = "builtin"', "[[cameras]]"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in camera.items()]
+    lines += ["[recognizers]", f"count = {workers}"]
+    with running_engine(folder, "engine", lines) as running:
+        first = running.wait_for(_has_warmed_up, "its first frames")
+        began_s, cpu_s = time.monotonic(), running.cpu_s()
+        last = running.wait_for(_is_through, "the end of the clip")
+        seconds, cpu_s = time.monotonic() - began_s, running.cpu_s() - cpu_s
+    (before,), (after,) = first.cameras, last.cameras
+    return Spent(
+        frames=after.ledger["recognized"] - before.ledger["recognized"],
+        seconds=seconds,
+        cpu_s=cpu_s,
+        dropped=after.ledger["captured"] - after.ledger["recognized"],
+    )
+
+
+def _has_warmed_up(status: EngineStatus) -> bool:
+    return all(camera.ledger["recognized"] >= WARM_FRAMES for camera in status.cameras)
+
+
+def _is_through(status: EngineStatus) -> bool:
+    (camera,) = status.cameras
+    return camera.state is CameraState.ENDED and not camera.in_flight
 
 
 def measure(folder: Path, *, workers: int, frames: int, rounds: int) -> EndToEndFigures:
     """Measure engine and bare loop in turns; ``folder`` is empty and the caller's."""
     clip = folder / "clip.mp4"
     render_clip(clip, frames)
+    alone_ms = _cpu_ms([bare_loops(clip, 1)]) if workers > 1 else 0.0
     pairs = []
     for number in range(rounds):
         home = folder / str(number)
@@ -176,6 +187,7 @@ def measure(folder: Path, *, workers: int, frames: int, rounds: int) -> EndToEnd
         engine_cpu_ms_per_frame=round(engine_ms, 2),
         bare_cpu_ms_per_frame=round(bare_ms, 2),
         recognizer_share=round(bare_ms / engine_ms, 3),
+        crowding=round(bare_ms / alone_ms, 3) if workers > 1 else 1.0,
         dropped=sum(ours.dropped for _, ours in pairs),
     )
 
@@ -184,55 +196,14 @@ def _cpu_ms(runs: list[Spent]) -> float:
     return statistics.median(1e3 * run.cpu_s / run.frames for run in runs)
 
 
-def _configuration(clip: Path, workers: int, folder: Path) -> Path:
-    """Write the configuration of an engine whose one camera is the clip."""
-    camera = {"name": CAMERA, "url": str(clip), "play": "fast", "skip_static": False}
-    lines = [f"data_dir = {json.dumps(str(folder / 'data'))}", 'recognizer = "builtin"']
-    lines += ["[[cameras]]", *(f"{key} = {json.dumps(value)}" for key, value in camera.items())]
-    lines += ["[recognizers]", f"count = {workers}", ""]
-    path = folder / "config.toml"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
-
-@contextlib.contextmanager
-def _engine_process(config: Path, control: str) -> Iterator[int]:
-    """Run ``platering engine``, yield the supervisor's pid, end it in order."""
-    command = [sys.executable, "-m", "engine.cli", "engine", "--config", str(config)]
-    with config.with_suffix(".log").open("wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    try:
-        yield process.pid
-        ask(control, "stop")
-        process.wait(READY_S)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _when(control: str, reached: Callable[[CameraStatus], bool]) -> CameraStatus:
-    """Wait until the camera is so far; return its status then."""
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        with contextlib.suppress(ControlError):  # it does not listen yet
-            status = msgspec.convert(ask(control, "status"), EngineStatus)
-            (camera,) = status.cameras
-            if any(process.restarts for process in status.processes):
-                raise RuntimeError("a process of the engine was started again: no measurement")
-            if reached(camera):
-                return camera
-        time.sleep(POLL_S)
-    raise RuntimeError(f"the engine did not get there in {READY_S:.0f} s")
-
-
-def _cpu_s(supervisor: int) -> float:
-    """Return the CPU time of a supervisor and its children so far."""
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    ticks = 0
-    for pid in (str(supervisor), *children):
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(after_name[11]) + int(after_name[12])
-    return ticks / _TICKS_PER_S
+def run(*, as_json: bool, brief: bool) -> int:
+    """Measure and print, for ``platering bench end-to-end``; return the exit code."""
+    workers = usable_cores()
+    rounds = FEW_ROUNDS if brief else ROUNDS
+    say(f"engine and bare recognition in turns, {workers} recognizers, {rounds} rounds")
+    with tempfile.TemporaryDirectory(prefix="plt-bench-") as folder:
+        figures = measure(Path(folder), workers=workers, frames=FRAMES, rounds=rounds)
+    return print_figures(figures, as_json=as_json)
 
 
 if __name__ == "__main__":

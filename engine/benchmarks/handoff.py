@@ -5,7 +5,6 @@ turns (A B A B), and ratios are medians of the pairs. The workers are the engine
 stand-in recognizer; the decoder's part is played here with 1080p luma from memory.
 """
 
-import json
 import multiprocessing
 import multiprocessing.queues
 import os
@@ -15,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from engine.benchmarks.answer import print_figures, say
 from engine.benchmarks.plane import FULL_HD, Plane, RingPlan
 from engine.benchmarks.stand_in import Cost, cost_s
 
@@ -31,6 +31,9 @@ BURST: Final = 256
 FRAMES_IN_MEMORY: Final = RingPlan(slots=SLOTS)
 WAITING_FRAMES: Final = RingPlan(slots=BURST, size_px=(64, 48))
 """Their pixels are not written."""
+TURNS: Final = 7
+FEW_TURNS: Final = 3
+"""Of pool and bare loops, where the saturation is measured."""
 STAND_IN_S: Final = 0.02
 """CPU time of one frame in the stand-in that measures saturation."""
 
@@ -205,7 +208,7 @@ def _feed(plane: Plane, frame: npt.NDArray[np.uint8]) -> None:
     plane.writer.publish(slot, 1, 1)
 
 
-def saturation(workers: int, turns: int = 7, seconds: float = 0.8) -> tuple[float, float]:
+def saturation(workers: int, turns: int = TURNS, seconds: float = 0.8) -> tuple[float, float]:
     """Return the pool's rate over that of bare loops, and the share that feeding took."""
     rounds = max(1, round(STAND_IN_S / cost_s(1)))
     frames = source_frames()
@@ -220,26 +223,26 @@ def saturation(workers: int, turns: int = 7, seconds: float = 0.8) -> tuple[floa
     return ratio, statistics.median(share for _bare, _pool, share in pairs)
 
 
-def measure(say: Callable[[str], None]) -> HandoffFigures:
-    """Measure everything, in less than a minute."""
+def measure(tell: Callable[[str], None], turns: int = TURNS) -> HandoffFigures:
+    """Measure everything, in less than a minute; ``tell`` hears what goes on."""
     frames = source_frames()
     buffers = list(np.zeros((SLOTS, *FULL_HD[::-1]), np.uint8))
-    say("the cost of a hand-off")
+    tell("the cost of a hand-off")
     with Plane(1, Cost(), [WAITING_FRAMES]) as plane:
         busy_handoff_us(plane, 5)
         busy = statistics.median(busy_handoff_us(plane, 20) for _ in range(9))
     with Plane(1, Cost(), [FRAMES_IN_MEMORY]) as plane:
         idle_handoff_us(plane, frames, 500)
         idle = statistics.median(idle_handoff_us(plane, frames, 500) for _ in range(5))
-        say("beside bare copies")
+        tell("beside bare copies")
         ratio = statistics.median(
             ring_fps(plane, frames, 500) / memcpy_fps(frames, buffers, 500) for _ in range(9)
         )
-    say("beside multiprocessing.Queue")
+    tell("beside multiprocessing.Queue")
     queue = statistics.median(queue_us(frames, 60) for _ in range(3))
-    say("the saturation of the pool")
-    one, _feeder = saturation(1)
-    cores, feeder = saturation(os.cpu_count() or 1)
+    tell("the saturation of the pool")
+    one, _feeder = saturation(1, turns)
+    cores, feeder = saturation(os.cpu_count() or 1, turns)
     return HandoffFigures(
         handoff_cpu_us=busy,
         handoff_wakeup_cpu_us=idle,
@@ -253,17 +256,6 @@ def measure(say: Callable[[str], None]) -> HandoffFigures:
     )
 
 
-def run(*, as_json: bool) -> int:
+def run(*, as_json: bool, brief: bool) -> int:
     """Measure and print, for ``platering bench handoff``; return the exit code."""
-    figures = measure(lambda what: _print(f"measuring {what} …", sys.stderr))
-    rounded = {name: round(value, 3) for name, value in msgspec.structs.asdict(figures).items()}
-    if as_json:
-        _print(json.dumps({"figures": rounded}))
-    else:
-        _print("\n".join(f"{name:<22} {value:>10}" for name, value in rounded.items()))
-    return 0
-
-
-def _print(line: str, stream: TextIO = sys.stdout) -> None:
-    stream.write(line + "\n")
-    stream.flush()
+    return print_figures(measure(say, FEW_TURNS if brief else TURNS), as_json=as_json)

@@ -1,5 +1,6 @@
 """The frame plane alone: rings, a token pipe and real worker processes with a stand-in inside."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -113,20 +114,43 @@ class Plane:
 
     def __init__(self, workers: int, cost: Cost, plans: Sequence[RingPlan]) -> None:
         """Start the workers and wait until they work; ``cost`` is that of a frame."""
-        self._lock = RunLock()
-        self.board = Board.create(self._lock.name("board"), workers + 1, cameras=len(plans))
+        self._stack = contextlib.ExitStack()
+        try:
+            self._open(workers, cost, plans)
+        except BaseException:  # Ctrl-C, too, leaves nothing in shared memory
+            self._stack.close()
+            raise
+
+    def _open(self, workers: int, cost: Cost, plans: Sequence[RingPlan]) -> None:
+        lock = RunLock()
+        self._stack.callback(lock.release)
+        self.board = Board.create(lock.name("board"), workers + 1, cameras=len(plans))
+        self._stack.callback(self.board.close)
         self.row = self.board.row(0)
         """The writers' row."""
+        self._stack.callback(self.row.release)
         self.row.words[KIND], self.row.words[INCARNATION] = Kind.DECODER, 1
         self._tokens = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.workers = [
-            StandInWorker(self.board, 1 + index, cost, self._tokens) for index in range(workers)
-        ]
-        self._rings = [
-            OwnedRing(plan.handle(camera, self._lock.name(f"ring{camera + 1}")))
-            for camera, plan in enumerate(plans)
-        ]
-        self.writers = [self._writer(ring) for ring in self._rings]
+        for fd in self._tokens:
+            self._stack.callback(os.close, fd)
+        self._rings: list[OwnedRing] = []
+        self.writers: list[RingWriter] = []
+        for camera, plan in enumerate(plans):
+            ring = OwnedRing(plan.handle(camera, lock.name(f"ring{camera + 1}")))
+            self._stack.callback(ring.remove)
+            writer = self._writer(ring)
+            self._stack.callback(writer.close)
+            self._rings.append(ring)
+            self.writers.append(writer)
+        self.workers: list[StandInWorker] = []
+        for index in range(workers):
+            worker = StandInWorker(self.board, 1 + index, cost, self._tokens)
+            self._stack.callback(worker.end)
+            self.workers.append(worker)
+        self._introduce(plans)
+
+    def _introduce(self, plans: Sequence[RingPlan]) -> None:
+        """Wait until the workers work, and let them take from the rings."""
         for worker in self.workers:
             worker.wait_ready()
             for ring, plan in zip(self._rings, plans, strict=True):
@@ -192,14 +216,4 @@ class Plane:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        for worker in self.workers:
-            worker.end()
-        for writer in self.writers:
-            writer.close()
-        for ring in self._rings:
-            ring.remove()
-        for fd in self._tokens:
-            os.close(fd)
-        self.row.release()
-        self.board.close()
-        self._lock.release()
+        self._stack.close()

@@ -6,11 +6,9 @@ is the kernel's word on the server's process; latency runs from before the commi
 bytes at the client. The tutorials' server gets a small crowd: it cannot serve the large one.
 """
 
-import json
 import resource
 import socket
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ import msgspec
 import numpy as np
 import redis
 
+from engine.benchmarks.answer import print_figures, say
 from engine.benchmarks.delivery import own_server
 from engine.benchmarks.sse_crowd import Crowd
 from engine.benchmarks.sse_nchan import installed_nchan
@@ -102,7 +101,7 @@ def affordable_clients() -> int:
     return most
 
 
-def measure(load: Load, rounds: int, say: Callable[[str], None]) -> SseFigures:
+def measure(load: Load, rounds: int, tell: Callable[[str], None]) -> SseFigures:
     """Let the servers take turns.
 
     Raises:
@@ -119,7 +118,7 @@ def measure(load: Load, rounds: int, say: Callable[[str], None]) -> SseFigures:
                 absent[name] = str(error)
         turns: list[dict[str, Turn]] = []
         for number in range(rounds):
-            say(f"{', '.join(servers)}: {load.clients} clients, round {number + 1} of {rounds}")
+            tell(f"{', '.join(servers)}: {load.clients} clients, round {number + 1} of {rounds}")
             turns.append(_round(servers, load, redis_socket, absent))
     return _figures({name: [each[name] for each in turns] for name in servers}, load, absent)
 
@@ -247,14 +246,7 @@ def _resident_kib(pid: int) -> float:
     return float(status.partition("VmRSS:")[2].split()[0])
 
 
-def run(*, as_json: bool) -> int:
+def run(*, as_json: bool, brief: bool) -> int:
     """Measure and print, for ``platering bench sse``; return the exit code."""
     load = Load(clients=affordable_clients())
-    figures = measure(load, ROUNDS, lambda what: print(f"measuring {what} …", file=sys.stderr))  # noqa: T201  # progress of a command
-    found = msgspec.structs.asdict(figures)
-    if as_json:
-        print(json.dumps({"figures": found}))  # noqa: T201  # what was asked for
-    else:
-        for name, value in found.items():
-            print(f"{name:<22} {'–' if value is None else value!s:>12}")  # noqa: T201  # same
-    return 0
+    return print_figures(measure(load, 1 if brief else ROUNDS, say), as_json=as_json)

@@ -4,7 +4,6 @@ Ours as the supervisor would start it, the tutorials' (a subscription per client
 that coalesces as ours does, compiled here.
 """
 
-import secrets
 import shutil
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from engine.errors import PreflightError
 from engine.messages import DECODE, Ready, Start, encode
 from engine.process import log_section
 from engine.sections import ApiSection
+from engine.shm import RunLock
 
 READY_WITHIN_S: Final = 20.0
 COMPILE_WITHIN_S: Final = 60.0
@@ -34,7 +34,8 @@ Server: TypeAlias = Callable[[socket.socket, str], AbstractContextManager[int]]
 @contextmanager
 def ours(listener: socket.socket, redis_socket: str) -> Iterator[int]:
     """Run an API process."""
-    board = Board.create(f"platering.bench{secrets.token_hex(4)}.board", 1, 1)
+    lock = RunLock()
+    board = Board.create(lock.name("board"), 1, 1)
     link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "api.server", str(theirs.fileno())]
     try:
@@ -60,7 +61,7 @@ def ours(listener: socket.socket, redis_socket: str) -> Iterator[int]:
     finally:
         link.close()
         board.close()
-        board.unlink()
+        lock.release()
 
 
 def unlimited() -> ApiSettings:

@@ -37,8 +37,8 @@ FLOORS = """
     watch orders event_table
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands follow
-    access_commands completion top support plan
-    operation_commands running_commands
+    access_commands completion top support capacity
+    operation_commands bench_commands running_commands
     cli
 """
 """Rooms of the engine, the lowest floor first; a room imports only from floors below its own."""

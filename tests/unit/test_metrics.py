@@ -252,6 +252,25 @@ def test_lag_is_told_in_seconds_by_camera(board, collector):
     assert found[f'{name}_count{{camera="gate"}}'] == 4
 
 
+def test_confidence_of_reads_is_a_histogram_by_recognizer(board, collector):
+    for index, recognizer, reads in ((1, 1, (45.0, 60.0, 99.5)), (2, 1, (92.0,)), (3, 2, (95.5,))):
+        row = board.row(index)
+        row.words[KIND], row.words[STATE] = Kind.WORKER, recognizer
+        for percent in reads:
+            row.add_confidence(percent)
+        row.release()
+    found = samples(collector)
+    name = "platering_read_confidence_ratio"
+    below = {
+        bound: found[f'{name}_bucket{{le="{bound}",recognizer="builtin"}}']
+        for bound in ("0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "+Inf")
+    }
+    assert list(below.values()) == [1, 2, 2, 2, 2, 3, 4]
+    assert found[f'{name}_sum{{recognizer="builtin"}}'] == pytest.approx(2.965)
+    assert found[f'{name}_count{{recognizer="openalpr"}}'] == 1
+    assert found[f'{name}_bucket{{le="0.95",recognizer="openalpr"}}'] == 0
+
+
 def test_the_newest_sighting_of_a_stage_is_its_exemplar(board, collector):
     one, other = board.row(1), board.row(2)
     one.observe(Stage.CAPTURE_TO_STORED, 40_000_000)

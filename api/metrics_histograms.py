@@ -1,6 +1,7 @@
-"""Metrics of how long things take: histograms of the board, with the sightings they tell of."""
+"""The board's histograms: how long things take, with the sightings they tell of, and confidence."""
 
 from bisect import bisect_left
+from itertools import accumulate
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from prometheus_client.samples import Exemplar
 from engine.board import (
     BUCKET_BOUNDS_MS,
     BUCKETS,
+    CONFIDENCE_BASE,
+    CONFIDENCE_BOUNDS,
     EXEMPLAR_BASE,
     EXEMPLAR_WORDS,
     HISTOGRAM_BASE,
@@ -26,6 +29,7 @@ Bucket: TypeAlias = tuple[str, float] | tuple[str, float, Exemplar]
 
 _BOUNDS_S: Final = [bound / 1_000 for bound in BUCKET_BOUNDS_MS]
 _BOUNDS: Final = [*map(str, _BOUNDS_S), "+Inf"]
+_SHARES: Final = [*(str(bound / 100) for bound in CONFIDENCE_BOUNDS), "+Inf"]
 
 
 def of_stages(rows: Words) -> Metric:
@@ -48,6 +52,22 @@ def of_recognizers(rows: Words) -> Metric:
     for place, name in enumerate(RECOGNIZERS, start=1):
         buckets, sum_s = _histogram(workers[workers[:, STATE] == place], Stage.RECOGNIZE, None)
         family.add_metric((name,), buckets, sum_s)
+    return family
+
+
+def of_confidence(rows: Words) -> Metric:
+    """Return how sure plate reads are, by recognizer."""
+    family = HistogramMetricFamily(
+        "platering_read_confidence_ratio",
+        "Confidence of plate reads, 0 to 1.",
+        labels=("recognizer",),
+    )
+    workers = rows[rows[:, KIND] == Kind.WORKER]
+    for place, name in enumerate(RECOGNIZERS, start=1):
+        ours = workers[workers[:, STATE] == place, CONFIDENCE_BASE:][:, : len(_SHARES) + 1]
+        *counts, hundredths = ours.sum(0, dtype=np.uint64).tolist()
+        buckets = list(zip(_SHARES, map(float, accumulate(counts)), strict=True))
+        family.add_metric((name,), buckets, hundredths / 1e4)
     return family
 
 

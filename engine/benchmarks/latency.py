@@ -1,0 +1,380 @@
+"""How long a plate takes from its camera to the browser when the machine is well used, by stage.
+
+The engine is the real one, with its page: demo cameras, the built-in recognizer, Redis. First the
+rate is found up to which it recognizes every frame of its cameras; then they send 80 % of that, and
+a client on loopback follows the live events. All frames are recognized: a camera that saves frames
+would make the rate a matter of its traffic.
+
+What is measured of an event begins with the capture of the frame whose read caused it, by the stamp
+that the frame got before it was drawn. So that it was always a read, and never the clock, that made
+the tracker tell, ``tracker.announce_after_s`` is out of reach; and of a vehicle its first event
+counts, for a final waits on purpose. What the tracker waited for before, a second read that agrees,
+is recognition, not transport.
+"""
+
+import math
+import os
+import statistics
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.benchmarks.answer import print_figures, say
+from engine.benchmarks.running import RunningEngine, running_engine
+from engine.cores import usable_cores
+from engine.errors import PreflightError
+from engine.event_stream import EventStream
+from engine.messages import EngineStatus
+from engine.types import CameraState, Phase, Sighting
+
+LOAD: Final = 0.8
+SECONDS: Final = 60.0
+FEW_SECONDS: Final = 25.0
+CAMERAS_A_CORE: Final = 2
+TARGET_P50_MS: Final = 30.0
+TARGET_P99_MS: Final = 150.0
+"""Beyond the time of a recognition."""
+_FIRST_FPS: Final = 8.0
+"""Of each camera, while the cost of a frame is measured."""
+_STEPS: Final = (1.15, 1.05, 0.95, 0.85, 0.75, 0.65, 0.55, 0.45)
+"""Of the rate that the cost of a frame promises; the first that is kept up with is the one."""
+_KEPT_UP: Final = 0.96
+"""Of the frames that cameras were asked for, those that were recognized."""
+_SETTLE_S: Final = 2.0
+_STEP_S: Final = 4.0
+_FOLLOWED_WITHIN_S: Final = 10.0
+_STAGES: Final = {
+    "capture_to_slot": "capture → slot",
+    "slot_to_lease": "slot → recognizer",
+    "recognize": "recognition",
+    "recognized_to_tracked": "recognized → tracked",
+}
+"""Histograms of ``/metrics``, of every frame; the last one of those with reads."""
+STORED: Final = "capture → stored"
+DELIVERED: Final = "stored → delivered"
+WHOLE: Final = "capture → delivered"
+"""These of every event, by the clock of Redis and of the client."""
+
+
+class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a stage takes, in milliseconds."""
+
+    stage: str
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class LatencyFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``platering bench latency`` prints."""
+
+    cameras: int
+    saturation_fps: float
+    """Frames a second that were recognized of all that the cameras sent, at most."""
+    fps: float
+    """Frames a second while the latency was measured."""
+    load: float
+    """Their ratio."""
+    lost_share: float
+    """Of those frames: replaced by newer ones before they were recognized."""
+    events: int
+    recognition_ms: float
+    """The mean."""
+    over_recognition_p50_ms: float
+    """Of the whole way, what is more than a recognition."""
+    over_recognition_p99_ms: float
+    stages: tuple[StageFigures, ...]
+    """The quantiles of the first four are interpolated between the bounds of their histograms."""
+    machine_load: tuple[float, float]
+    """The kernel's load average of a minute, before and after: higher where others work, too."""
+
+    @property
+    def is_on_target(self) -> bool:
+        """Whether p50 and p99 keep what was promised."""
+        p50, p99 = self.over_recognition_p50_ms, self.over_recognition_p99_ms
+        return p50 <= TARGET_P50_MS and p99 <= TARGET_P99_MS
+
+
+class _Arrival(msgspec.Struct, frozen=True):
+    """The first event of a vehicle, in milliseconds UTC."""
+
+    captured_ms: int
+    stored_ms: int
+    delivered_ms: float
+
+
+class _Browser:
+    """Follows the live events in a thread of its own, as a page does."""
+
+    def __init__(self, page: str) -> None:
+        self.arrivals: list[_Arrival] = []
+        self.trouble = ""
+        self._ended = False
+        self._joined = threading.Event()
+        self._stream = EventStream(page, {"phase": Phase.PROVISIONAL})
+        self._thread = threading.Thread(target=self._follow, name="browser", daemon=True)
+        self._thread.start()
+        if not self._joined.wait(_FOLLOWED_WITHIN_S):
+            raise PreflightError(f"the live events cannot be followed: {self.trouble}")
+
+    def _follow(self) -> None:
+        with closing(self._stream.follow(self._hear)) as blocks:
+            for block in blocks:
+                delivered_ms = time.time_ns() / 1e6
+                if self._ended:
+                    return
+                if block.event == "message":
+                    sighting = msgspec.json.decode(block.data, type=Sighting)
+                    stored_ms = int(block.id.partition("-")[0])
+                    arrival = _Arrival(sighting.last_unix_ms, stored_ms, delivered_ms)
+                    self.arrivals.append(arrival)
+
+    def _hear(self, trouble: str) -> None:
+        self.trouble = trouble
+        if not trouble:
+            self._joined.set()
+
+    def close(self) -> None:
+        """Count no more; the thread ends with the stream."""
+        self._ended = True
+
+
+class _Histogram(msgspec.Struct, frozen=True):
+    """A histogram of ``/metrics`` over a while: counts between bounds, and the sum."""
+
+    bounds_ms: Sequence[float]
+    counts: Sequence[float]
+    sum_ms: float
+
+    def figures(self, stage: str) -> StageFigures:
+        """Return its mean, which is exact, and its quantiles, which are interpolated."""
+        total = sum(self.counts)
+        return StageFigures(
+            stage=stage,
+            mean_ms=round(self.sum_ms / max(1.0, total), 2),
+            p50_ms=self._quantile(0.5 * total),
+            p95_ms=self._quantile(0.95 * total),
+            p99_ms=self._quantile(0.99 * total),
+        )
+
+    def _quantile(self, rank: float) -> float:
+        """Return below what so many lie, as Prometheus does it."""
+        below, low_ms = 0.0, 0.0
+        for bound_ms, count in zip(self.bounds_ms, self.counts, strict=True):
+            if math.isinf(bound_ms) or not rank:  # nobody knows more, or anything
+                break
+            if count and below + count >= rank:
+                return round(low_ms + (bound_ms - low_ms) * (rank - below) / count, 2)
+            below += count
+            low_ms = bound_ms
+        return round(low_ms, 2)
+
+
+def measure(folder: Path, seconds: float, tell: Callable[[str], None]) -> LatencyFigures:
+    """Find the saturation, then measure that long; ``folder`` is empty and the caller's.
+
+    Raises:
+        PreflightError: the engine does not run, or nothing came.
+    """
+    before_load = os.getloadavg()[0]
+    cameras = CAMERAS_A_CORE * usable_cores()
+    with running_engine(folder, "run", _configuration(cameras)) as engine:
+        engine.wait_for(_is_live, "all cameras live")
+        road = _Road(engine, cameras)
+        tell(f"the rate that {cameras} cameras can have")
+        saturation_fps = road.saturation_fps()
+        fps = LOAD * saturation_fps
+        tell(f"latency at {fps:.0f} of {saturation_fps:.0f} frames/s for {seconds:.0f} s")
+        road.send(fps)
+        page = _page_of(engine)
+        browser = _Browser(page)
+        time.sleep(_SETTLE_S)
+        browser.arrivals.clear()
+        histograms = _histograms(page)
+        done = road.watch(seconds)
+        arrivals = list(browser.arrivals)
+        stages = _spent(histograms, _histograms(page))
+        browser.close()
+    if not arrivals:
+        raise PreflightError("no plate was told of: this machine is too busy to measure")
+    return _figures(cameras, saturation_fps, done, (stages, arrivals), before_load)
+
+
+class _Done(msgspec.Struct, frozen=True):
+    """What became of frames in a while."""
+
+    recognized_fps: float
+    lost_share: float
+    cpu_s: float
+    seconds: float
+
+
+class _Road:
+    """The cameras, all at one rate."""
+
+    def __init__(self, engine: RunningEngine, cameras: int) -> None:
+        self._engine = engine
+        self._cameras = cameras
+
+    def send(self, fps: float) -> None:
+        """Let all cameras together send so many frames a second."""
+        for number in range(self._cameras):
+            name, url = _camera(number, fps / self._cameras)
+            self._engine.ask("camera.change", name=name, changes={"url": url})
+        self._engine.wait_for(_is_live, "all cameras at another rate")
+        time.sleep(_SETTLE_S)
+
+    def watch(self, seconds: float) -> _Done:
+        """Return what becomes of frames in so many seconds."""
+        before, cpu_s, began = self._engine.status(), self._engine.cpu_s(), time.monotonic()
+        time.sleep(seconds)
+        after, cpu_s = self._engine.status(), self._engine.cpu_s() - cpu_s
+        elapsed = time.monotonic() - began
+        recognized, lost = (
+            sum(_count(camera.ledger, fate) for camera in after.cameras)
+            - sum(_count(camera.ledger, fate) for camera in before.cameras)
+            for fate in ("recognized", "dropped")
+        )
+        share = lost / max(1, recognized + lost)
+        return _Done(recognized / elapsed, share, cpu_s, elapsed)
+
+    def saturation_fps(self) -> float:
+        """Return the rate up to which every frame is recognized.
+
+        What a frame costs, of all processes together, says where to look for it; cameras that send
+        so much, and less and less, say where it is.
+        """
+        trial = self.watch(_STEP_S)
+        promised = usable_cores() * trial.recognized_fps / (trial.cpu_s / trial.seconds)
+        best = 0.0
+        for step in _STEPS:
+            fps = step * promised
+            self.send(fps)
+            done = self.watch(_STEP_S)
+            best = max(best, done.recognized_fps)
+            if done.recognized_fps >= _KEPT_UP * fps:
+                return done.recognized_fps
+        raise PreflightError(
+            f"the engine keeps up with no rate that was tried, {best:.0f} frames/s at best: this "
+            "machine is too busy to measure"
+        )
+
+
+def _configuration(cameras: int) -> list[str]:
+    lines = ['recognizer = "builtin"', "[tracker]", "announce_after_s = 10.0"]
+    lines += ["[api]", "port = 0", "[log]", 'level = "warning"']
+    for number in range(cameras):
+        name, url = _camera(number, _FIRST_FPS)
+        lines += ["[[cameras]]", f'name = "{name}"', f'url = "{url}"', "skip_static = false"]
+    return lines
+
+
+def _camera(number: int, fps: float) -> tuple[str, str]:
+    """Return a camera's name, and the address of its road at this rate."""
+    return f"road-{number}", f"demo://?seed={number + 1}&density=3&fps={fps:.3f}"
+
+
+def _is_live(status: EngineStatus) -> bool:
+    return bool(status.cameras) and all(
+        camera.state is CameraState.LIVE and camera.ring is not None for camera in status.cameras
+    )
+
+
+def _count(ledger: dict[str, int], fate: str) -> int:
+    return sum(count for name, count in ledger.items() if name.startswith(fate))
+
+
+def _page_of(engine: RunningEngine) -> str:
+    page = engine.page()
+    if page is None:
+        raise PreflightError("the engine has no page")
+    return page
+
+
+def _histograms(page: str) -> dict[str, _Histogram]:
+    """Return the histograms of all stages since the start."""
+    with urllib.request.urlopen(f"{page}/metrics", timeout=10) as answer:  # noqa: S310  # ours, http
+        text = answer.read().decode()
+    bounds: dict[str, list[tuple[float, float]]] = {name: [] for name in _STAGES}
+    sums = dict.fromkeys(_STAGES, 0.0)
+    for family in text_string_to_metric_families(text):
+        if family.name != "platering_stage_seconds":
+            continue
+        for sample in family.samples:
+            stage = sample.labels["stage"]
+            if stage in bounds and sample.name.endswith("_bucket"):
+                bounds[stage].append((1e3 * float(sample.labels["le"]), sample.value))
+            elif stage in sums and sample.name.endswith("_sum"):
+                sums[stage] = 1e3 * sample.value
+    return {
+        name: _Histogram(
+            [bound for bound, _ in found],
+            np.diff([0.0, *(count for _, count in found)]).tolist(),
+            sums[name],
+        )
+        for name, found in bounds.items()
+    }
+
+
+def _spent(before: dict[str, _Histogram], after: dict[str, _Histogram]) -> list[StageFigures]:
+    """Return what each stage took between two looks."""
+    figures = []
+    for name, stage in _STAGES.items():
+        old, new = before[name], after[name]
+        counts = np.subtract(new.counts, old.counts).tolist()
+        spent = _Histogram(new.bounds_ms, counts, new.sum_ms - old.sum_ms)
+        figures.append(spent.figures(stage))
+    return figures
+
+
+def _exact(stage: str, taken_ms: Sequence[float]) -> StageFigures:
+    p50, p95, p99 = np.percentile(taken_ms, (50, 95, 99)).round(2).tolist()
+    mean_ms = round(statistics.fmean(taken_ms), 2)
+    return StageFigures(stage=stage, mean_ms=mean_ms, p50_ms=p50, p95_ms=p95, p99_ms=p99)
+
+
+def _figures(
+    cameras: int,
+    saturation_fps: float,
+    done: _Done,
+    seen: tuple[list[StageFigures], list[_Arrival]],
+    before_load: float,
+) -> LatencyFigures:
+    stages, arrivals = seen
+    whole = _exact(WHOLE, [one.delivered_ms - one.captured_ms for one in arrivals])
+    (recognition,) = (one for one in stages if one.stage == _STAGES["recognize"])
+    return LatencyFigures(
+        cameras=cameras,
+        saturation_fps=round(saturation_fps, 1),
+        fps=round(done.recognized_fps, 1),
+        load=round(done.recognized_fps / saturation_fps, 3),
+        lost_share=round(done.lost_share, 4),
+        events=len(arrivals),
+        recognition_ms=recognition.mean_ms,
+        over_recognition_p50_ms=round(whole.p50_ms - recognition.mean_ms, 2),
+        over_recognition_p99_ms=round(whole.p99_ms - recognition.mean_ms, 2),
+        stages=(
+            *stages,
+            _exact(STORED, [one.stored_ms - one.captured_ms for one in arrivals]),
+            _exact(DELIVERED, [one.delivered_ms - one.stored_ms for one in arrivals]),
+            whole,
+        ),
+        machine_load=(round(before_load, 2), round(os.getloadavg()[0], 2)),
+    )
+
+
+def run(*, as_json: bool, brief: bool) -> int:
+    """Measure and print, for ``platering bench latency``; return the exit code."""
+    with tempfile.TemporaryDirectory(prefix="plt-bench-") as folder:
+        figures = measure(Path(folder), FEW_SECONDS if brief else SECONDS, say)
+    return print_figures(figures, as_json=as_json)

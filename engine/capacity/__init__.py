@@ -1,0 +1,1 @@
+"""What this machine can serve: all benchmarks in turn, one page of them, and plans made from it."""
