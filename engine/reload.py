@@ -294,6 +294,7 @@ def fixed_as(settings: Settings, present: Settings) -> Settings:
     listening = {"host": present.api.host, "port": present.api.port}
     fixed: dict[str, Any] = {
         "data_dir": present.data_dir,
+        "canary": present.canary,
         "api": settings.api.model_copy(update=listening),
     }
     if settings.redis.url != present.redis.url and EMBEDDED in {

@@ -25,7 +25,7 @@ def test_a_key_is_kept_as_a_hash_that_its_owner_alone_may_read(tmp_path):
     assert keys.known(text) == key
     assert Keys(folder).known(text) == key
     kept = folder / FILE_NAME
-    assert text.split("_")[2].encode() not in kept.read_bytes()
+    assert text.split("_", 2)[2].encode() not in kept.read_bytes()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert len(text) == len(keys.add(Scope.READ)[1]) == 56
