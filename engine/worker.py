@@ -164,12 +164,16 @@ class Worker:
         except RecognizerError as error:
             log.warning("%s", error, extra={"camera": ring.handle.camera_name})
             reads, fate = [], Fate.FAILED_ERROR
-        elapsed_ns = time.monotonic_ns() - started_ns
+        ended_ns = time.monotonic_ns()
+        elapsed_ns = ended_ns - started_ns
         self._row.observe(Stage.RECOGNIZE, elapsed_ns)
         self._row.words[BUSY_NS] += elapsed_ns
         if reads or upload_of(ring.handle.camera_name):  # those who wait for it see it advance
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
             self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
+        if fate is Fate.RECOGNIZED:
+            lag_ns = max(ended_ns - lease.stamp.captured_monotonic_ns, 0)
+            self._row.fate(ring.handle.camera, Fate.LAG_US, lag_ns // 1_000)
         ring.give_back(lease, fate)
 
     def _read(self, lease: Lease, hints: RecognizeHints) -> list[PlateRead]:
