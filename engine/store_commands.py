@@ -125,6 +125,10 @@ def own_keys(
         since_ms, key = sighting.first_unix_ms, sighting_key(sighting.id)
         plate, camera = plate_key(sighting.plate), camera_key(sighting.camera)
         day, keep_s = day_key(since_ms), _seconds(days_of.get(sighting.camera, settings.keep_days))
+        if pictures:  # before the hash: whoever reads there that they are, finds them
+            shown = evidence_key(sighting.id)
+            commands += (("HSET", shown, *pictures), ("EXPIRE", shown, min(evidence_s, keep_s)))
+            owners += (number, -1)
         if sighting.revision > 1:  # it may stand in other indexes, or be corrected by hand
             commands.append((FORMER, key, "plate", "lists", "corrected", "corrections"))
             owners.append(number)
@@ -144,10 +148,6 @@ def own_keys(
             commands.append(("ZADD", list_key(name), since_ms, sighting.id))
             owners.append(-1)
             aged[list_key(name)] = longest_s, since_ms - longest_s * 1_000
-        if pictures:
-            key = evidence_key(sighting.id)
-            commands += (("HSET", key, *pictures), ("EXPIRE", key, min(evidence_s, keep_s)))
-            owners += (number, -1)
     for index, (keep_s, before_ms) in aged.items():
         commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
         commands.append(("EXPIRE", index, keep_s))

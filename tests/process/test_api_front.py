@@ -14,7 +14,8 @@ from polling import wait_until
 
 from engine.benchmarks.sse_servers import unlimited
 from engine.board import Count
-from engine.config import RedisSettings
+from engine.config import RedisSettings, Settings
+from engine.forget import forget
 from engine.messages import Stop, encode
 from engine.store_writer import StoreWriter
 from engine.track import Event
@@ -124,6 +125,25 @@ def test_trimmed_events_are_counted_in_a_gap_event(redis_server, writer: StoreWr
         whole = Stream(front, "/api/v1/events", last_id=gap["id"])
         assert [json.loads(block["data"])["id"] for block in whole.take(3)] == ["s7", "s8", "s9"]
         whole.close()
+
+
+def test_a_plate_that_was_forgotten_is_told_to_nobody_who_comes_back(
+    front: FrontProcess, writer: StoreWriter, redis_server, tmp_path
+) -> None:
+    commit(writer, *(sighting(number) for number in range(5)))
+    everything = Stream(front, "/api/v1/events?since=0")
+    first = everything.take(5)[0]["id"]
+    everything.close()
+    redis = RedisSettings(url=redis_server.url)
+    assert forget(Settings(data_dir=tmp_path, redis=redis), "AB0002").stream_entries == 1
+
+    def told() -> list[str]:
+        again = Stream(front, "/api/v1/events", last_id=first)
+        blocks = again.take(4)
+        again.close()
+        return [block.get("event", json.loads(block["data"]).get("plate")) for block in blocks]
+
+    wait_until(lambda: told() == ["AB0001", "gap", "AB0003", "AB0004"], 3.0, "it is gone")
 
 
 def test_filters_let_only_what_was_asked_for_through(

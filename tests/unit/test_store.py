@@ -8,6 +8,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from polling import wait_until
 
 import engine.store
 from engine.config import RedisSettings
@@ -82,6 +83,17 @@ def test_what_is_committed_can_be_read_every_way(writer, store, client):
     assert store.stream_tail(1) == entries[-1:]
     assert store.sequence() == 2
     assert store.read_stream(entries[-1].id, block_ms=10) == []
+
+
+def test_whoever_reads_that_there_is_a_clip_finds_it(writer, store):
+    told = msgspec.structs.replace(event(1).sighting, has_clip=True)
+    big = Event(told, Evidence(clip=b"v" * (40 << 20)))  # many reads of the server's
+    committing = threading.Thread(target=writer.commit, args=([big],))
+    committing.start()
+    wait_until(lambda: store.get(told.id), 10.0, "the sighting is there")
+    found = store.clip(told.id)
+    committing.join()
+    assert len(found) == 40 << 20
 
 
 def test_a_repeat_changes_nothing_and_publishes_nothing(writer, store, redis_server, client):
