@@ -28,6 +28,12 @@ HERALD: Final = "herald"
 """Where an engine has no front beside it, a process without a listener that speaks for it."""
 
 
+def recognizers_of(settings: Settings) -> int:
+    """Return how many recognizers are configured."""
+    count = settings.recognizers.count
+    return usable_cores() if count == "auto" else count
+
+
 class Roster:
     """The children of a run, in the order in which they start; they come and go."""
 
@@ -46,9 +52,7 @@ class Roster:
         """The last one of each name that has left: whoever takes the name goes on from there."""
         self._indexes: dict[str, int] = {}
         """A camera's cell; a name keeps its cell for the whole run, so that sums stay true."""
-        count = settings.recognizers.count
-        wanted = usable_cores() if count == "auto" else count
-        self.worker_count = wanted if self.cameras() else 0
+        self.worker_count = recognizers_of(settings) if self.cameras() else 0
 
     @property
     def has_engine(self) -> bool:
@@ -211,8 +215,9 @@ class Roster:
                 ).encode()
 
     def terms_of(self, child: ChildProcess, resources: Resources) -> bytes:
-        """Return a section without the cameras that come and go: a child that was started by
-        other terms goes by what is no longer configured.
+        """Return a section without the cameras, which come and go while the child goes on.
+
+        A child that was started by other terms than these goes by what is no longer configured.
         """
         match child.kind:
             case Kind.PUBLISHER:
