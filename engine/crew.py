@@ -5,11 +5,10 @@ from typing import Final
 
 from engine.board import Kind
 from engine.children import ChildProcess
-from engine.config import CameraSettings, Settings
-from engine.cores import usable_cores
+from engine.config import CameraSettings
 from engine.messages import Pause, Stop, UseCamera
 from engine.plane import CameraPlace, FramePlane
-from engine.roster import Roster
+from engine.roster import Roster, recognizers_of
 from engine.sections import PublishedCamera
 
 DISMISS_S: Final = 4.0
@@ -18,12 +17,6 @@ FRONT_GRACE_S: Final = 8.0
 """Requests that are under way may take so long when another process takes the front over."""
 FLUSH_S: Final = 4.0
 """The publisher delivers for so long before it ends; the rest is delivered next time."""
-
-
-def recognizers_of(settings: Settings) -> int:
-    """Return how many recognizers are configured."""
-    count = settings.recognizers.count
-    return usable_cores() if count == "auto" else count
 
 
 class Crew:

@@ -168,10 +168,12 @@ class Publisher:
     def drain(self) -> None:
         """Take everything that still lies in the channels."""
         self._intake.take_no_more()
+        deadline = time.monotonic() + _FLUSH_ORPHANED_S  # for a spool that cannot be written
         for _ in range(1_000):
             before = self._row.total(Count.READS_RECEIVED)
             self.turn(0.0)
-            if self._row.total(Count.READS_RECEIVED) == before and self._intake.is_empty:
+            is_over = self._intake.is_empty or time.monotonic() > deadline
+            if is_over and self._row.total(Count.READS_RECEIVED) == before:
                 return
 
     def close(self, flush_s: float) -> None:

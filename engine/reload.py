@@ -18,7 +18,7 @@ from engine.amendments import Amendments, Changes
 from engine.board import Kind
 from engine.children import ChildProcess
 from engine.config import EMBEDDED, CameraSettings, Settings, load_settings
-from engine.crew import Crew, recognizers_of
+from engine.crew import Crew
 from engine.differences import differences
 from engine.errors import ConfigError, ControlError, PlateringError
 from engine.exposure import check_exposure
@@ -27,7 +27,7 @@ from engine.messages import ReloadFigures, ReloadReport
 from engine.plane import CameraPlace, FramePlane
 from engine.renewal import Renewal
 from engine.resources import Resources, check_camera, check_recognizer
-from engine.roster import Roster
+from engine.roster import Roster, recognizers_of
 from engine.sections import PublishedCamera
 from engine.sources.credentials import redact
 from engine.upload_queue import UploadQueue

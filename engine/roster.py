@@ -49,6 +49,12 @@ def _canary_camera(settings: CanarySettings) -> CameraSettings | None:
     )
 
 
+def recognizers_of(settings: Settings) -> int:
+    """Return how many recognizers are configured."""
+    count = settings.recognizers.count
+    return usable_cores() if count == "auto" else count
+
+
 class Roster:
     """The children of a run, in the order in which they start; they come and go."""
 
@@ -67,10 +73,9 @@ class Roster:
         """The last one of each name that has left: whoever takes the name goes on from there."""
         self._indexes: dict[str, int] = {}
         """A camera's cell; a name keeps its cell for the whole run, so that sums stay true."""
-        count = settings.recognizers.count
-        wanted = usable_cores() if count == "auto" else count
         self._canary = _canary_camera(settings.canary) if "engine" in halves else None
-        self.worker_count = wanted if self.cameras() or self._canary else 0
+        has_frames = self.cameras() or self._canary
+        self.worker_count = recognizers_of(settings) if has_frames else 0
 
     @property
     def has_engine(self) -> bool:
@@ -245,8 +250,9 @@ class Roster:
                 ).encode()
 
     def terms_of(self, child: ChildProcess, resources: Resources) -> bytes:
-        """Return a section without the cameras that come and go: a child that was started by
-        other terms goes by what is no longer configured.
+        """Return a section without the cameras, which come and go while the child goes on.
+
+        A child that was started by other terms than these goes by what is no longer configured.
         """
         match child.kind:
             case Kind.PUBLISHER:

@@ -4,6 +4,7 @@ Like ``engine.cli``, which adds them: everything beyond the parser is imported w
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -60,8 +61,8 @@ def add_running(
 
 
 def _log_level(options: argparse.Namespace) -> int:
-    for socket_path in _sockets(options.config):
-        names = _ask(socket_path, "log.level", level=options.level, process=options.process)
+    order = {"level": options.level, "process": options.process}
+    for _socket_path, names in _whoever_can(options.config, "log.level", **order):
         sys.stdout.write(f"{options.level}: {', '.join(names)}\n")
     return 0
 
@@ -82,13 +83,30 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _restart(options: argparse.Namespace) -> int:
-    for socket_path in _sockets(options.config):
-        names = _ask(socket_path, "restart", what=options.what)
+    for socket_path, names in _whoever_can(options.config, "restart", what=options.what):
         sys.stdout.write(f"replacing {', '.join(names)}\n")
         sys.stdout.flush()
         _wait(socket_path)
     sys.stdout.write("done\n")
     return 0
+
+
+def _whoever_can(config: Path, verb: str, **arguments: Any) -> list[tuple[str, Any]]:
+    """Order something; return the answers, each with the control socket that gave it.
+
+    Raises:
+        ControlError: an engine and a front that run apart both refuse, or the only one does.
+    """
+    answers: list[tuple[str, Any]] = []
+    refusals: list[ControlError] = []
+    for socket_path in _sockets(config):
+        try:
+            answers.append((socket_path, _ask(socket_path, verb, **arguments)))
+        except ControlError as error:
+            refusals.append(error)
+    if not answers:
+        raise refusals[0]
+    return answers
 
 
 def _sockets(config: Path) -> list[str]:
@@ -100,9 +118,12 @@ def _sockets(config: Path) -> list[str]:
     """
     from engine.resources import state_path  # noqa: PLC0415  # lazy, see the module's docstring
 
-    data_dir = _data_dir(config)
-    paths = [state_path(data_dir, half, "control.sock") for half in ("engine", "api")]
-    found = [str(path) for path in paths if path.is_socket()]
+    data_dir, found = _data_dir(config), []
+    for half in ("engine", "api"):
+        path = str(state_path(data_dir, half, "control.sock"))
+        with contextlib.suppress(EngineAwayError):
+            _ask(path, "status")
+            found.append(path)
     if not found:
         raise EngineAwayError("no engine runs with this configuration — start it first")
     return found

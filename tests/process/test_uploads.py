@@ -80,6 +80,9 @@ def test_a_picture_and_a_video_are_read_and_nobody_else_hears_of_it(tmp_path):
     with running(tmp_path, demo(scene=SMALL + "&density=0.05")) as run:
         shown = upload(run, picture(tmp_path / "car.png"))
         played = upload(run, video)
+        wait_until(lambda: run.status().uploads, 5.0, "one is read")
+        publisher = run.pids()["publisher"]
+        run.ask("restart", what="publisher")  # which waits for the uploads
         assert [each["plate"] for each in settled(run, shown)["plates"]] == [PLATE]
         found = settled(run, played)
         assert found["state"] == "done", found
@@ -107,6 +110,7 @@ def test_a_picture_and_a_video_are_read_and_nobody_else_hears_of_it(tmp_path):
         assert not [each for each in sightings if each["camera"].startswith("upload.")]
         assert state(run, shown)["state"] == "done"
         assert run.metrics()["platering_uploads_read_total{}"] == 2
+        wait_until(lambda: run.pids().get("publisher", publisher) != publisher, 30.0, "a new one")
         assert not decoder_pids(run)
 
         assert ask(run, "DELETE", f"/{played}")[0] == 204
