@@ -245,7 +245,7 @@ def _cameras(network_url: str, seed: int) -> list[dict[str, Any]]:
 def _configuration(cameras: list[dict[str, Any]]) -> str:
     """Return a ``config.toml``: each look at a vehicle a sighting, everything kept for minutes."""
     tables: dict[str, dict[str, Any]] = {
-        "recognizers": {"count": 2, "deadline_s": 5.0},
+        "recognizers": {"count": 2},
         "tracker": {"max_gap_s": 0.4, "announce_after_s": 0.1, "reappear_after_s": 0.0},
         "redis": {
             "stream_length": STREAM_LENGTH,

@@ -25,12 +25,12 @@ from engine.benchmarks.soak_posts import Garbage
 from engine.board import Kind
 from engine.types import CameraState
 
-HEALS_S: Final = 45.0
+HEALS_S: Final = 90.0
 """The longest pause before a process that dies again and again is started is 30 s."""
 BRIEF_S: Final = (0.3, 3.0)
 """A stop or a cut that may pass unnoticed."""
 LONG_S: Final = 70.0
-"""A process that stands still is killed before: after 5 s over a frame, 15 s without one, and 60 s
+"""A process that stands still is killed before: after 10 s over a frame, 15 s without one, and 60 s
 while it starts."""
 STALLED: Final = 8
 """Clients at once that ask for everything and read nothing."""
