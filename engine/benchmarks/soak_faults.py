@@ -35,7 +35,7 @@ while it starts."""
 STALLED: Final = 8
 """Clients at once that ask for everything and read nothing."""
 _REMOVABLE: Final = "road-2"
-_RELOADS_S: Final = 20.0
+_RELOADS_S: Final = 60.0
 
 
 class Planned(msgspec.Struct, frozen=True):
