@@ -104,7 +104,7 @@ class Soak:
             self.faults.kinds,
             plan.seed,
             begins_s=CALM_S,
-            ends_s=plan.seconds - CALM_S,
+            ends_s=plan.seconds,
             every_s=plan.every_s,
         )
         while (now_s := time.monotonic() - began_s) < plan.seconds:

@@ -32,6 +32,8 @@ BRIEF_S: Final = (0.3, 3.0)
 LONG_S: Final = 70.0
 """A process that stands still is killed before: after 10 s over a frame, 15 s without one, and 60 s
 while it starts."""
+GAPS: Final = (0.5, 1.5)
+"""Of the average: bounded, so that it is known by when every kind has come."""
 STALLED: Final = 8
 """Clients at once that ask for everything and read nothing."""
 _REMOVABLE: Final = "road-2"
@@ -301,5 +303,5 @@ def schedule(
     while at_s < ends_s:
         deck = deck or rng.sample(kinds, len(kinds))
         found.append(Planned(at_s, deck.pop(), rng.getrandbits(32)))
-        at_s += rng.expovariate(1 / every_s)
+        at_s += every_s * rng.uniform(*GAPS)
     return found

@@ -9,7 +9,7 @@ from leftovers import segments
 from engine.benchmarks.soak import SoakPlan, soak
 from engine.benchmarks.soak_faults import Struck
 
-SECONDS = 20.0
+SECONDS = 16.0
 KINDS = 12
 """Of faults, without the reload."""
 
@@ -17,7 +17,7 @@ KINDS = 12
 def test_nothing_is_lost_while_everything_goes_wrong(tmp_path: Path, seed: int) -> None:
     before = segments()
     said: list[str] = []
-    plan = SoakPlan(seconds=SECONDS, seed=seed, every_s=0.9, sample_s=1.0, out=tmp_path / "out")
+    plan = SoakPlan(seconds=SECONDS, seed=seed, every_s=0.7, sample_s=1.0, out=tmp_path / "out")
     lines = soak(plan, said.append)
     assert not [line for line in lines if not line.stands], said[-1]
     assert len(lines) >= 20
