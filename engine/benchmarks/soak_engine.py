@@ -180,9 +180,11 @@ class SoakedEngine:
         found = (each for each in self.status().processes if each.name == name)
         return next(found, ProcessStatus(name=name, kind=Kind.FREE, row=0, up=False))
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Ask its front; return status and body, 0 where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_S)
+    def request(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = REQUEST_S
+    ) -> tuple[int, bytes]:
+        """Ask its front; return status and body, 0 where nobody answers in time."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
             connection.request(method, path, body, headers)

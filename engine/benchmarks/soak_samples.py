@@ -21,6 +21,8 @@ WARM_SHARE: Final = 1 / 8
 """… in a shorter run, one that is younger than this part of it."""
 FULL_S: Final = WARM_S / WARM_SHARE
 """A run of this length has warm processes."""
+SCRAPE_S: Final = 1.0
+"""A front that was killed answers later, and the next faults are due."""
 MIB: Final = 1 << 20
 _METRICS: Final = (
     "platering_spool_dropped_total",
@@ -104,7 +106,7 @@ class Sampler:
                 return None
 
     def _metrics(self) -> dict[str, float]:
-        status, body = self._engine.request("GET", "/metrics")
+        status, body = self._engine.request("GET", "/metrics", timeout_s=SCRAPE_S)
         if status != 200:
             return {}
         return {
