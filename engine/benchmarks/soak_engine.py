@@ -31,6 +31,8 @@ ENDS_S: Final = 10.0
 """How long an end in order may take."""
 POLL_S: Final = 0.05
 REQUEST_S: Final = 5.0
+ASK_S: Final = 20.0
+"""The supervisor answers in a moment, but where others have the cores."""
 STREAM_LENGTH: Final = 2_000
 """Events in Redis's stream: few, so that its memory levels out; all are read long before."""
 KEPT_DAYS: Final = 0.003
@@ -167,9 +169,8 @@ class SoakedEngine:
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Ask its control socket, as the CLI does."""
-        return ask(
-            str(state_path(self.data_dir, "engine", "control.sock")), verb, REQUEST_S, **arguments
-        )
+        path = state_path(self.data_dir, "engine", "control.sock")
+        return ask(str(path), verb, ASK_S, **arguments)
 
     def status(self) -> EngineStatus:
         """Return what ``platering status`` would show."""

@@ -89,7 +89,7 @@ def verdict(facts: Facts) -> list[Line]:
     """Return every line."""
     return [
         *_accounts(facts),
-        *map(lambda seen: _client(facts, seen), facts.clients),  # noqa: C417  # one after the other
+        *(_client(facts, seen) for seen in facts.clients),
         _ledger(facts),
         _healing(facts),
         _restarts(facts),
