@@ -170,7 +170,7 @@ class Soak:
             struck=self.faults.struck,
             left_out=self.faults.left_out,
             restarts=int(self.sampler.samples[-1].metrics.get("platering_restarts_total", -1)),
-            redis_pids=len(self.sampler.redis_pids),
+            redis_pids=len(self.sampler.redis_pids | self.faults.redis_pids),
             samples=self.sampler.samples,
             kept_s=KEPT_DAYS * 86_400,
             rest_segments=(self._segments_before, segments),

@@ -72,6 +72,8 @@ class Faults:
         self._threads: list[threading.Thread] = []
         self.struck: list[Struck] = []
         self.began_s = time.monotonic()
+        self.redis_pids: set[int] = set()
+        """Of every Redis that was killed, and that came after it."""
         self.left_out = 0
         """Faults whose targets had not healed from others in time."""
         self._kinds: dict[str, Callable[[random.Random], tuple[str, int]]] = {
@@ -176,6 +178,7 @@ class Faults:
             pid = self._engine.status().redis_pid
             os.kill(pid, signal.SIGKILL)
             self._engine.until(lambda: self._answers(pid), HEALS_S, "Redis is back")
+            self.redis_pids |= {pid, self._engine.status().redis_pid}
         return "redis", 0
 
     def _answers(self, before: int) -> bool:

@@ -74,6 +74,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int
     restarts: int
     redis_pids: int
+    """How many servers there were, one after the other."""
     samples: list[Sample]
     kept_s: float
     """So long Redis keeps a sighting."""
