@@ -184,7 +184,8 @@ class Soak:
     def _come_to_rest(self) -> None:
         """Pause every camera, and wait until what is under way has arrived everywhere."""
         for camera in self.engine.cameras:
-            self.engine.ask("camera.pause", name=camera["name"])
+            with contextlib.suppress(ControlError):  # Ctrl-C came while it was removed
+                self.engine.ask("camera.pause", name=camera["name"])
         quiet_since_s, before = time.monotonic(), -1
 
         def rests() -> bool:
