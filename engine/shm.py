@@ -84,7 +84,9 @@ class Segment:
             with _untracked():
                 shared = shared_memory.SharedMemory(name)
         except (FileNotFoundError, ValueError) as error:
-            raise RingError(f"the segment {name} is gone: its supervisor has ended") from error
+            raise RingError(
+                f"the segment {name} is gone: its camera was removed, or its run has ended"
+            ) from error
         if shared.size < size_bytes:
             shared.close()
             raise RingError(f"the segment {name} holds {shared.size} bytes, not {size_bytes}")

@@ -259,11 +259,8 @@ class Worker:
         match message:
             case AttachRing():
                 self._attach(message, fds)
-            case DetachRing(ring=ring) if ring in self._rings:
-                taker = self._rings.pop(ring)
-                self._takers.remove(taker)
-                taker.close()
-                del self._guides[ring]
+            case DetachRing(ring=ring):
+                self._detach(ring)
             case AttachReads():
                 self._sender.attach(socket.socket(fileno=fds[0]))
                 if self._sender.fileno() >= 0:  # else that publisher has died, too
@@ -272,6 +269,14 @@ class Worker:
                 self._stopping = True
             case _:
                 log.warning("ignored %s", type(message).__name__)
+
+    def _detach(self, ring: int) -> None:
+        """Let go of a ring, unless it was gone before it could be attached."""
+        if ring in self._rings:
+            taker = self._rings.pop(ring)
+            self._takers.remove(taker)
+            taker.close()
+            del self._guides[ring]
 
     def _attach(self, attach: AttachRing, fds: list[int]) -> None:
         """Take frames from one more ring, unless it is gone again already."""

@@ -39,6 +39,9 @@ CALM_S: Final = 3.0
 QUIET_S: Final = 3.0
 """Nothing has happened for so long: the engine is at rest."""
 RESTS_S: Final = 60.0
+HASTE_S: Final = 20.0
+"""How long somebody who said Ctrl-C waits for either."""
+SCRAPED_S: Final = 30.0
 _TURN_S: Final = 0.1
 _DROPPED: Final = "platering_spool_dropped_total"
 
@@ -72,6 +75,8 @@ class Soak:
         self._clients: list[Follower] = []
         self.sampler = Sampler(self.engine, plan.seconds)
         self._segments_before = 0
+        self._patience_s = 3 * HEALS_S
+        """How long everything may take to heal at the end."""
         self._sample_due = Due(plan.sample_s)
 
     def run(self) -> list[Line]:
@@ -80,7 +85,8 @@ class Soak:
         try:
             self._strike_all()
         except KeyboardInterrupt:
-            self._say("stopped: settling the accounts; Ctrl-C again ends at once")
+            self._patience_s = HASTE_S
+            self._say("stopped: settling the accounts; Ctrl-C again ends without them")
         return self._judged()
 
     def _start(self) -> None:
@@ -104,7 +110,7 @@ class Soak:
             self.faults.kinds,
             plan.seed,
             begins_s=CALM_S,
-            ends_s=plan.seconds - CALM_S,
+            ends_s=plan.seconds,
             every_s=plan.every_s,
         )
         while (now_s := time.monotonic() - began_s) < plan.seconds:
@@ -141,11 +147,11 @@ class Soak:
     def _judged(self) -> list[Line]:
         """Come to rest, take stock, end the engine; return the verdict."""
         self._say("waiting until everything has healed and all is told")
-        self._wait_until(lambda: not self.faults.healing, 3 * HEALS_S)
+        self._wait_until(lambda: not self.faults.healing, self._patience_s)
         self._poster.close()
         self._come_to_rest()
         status = self.engine.status()
-        self._sample()
+        self._wait_until(self._is_scraped, SCRAPED_S)
         segments = len(self.engine.segments())
         for one in (self._spool, self._stream, *self._clients):
             one.close()
@@ -164,7 +170,7 @@ class Soak:
             struck=self.faults.struck,
             left_out=self.faults.left_out,
             restarts=int(self.sampler.samples[-1].metrics.get("platering_restarts_total", -1)),
-            redis_pids=len(self.sampler.redis_pids),
+            redis_pids=len(self.sampler.redis_pids | self.faults.redis_pids),
             samples=self.sampler.samples,
             kept_s=KEPT_DAYS * 86_400,
             rest_segments=(self._segments_before, segments),
@@ -178,7 +184,8 @@ class Soak:
     def _come_to_rest(self) -> None:
         """Pause every camera, and wait until what is under way has arrived everywhere."""
         for camera in self.engine.cameras:
-            self.engine.ask("camera.pause", name=camera["name"])
+            with contextlib.suppress(ControlError):  # Ctrl-C came while it was removed
+                self.engine.ask("camera.pause", name=camera["name"])
         quiet_since_s, before = time.monotonic(), -1
 
         def rests() -> bool:
@@ -188,7 +195,12 @@ class Soak:
                 quiet_since_s, before = time.monotonic(), created
             return time.monotonic() - quiet_since_s > QUIET_S
 
-        self._wait_until(rests, RESTS_S)
+        self._wait_until(rests, min(RESTS_S, self._patience_s))
+
+    def _is_scraped(self) -> bool:
+        """Take a last sample; tell whether the front has said its figures."""
+        self._sample()
+        return bool(self.sampler.samples[-1].metrics)
 
     def _wait_until(self, reached: Callable[[], bool], seconds: float) -> None:
         """Go on sampling until it is so, or for so long: the verdict says then what is missing."""
@@ -243,7 +255,7 @@ def soak(plan: SoakPlan, say: Say) -> list[Line]:
         except (SoakError, ControlError) as error:
             lines = [Line("the soak came to its end", stands=False, said=str(error))]
         except KeyboardInterrupt:
-            lines = [Line("the accounts were settled", stands=False, said="Ctrl-C came again")]
+            lines = [Line("the accounts were settled", stands=False, said="Ctrl-C came before")]
         finally:
             run.close()
             _write(plan, run, lines)

@@ -31,6 +31,8 @@ ENDS_S: Final = 10.0
 """How long an end in order may take."""
 POLL_S: Final = 0.05
 REQUEST_S: Final = 5.0
+ASK_S: Final = 20.0
+"""The supervisor answers in a moment, but where others have the cores."""
 STREAM_LENGTH: Final = 2_000
 """Events in Redis's stream: few, so that its memory levels out; all are read long before."""
 KEPT_DAYS: Final = 0.003
@@ -167,9 +169,8 @@ class SoakedEngine:
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Ask its control socket, as the CLI does."""
-        return ask(
-            str(state_path(self.data_dir, "engine", "control.sock")), verb, REQUEST_S, **arguments
-        )
+        path = state_path(self.data_dir, "engine", "control.sock")
+        return ask(str(path), verb, ASK_S, **arguments)
 
     def status(self) -> EngineStatus:
         """Return what ``platering status`` would show."""
@@ -180,9 +181,11 @@ class SoakedEngine:
         found = (each for each in self.status().processes if each.name == name)
         return next(found, ProcessStatus(name=name, kind=Kind.FREE, row=0, up=False))
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Ask its front; return status and body, 0 where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_S)
+    def request(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = REQUEST_S
+    ) -> tuple[int, bytes]:
+        """Ask its front; return status and body, 0 where nobody answers in time."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
             connection.request(method, path, body, headers)
@@ -245,7 +248,7 @@ def _cameras(network_url: str, seed: int) -> list[dict[str, Any]]:
 def _configuration(cameras: list[dict[str, Any]]) -> str:
     """Return a ``config.toml``: each look at a vehicle a sighting, everything kept for minutes."""
     tables: dict[str, dict[str, Any]] = {
-        "recognizers": {"count": 2, "deadline_s": 5.0},
+        "recognizers": {"count": 2},
         "tracker": {"max_gap_s": 0.4, "announce_after_s": 0.1, "reappear_after_s": 0.0},
         "redis": {
             "stream_length": STREAM_LENGTH,

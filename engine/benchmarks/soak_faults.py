@@ -25,17 +25,19 @@ from engine.benchmarks.soak_posts import Garbage
 from engine.board import Kind
 from engine.types import CameraState
 
-HEALS_S: Final = 45.0
+HEALS_S: Final = 90.0
 """The longest pause before a process that dies again and again is started is 30 s."""
 BRIEF_S: Final = (0.3, 3.0)
 """A stop or a cut that may pass unnoticed."""
 LONG_S: Final = 70.0
-"""A process that stands still is killed before: after 5 s over a frame, 15 s without one, and 60 s
+"""A process that stands still is killed before: after 10 s over a frame, 15 s without one, and 60 s
 while it starts."""
+GAPS: Final = (0.5, 1.5)
+"""Of the average: bounded, so that it is known by when every kind has come."""
 STALLED: Final = 8
 """Clients at once that ask for everything and read nothing."""
 _REMOVABLE: Final = "road-2"
-_RELOADS_S: Final = 20.0
+_RELOADS_S: Final = 60.0
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -70,6 +72,8 @@ class Faults:
         self._threads: list[threading.Thread] = []
         self.struck: list[Struck] = []
         self.began_s = time.monotonic()
+        self.redis_pids: set[int] = set()
+        """Of every Redis that was killed, and that came after it."""
         self.left_out = 0
         """Faults whose targets had not healed from others in time."""
         self._kinds: dict[str, Callable[[random.Random], tuple[str, int]]] = {
@@ -174,6 +178,7 @@ class Faults:
             pid = self._engine.status().redis_pid
             os.kill(pid, signal.SIGKILL)
             self._engine.until(lambda: self._answers(pid), HEALS_S, "Redis is back")
+            self.redis_pids |= {pid, self._engine.status().redis_pid}
         return "redis", 0
 
     def _answers(self, before: int) -> bool:
@@ -301,5 +306,5 @@ def schedule(
     while at_s < ends_s:
         deck = deck or rng.sample(kinds, len(kinds))
         found.append(Planned(at_s, deck.pop(), rng.getrandbits(32)))
-        at_s += rng.expovariate(1 / every_s)
+        at_s += every_s * rng.uniform(*GAPS)
     return found

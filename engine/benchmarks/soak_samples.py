@@ -15,9 +15,14 @@ from engine.board import Kind
 from engine.errors import ControlError
 from engine.process_use import use_of
 
-WARM_S: Final = (5.0, 60.0)
-"""A process younger than an eighth of the run, within these bounds, is still becoming what it will
-be, and is left out."""
+WARM_S: Final = 60.0
+"""A younger process is still becoming what it will be, and is left out …"""
+WARM_SHARE: Final = 1 / 8
+"""… in a shorter run, one that is younger than this part of it."""
+FULL_S: Final = WARM_S / WARM_SHARE
+"""A run of this length has warm processes."""
+SCRAPE_S: Final = 1.0
+"""A front that was killed answers later, and the next faults are due."""
 MIB: Final = 1 << 20
 _METRICS: Final = (
     "platering_spool_dropped_total",
@@ -63,7 +68,7 @@ class Sampler:
     def __init__(self, engine: SoakedEngine, seconds: float) -> None:
         """Sample a run of so many seconds, which begins now."""
         self._engine = engine
-        self._warm_s = min(max(seconds / 8, WARM_S[0]), WARM_S[1])
+        self._warm_s = min(seconds * WARM_SHARE, WARM_S)
         self.began_s = time.monotonic()
         self.samples: list[Sample] = []
         self.redis_pids: set[int] = set()
@@ -101,7 +106,7 @@ class Sampler:
                 return None
 
     def _metrics(self) -> dict[str, float]:
-        status, body = self._engine.request("GET", "/metrics")
+        status, body = self._engine.request("GET", "/metrics", timeout_s=SCRAPE_S)
         if status != 200:
             return {}
         return {

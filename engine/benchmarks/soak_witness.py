@@ -151,7 +151,6 @@ class Follower(Witness):
         self._sock: socket.socket | None = None
         self.missed = 0
         """Events of which it was told that they are gone."""
-        self.visits = 0
         self._tired = Due(DOZES_EVERY_S)
 
     def _wake(self) -> None:
@@ -169,7 +168,6 @@ class Follower(Witness):
                 response = connection.getresponse()
                 with response:
                     if response.status == http.client.OK:
-                        self.visits += 1
                         self._listen(response)
             connection.close()
             self._ended.wait(AGAIN_S)

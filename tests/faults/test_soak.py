@@ -4,32 +4,44 @@ import json
 from pathlib import Path
 
 import msgspec
-from leftovers import segments
 
 from engine.benchmarks.soak import SoakPlan, soak
 from engine.benchmarks.soak_faults import Struck
 
-SECONDS = 20.0
+SECONDS = 16.0
 KINDS = 12
 """Of faults, without the reload."""
+SAID = {
+    "every event that the publisher made is in Redis once",
+    "every sighting has ended, once",
+    "every post that was taken is one sighting",
+    "the client that comes and goes saw every event once",
+    "the ledger balances to zero at rest",
+    "every fault healed",
+    "restarts are as many as faults",
+    "level: memory of supervisor, MiB",
+    "level: open files of supervisor",
+    "level: Redis's data, MiB",
+    "segments of shared memory are as many as before",
+    "garbage is refused in words",
+    "it ends in order and leaves nothing",
+}
 
 
 def test_nothing_is_lost_while_everything_goes_wrong(tmp_path: Path, seed: int) -> None:
-    before = segments()
     said: list[str] = []
-    plan = SoakPlan(seconds=SECONDS, seed=seed, every_s=0.9, sample_s=1.0, out=tmp_path / "out")
+    plan = SoakPlan(seconds=SECONDS, seed=seed, every_s=0.7, sample_s=1.0, out=tmp_path / "out")
     lines = soak(plan, said.append)
     assert not [line for line in lines if not line.stands], said[-1]
-    assert len(lines) >= 20
+    assert {line.name for line in lines} >= SAID
     struck = [
         msgspec.json.decode(line, type=Struck)
         for line in (plan.out / "faults.jsonl").read_bytes().splitlines()
     ]
     assert len({one.kind for one in struck}) >= KINDS
-    samples = [json.loads(line) for line in (plan.out / "samples.jsonl").open()]
+    samples = [json.loads(line) for line in (plan.out / "samples.jsonl").read_bytes().splitlines()]
     assert len(samples) > SECONDS / 2
     page = (plan.out / "report.html").read_text()
     assert page.count("<polyline") >= len({kind for one in samples for kind in one["kinds"]})
     assert page.count('class="fault"') >= len(struck)
     assert "http" not in page, "it needs nothing from outside"
-    assert segments() == before

@@ -1,9 +1,7 @@
 """No copy of pixels after the decoder: what a recognizer is given lies in the ring, by address."""
 
-import contextlib
 import ctypes
 import os
-import socket
 import time
 from pathlib import Path
 
@@ -14,15 +12,12 @@ from engine_run import demo, running
 from openalpr_stand_in import Record, StandIn
 from polling import wait_until
 from ring_rig import Rig, rigged
+from worker_rig import worker_at
 
 import engine.worker
 from engine.board import Fate
-from engine.config import OpenAlprSettings
-from engine.messages import AttachRing, encode
-from engine.process import Child, Link
 from engine.recognizers.builtin import BuiltinRecognizer
 from engine.recognizers.registry import Opened
-from engine.sections import WorkerSection
 from engine.shm import SHM_DIR
 from engine.sources.scene import DemoScene
 from engine.types import CameraState
@@ -62,47 +57,13 @@ class Witness:
         self._recognizer.close()
 
 
-@contextlib.contextmanager
-def worker_at(rig: Rig):
-    """A worker in this process, attached to the rig's ring as the supervisor would."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    section = WorkerSection(
-        recognizer="builtin",
-        openalpr=OpenAlprSettings().model_dump_json(),
-        provider="cpu",
-        batch=1,
-        batch_wait_ms=0.0,
-        core=-1,
-    )
-    child = Child(
-        name="worker-0",
-        link=Link(theirs),
-        row=rig.rows[1],
-        board=rig.board,
-        section=section.encode(),
-        fds=list(rig.tokens),
-        incarnation=1,
-        stopping=lambda: False,
-    )
-    worker = engine.worker.Worker(child)
-    socket.send_fds(ours, [encode(AttachRing(handle=rig.handle, weight=1.0))], rig.owned.taker_fds)
-    worker._hear_supervisor()
-    try:
-        yield worker
-    finally:
-        for taker in worker._rings.values():
-            taker.close()
-        ours.close()
-        theirs.close()
-
-
 def test_the_built_in_recognizer_reads_in_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     with rigged(SIZE_PX) as rig:
         witness = Witness(BuiltinRecognizer(), rig)
         monkeypatch.setattr(
             engine.worker, "open_recognizer", lambda *_: Opened(witness, "a witness")
         )
-        with worker_at(rig) as worker:
+        with worker_at(rig) as (worker, _supervisor):
             writer = rig.started_writer()
             slot = writer.acquire()
             writer.memory.frame(slot)[:] = DemoScene(7).luma(2.5)

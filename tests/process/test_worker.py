@@ -1,0 +1,52 @@
+"""What a recognizer worker bears: here, publishers that die one after the other."""
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+from ring_rig import rigged
+from worker_rig import worker_at
+
+import engine.worker
+from engine.messages import DECODE, AttachReads, ReadsRecord, encode
+from engine.recognizers.registry import Opened
+from engine.types import FrameReads, FrameStamp
+
+STAMP = FrameStamp(
+    camera="gate",
+    generation=1,
+    captured_unix_ns=1,
+    captured_monotonic_ns=1,
+    width_px=64,
+    height_px=36,
+)
+READS = FrameReads(stamp=STAMP, reads=())
+
+
+def test_a_publisher_that_dies_again_at_once_takes_no_worker_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blind = SimpleNamespace(name="builtin", version="1", close=lambda: None)
+    monkeypatch.setattr(engine.worker, "open_recognizer", lambda *_: Opened(blind, "a stand-in"))
+    with rigged((64, 36)) as rig, worker_at(rig) as (worker, supervisor):
+        worker._sender.send(0, READS)  # nobody takes it yet
+
+        def connect(*, dead: bool) -> socket.socket:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            if dead:
+                ours.close()
+            attach = encode(AttachReads(worker="worker-0", incarnation=1))
+            socket.send_fds(supervisor, [attach], [theirs.fileno()])
+            theirs.close()
+            worker._hear_supervisor()
+            return ours
+
+        connect(dead=True)
+        assert worker._sender.fileno() < 0
+        worker._attend(wait=False)
+        with connect(dead=False) as publisher:
+            record = DECODE.to_publisher.decode(publisher.recv(1 << 16))
+            assert isinstance(record, ReadsRecord)
+            assert record.reads == READS
+        worker._attend(wait=False)  # that one is gone, too
+        assert worker._sender.fileno() < 0
