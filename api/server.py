@@ -123,6 +123,7 @@ def _drain(server: Any, front: Front) -> None:
     front.hub.close()
     server.stop(timeout=DRAIN_S)
     front.nodes.forget_clients()
+    front.traces.close()
 
 
 if __name__ == "__main__":

@@ -200,6 +200,9 @@ class Count(IntEnum):
     """Canaries of this machine that the live stream's reader met; every API process meets all."""
     CANARIES_LOST = 39
     """Canaries that it did not meet, as the next one tells."""
+    TRACE_SPANS = 40
+    TRACE_SPANS_SENT = 41
+    TRACE_SPANS_LOST = 42
 
 
 class Stage(IntEnum):

@@ -50,14 +50,21 @@ class ReadsSender:
         self._unsent = len(self._pending)
         self.flush()
 
-    def send(self, camera_index: int, reads: FrameReads) -> None:
-        """Number the reads of a frame and send them as soon as the channel takes them."""
+    def send(
+        self, camera_index: int, reads: FrameReads, *, offered_ns: int = 0, begun_ns: int = 0
+    ) -> None:
+        """Number the reads of a frame and send them as soon as the channel takes them.
+
+        offered_ns, begun_ns: monotonic clock when it was in its slot, and began to be read.
+        """
         self._sequence += 1
         record = ReadsRecord(
             sequence=self._sequence,
             camera_index=camera_index,
             reads=reads,
             recognized_monotonic_ns=time.monotonic_ns(),
+            offered_monotonic_ns=offered_ns,
+            begun_monotonic_ns=begun_ns,
         )
         if len(self._pending) >= MAX_PENDING:
             self._pending.popleft()

@@ -170,7 +170,9 @@ class Worker:
         self._row.words[BUSY_NS] += elapsed_ns
         if reads or upload_of(ring.handle.camera_name):  # those who wait for it see it advance
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
-            self._sender.send(ring.handle.camera, self._with_evidence(lease, reads))
+            found, offered_ns = self._with_evidence(lease, reads), lease.offered_ns
+            index = ring.handle.camera
+            self._sender.send(index, found, offered_ns=offered_ns, begun_ns=started_ns)
         if fate is Fate.RECOGNIZED:
             lag_ns = max(ended_ns - lease.stamp.captured_monotonic_ns, 0)
             self._row.fate(ring.handle.camera, Fate.LAG_US, lag_ns // 1_000)
