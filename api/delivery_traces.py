@@ -1,10 +1,15 @@
-"""The front's part of the traces: from Redis to the clients of the live stream."""
+"""The front's part of the traces: from Redis to the clients of the live stream.
+
+Every process of every front adds its own last step.
+"""
+
+from typing import Final
 
 from api.feed import Event
 from engine.traces import Step, Traces
 from engine.types import Phase
 
-_NS_PER_MS = 1_000_000
+_NS_PER_MS: Final = 1_000_000
 
 
 class DeliveryTraces:

@@ -186,7 +186,7 @@ def test_it_goes_to_no_sink_and_meets_no_watchlist(tmp_path):
 
 @pytest.mark.parametrize(("every_s", "problem"), [(1.0, "at least 3"), (4_000.0, "at most 3600")])
 def test_a_period_that_cannot_be_is_refused_by_name(every_s, problem):
-    with pytest.raises(ConfigError, match=f"canary.*must be .*{problem}"):
+    with pytest.raises(ConfigError, match=f"canary.every_s: must be .*{problem}"):
         parse_settings({"canary": {"every_s": every_s}})
 
 
