@@ -33,6 +33,7 @@ from api.camera_events import CameraEvents
 from api.cameras import CameraRoom, Viewers
 from api.canary import CanaryEar
 from api.certificates import CertificateMetrics
+from api.delivery_traces import DeliveryTraces
 from api.docs import page as docs
 from api.endpoints import endpoint
 from api.engine_link import EngineLink
@@ -59,6 +60,8 @@ from engine.privacy import KEY_FILE, disguise_of
 from engine.records import FOLDER
 from engine.sections import ApiSection
 from engine.store import Store, connect
+from engine.trace_settings import TracesSettings
+from engine.traces import open_traces
 from engine.upload_settings import UploadsSettings
 from engine.uploads import uploads_dir
 from engine.watchlists.entries import FILE_NAME as WATCHLISTS
@@ -108,6 +111,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     camera_events: CameraEvents
     collector: metrics.BoardCollector
     canary: CanaryEar
+    traces: DeliveryTraces
     nodes: Nodes
     redis_watch: RedisWatch
     lists: ListRoom
@@ -138,7 +142,9 @@ def build_front(
     engine = EngineLink(section.control_path)
     settings = section.settings
     canary = CanaryEar(section, row, board)
-    hub = Hub(Feed(tail, canary), row)
+    wanted = TracesSettings.model_validate_json(section.traces)
+    traces = DeliveryTraces(open_traces(wanted, section.node, process, row))
+    hub = Hub(Feed(tail, canary), row, traces)
     nodes = Nodes(
         connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S),
         f"{section.node}:{process}",
@@ -174,6 +180,7 @@ def build_front(
         camera_events=CameraEvents(Store(connect(section.redis_url)), hub),
         collector=collector,
         canary=canary,
+        traces=traces,
         nodes=nodes,
         redis_watch=RedisWatch(connect(section.redis_url, answer_timeout_s=ANSWER_WITHIN_S)),
         lists=ListRoom(Path(section.data_dir) / "engine" / WATCHLISTS if has_lists else None),

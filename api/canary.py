@@ -15,7 +15,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from engine.board import COUNT_BASE, KIND, Board, Count, Fate, Kind, Row
+from engine.board import COUNT_BASE, Board, Count, Fate, Row
 from engine.errors import SinkError
 from engine.sections import ApiSection
 from engine.store import Store, StreamEntry
@@ -80,7 +80,9 @@ class CanaryEar(Collector):
                 gevent.sleep(_RETRY_S)
 
     def remember(self, entries: Sequence[StreamEntry]) -> None:
-        """Take what came before this process began to listen: when, but not how long it took."""
+        """Take what came before this process listened, and go on with what others counted."""
+        for which in COUNTS:
+            self._row.count(which, self._most(which) - self._row.total(which))
         self.place = entries[-1].id if entries else "0-0"
         for entry in entries:
             sighting = _decoded(entry)
@@ -131,9 +133,7 @@ class CanaryEar(Collector):
         yield from (delivered, took)
 
     def _counted(self) -> Iterator[Metric]:
-        rows = self._board.processes()
-        fronts = rows[rows[:, KIND] == Kind.API]
-        met, lost = (int(fronts[:, COUNT_BASE + which].max(initial=0)) for which in COUNTS)
+        met, lost = map(self._most, COUNTS)
         passed = CounterMetricFamily(
             "platering_canaries", "Canaries that came through a stage.", labels=("stage",)
         )
@@ -146,6 +146,10 @@ class CanaryEar(Collector):
         yield CounterMetricFamily(
             "platering_canaries_lost", "Canaries that never came through.", value=lost
         )
+
+    def _most(self, which: Count) -> int:
+        """Return the largest count of any process, those that have ended among them."""
+        return int(self._board.processes()[:, COUNT_BASE + which].max())
 
     def _known(self) -> dict[str, Met]:
         """Return the newest canary of every machine that is not gone."""

@@ -21,6 +21,7 @@ import gevent
 from gevent.event import Event as GeventEvent
 
 from api.channels import Channel, Ending
+from api.delivery_traces import DeliveryTraces
 from api.feed import Event, Feed, Mark
 from api.subscriber import Subscriber
 from api.window import MOST, Window
@@ -51,8 +52,9 @@ log = logging.getLogger(__name__)
 class Hub:
     """All live clients of this process, by channel."""
 
-    def __init__(self, feed: Feed, row: Row) -> None:
+    def __init__(self, feed: Feed, row: Row, traces: DeliveryTraces | None = None) -> None:
         self._feed = feed
+        self._traces = traces or DeliveryTraces(None)
         self._row = row
         self._channels: dict[Channel, set[Subscriber]] = {}
         self._ahead: dict[Subscriber, Mark] = {}
@@ -193,6 +195,7 @@ class Hub:
                 elapsed_ns = (now_ms - sighting.last_unix_ms) * 1_000_000
                 self._row.observe(Stage.CAPTURE_TO_DELIVERED, elapsed_ns)
                 self._row.exemplify(Stage.CAPTURE_TO_DELIVERED, sighting.id, elapsed_ns)
+                self._traces.delivered(event, now_ms)
 
     def _send(self, subscribers: Iterable[Subscriber], payload: bytes) -> None:
         """Write to each socket; those that are too slow are cut, they resume by id."""

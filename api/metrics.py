@@ -105,6 +105,9 @@ TOTALS: Final = {
     Count.REQUESTS_LIMITED: ("requests_limited", "Requests and log-ins beyond a limit."),
     Count.CONNECTIONS_CUT: ("connections_cut", "Connections closed as too many or too slow."),
     Count.LOG_REPEATS: ("log_lines_repeated", "Log lines only counted: one just said the same."),
+    Count.TRACE_SPANS: ("trace_spans", "Spans made for traces of sightings."),
+    Count.TRACE_SPANS_SENT: ("trace_spans_sent", "Spans that the receiver of traces took."),
+    Count.TRACE_SPANS_LOST: ("trace_spans_lost", "Spans that it did not take."),
     Count.AUDIT_LOST: ("audit_lost", "Entries that the audit log could not take."),
 }
 

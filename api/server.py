@@ -126,6 +126,7 @@ def _drain(server: Server, front: Front, grace_s: float) -> None:
     server.part_from_idle()
     server.stop(timeout=grace_s)
     front.nodes.forget_clients()
+    front.traces.close()
 
 
 if __name__ == "__main__":

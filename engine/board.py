@@ -207,6 +207,9 @@ class Count(IntEnum):
     """Canaries of this machine that the live stream's reader met; every API process meets all."""
     CANARIES_LOST = 40
     """Canaries that it did not meet, as the next one tells."""
+    TRACE_SPANS = 41
+    TRACE_SPANS_SENT = 42
+    TRACE_SPANS_LOST = 43
 
 
 GAUGES: Final = (

@@ -11,7 +11,7 @@ them; what counts all work alike (events stored, latencies of stages) does.
 
 from typing import Annotated, Final
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from engine.section import Section
 from engine.uploads import upload_of
@@ -20,23 +20,21 @@ CANARY: Final = "platering.canary"
 """Its name as a camera; no camera of the configuration may be named so."""
 PATTERN: Final = "@@##@@@"
 """How its plates are written."""
+SHORTEST_S: Final = 3.0
+"""Between two canaries: the track of one is over before the next one comes."""
+
+
+def _leaves_time(every_s: float) -> float:
+    if 0 < every_s < SHORTEST_S:
+        raise ValueError(f"must be 0 or at least {SHORTEST_S:g}")
+    return every_s
 
 
 class CanarySettings(Section):
     """The ``[canary]`` table."""
 
-    every_s: Annotated[float, Field(ge=0, le=3_600)] = 0.0
+    every_s: Annotated[float, Field(ge=0, le=3_600), AfterValidator(_leaves_time)] = 0.0
     """0: there is none."""
-
-    @model_validator(mode="after")
-    def _leaves_time(self) -> "CanarySettings":
-        if 0 < self.every_s < SHORTEST_S:
-            raise ValueError(f"must be 0 or at least {SHORTEST_S:g}")
-        return self
-
-
-SHORTEST_S: Final = 3.0
-"""Between two canaries: the track of one is over before the next one comes."""
 
 
 def is_canary(camera: str) -> bool:

@@ -22,6 +22,7 @@ from engine.filter_settings import FilterSettings
 from engine.outlines import Crop, Polygons
 from engine.section import OURS, Name, Network, Secret, Section, matching, mistake
 from engine.sink_settings import PlatePattern, SinksSettings
+from engine.trace_settings import TracesSettings
 from engine.upload_settings import UploadsSettings
 
 EMBEDDED: Final = "embedded"
@@ -275,6 +276,7 @@ class Settings(Section):
     uploads: UploadsSettings = UploadsSettings()
     canary: CanarySettings = CanarySettings()
     api: ApiSettings = ApiSettings()
+    traces: TracesSettings = TracesSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

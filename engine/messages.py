@@ -368,6 +368,10 @@ class ReadsRecord(Message, frozen=True, kw_only=True):
     reads: FrameReads
     recognized_monotonic_ns: int = 0
     """When recognition ended; 0 where the sender does not say."""
+    offered_monotonic_ns: int = 0
+    """When the frame was in its slot; 0 where the sender does not say."""
+    begun_monotonic_ns: int = 0
+    """When its recognition began."""
 
 
 class ReadsAck(Message, frozen=True, kw_only=True):

@@ -46,8 +46,10 @@ from engine.process import Child, Link, LinkEndedError, run_child
 from engine.redis_client import without_password
 from engine.retention import Kept
 from engine.sections import PublishedCamera, PublisherSection
+from engine.sighting_traces import SightingTraces
 from engine.sinks.feeders import Feeders
 from engine.spool import Spool, Turn
+from engine.traces import open_traces
 from engine.track import NS_PER_MS, Event
 from engine.tracker import SightingIds, Tracker
 from engine.types import Evidence, Phase
@@ -100,6 +102,7 @@ class Publisher:
         self._camera_log = CameraLog(section.redis.url)
         self._feeders = Feeders(section, self._spool)
         self._forgetting = Forgetting(self._tracker, self._clips, self._spool, self._feeders)
+        self._traces = SightingTraces(open_traces(section.traces, section.node, child.name, row))
         self._pending: Turn | None = None
         self._nameless = 0  # of its last events: those ingested without an id
         self._answers: list[tuple[IngestConnection, IngestDone]] = []
@@ -185,6 +188,7 @@ class Publisher:
         self._feeders.stop(deadline)
         self._camera_log.stop(max(0.0, deadline - time.monotonic()))
         self.turn(0.0)
+        self._traces.close()
         self._clips.close()
         self._matcher.close()
         self._spool.close()
@@ -229,6 +233,7 @@ class Publisher:
         for event in events:
             self._count_event(event)
             self._clips.want(event.sighting)
+        self._traces.told(events)
         positions = self._feeders.moved()
         changes = self._tracker.take_changes()
         return Turn(changes, events, cursors, uuids, positions, durable=bool(messages))
@@ -244,6 +249,7 @@ class Publisher:
         if not is_canary(camera):
             self._indexes[camera] = record.camera_index
         fed = self._tracker.feed(record.reads, self._clock_ns())
+        self._traces.note(record)
         self._row.count(Count.READS_RECEIVED)
         self._row.fate(record.camera_index, Fate.READS_TRACKED, fed.tracked)
         self._row.fate(record.camera_index, Fate.READS_REJECTED, fed.rejected)
@@ -383,7 +389,7 @@ class Publisher:
         for camera, count in self._tracker.take_silenced().items():
             if camera in self._indexes:
                 row.fate(self._indexes[camera], Fate.TRACKS_FILTERED, count)
-        self._feeders.report(row)
+        self._feeders.report(row, self._traces)
         told, lost = self._camera_log.take_figures()
         row.count(Count.CAMERA_EVENTS, told)
         row.count(Count.CAMERA_EVENTS_LOST, lost)

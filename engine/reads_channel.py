@@ -49,10 +49,19 @@ class ReadsSender:
         self._unsent = len(self._pending)
         self.flush()
 
-    def send(self, camera_index: int, reads: FrameReads, recognized_ns: int) -> None:
+    def send(
+        self,
+        camera_index: int,
+        reads: FrameReads,
+        recognized_ns: int,
+        *,
+        offered_ns: int = 0,
+        begun_ns: int = 0,
+    ) -> None:
         """Number the reads of a frame and send them as soon as the channel takes them.
 
-        ``recognized_ns``: monotonic time at which recognition ended, before pictures were made.
+        The times are of the monotonic clock: when recognition ended, before pictures were made;
+        when the frame was offered in its slot; when it began to be read.
         """
         self._sequence += 1
         record = ReadsRecord(
@@ -60,6 +69,8 @@ class ReadsSender:
             camera_index=camera_index,
             reads=reads,
             recognized_monotonic_ns=recognized_ns,
+            offered_monotonic_ns=offered_ns,
+            begun_monotonic_ns=begun_ns,
         )
         if len(self._pending) >= MAX_PENDING:
             self._pending.popleft()

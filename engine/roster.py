@@ -289,6 +289,7 @@ class Roster:
             spool=settings.spool,
             sinks=settings.sinks,
             privacy=settings.privacy,
+            traces=settings.traces,
         )
 
     def _api_section(self, child: ChildProcess, resources: Resources) -> ApiSection:
@@ -305,6 +306,7 @@ class Roster:
             ingest_path=str(resources.ingest_path),
             data_dir=str(settings.data_dir),
             uploads=settings.uploads.model_dump_json(),
+            traces=settings.traces.model_dump_json(),
             certificates=named_certificates(settings),
             canary_every_s=settings.canary.every_s,
             canary_cell=self.canary_cell,

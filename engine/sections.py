@@ -23,6 +23,7 @@ from engine.filter_settings import FilterSettings
 from engine.outlines import Crop
 from engine.section import Section
 from engine.sink_settings import SinksSettings
+from engine.trace_settings import TracesSettings
 
 
 class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +47,8 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     """The ``[uploads]`` table as JSON."""
     certificates: tuple[CertificateFile, ...] = ()
     """Files of certificates that this machine uses."""
+    traces: str = "{}"
+    """The ``[traces]`` table as JSON."""
     canary_every_s: float = 0.0
     canary_cell: int = -1
     """The canary's cell on the board; -1: no canary here."""
@@ -147,6 +150,7 @@ class PublisherSection(Section):
     spool: SpoolSettings = SpoolSettings()
     sinks: SinksSettings = SinksSettings()
     privacy: Privacy = "plain"
+    traces: TracesSettings = TracesSettings()
 
     def encode(self) -> bytes:
         """Return the bytes for ``Start.section``."""

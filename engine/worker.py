@@ -172,8 +172,10 @@ class Worker:
             self._row.add_confidence(read.confidence)
         if reads or upload_of(ring.handle.camera_name):  # those who wait for it see it advance
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
-            told = self._with_evidence(lease, reads)
-            self._sender.send(ring.handle.camera, told, recognized_ns)
+            told, offered_ns = self._with_evidence(lease, reads), lease.offered_ns
+            self._sender.send(
+                ring.handle.camera, told, recognized_ns, offered_ns=offered_ns, begun_ns=started_ns
+            )
         if fate is Fate.RECOGNIZED:
             lag_ns = max(recognized_ns - lease.stamp.captured_monotonic_ns, 0)
             self._row.fate(ring.handle.camera, Fate.LAG_US, lag_ns // 1_000)

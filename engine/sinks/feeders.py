@@ -10,6 +10,7 @@ from engine.messages import SinkFigures, TellSinks
 from engine.progress import Progress
 from engine.retention import Kept
 from engine.sections import PublisherSection
+from engine.sighting_traces import SightingTraces
 from engine.sinks.feeder import Feeder
 from engine.sinks.registry import open_sinks
 from engine.spool import Spool
@@ -69,8 +70,8 @@ class Feeders:
         """See ``Feeder.passes``, of the sink that is Redis."""
         return self._redis.passes
 
-    def report(self, row: Row) -> None:
-        """Put what was delivered, and what was not, on the board.
+    def report(self, row: Row, traces: SightingTraces) -> None:
+        """Put what was delivered, and what was not, on the board; tell ``traces`` what Redis has.
 
         Raises:
             Exception: what ended the thread of a sink.
@@ -93,6 +94,7 @@ class Feeders:
             delay = redis.delays.popleft()
             row.observe(Stage.CAPTURE_TO_STORED, delay.elapsed_ns)
             row.exemplify(Stage.CAPTURE_TO_STORED, delay.sighting, delay.elapsed_ns)
+            traces.stored(delay.sighting, delay.elapsed_ns)
         row.gauge(Count.SPOOL_DEPTH, self._depth(redis))
 
     def figures(self) -> TellSinks | None:

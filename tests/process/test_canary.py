@@ -65,6 +65,7 @@ def test_it_comes_through_and_nobody_sees_it(run):
 def test_metrics_show_within_two_periods_that_the_way_is_cut(run, victim, stands_still):
     wait_until(lambda: silent_s(run) < PERIOD_S, COMES_S, "all is well")
     pid = run.pids()[victim]
+    lost_before = run.metrics()["platering_canaries_lost_total{}"]
     os.kill(pid, signal.SIGSTOP)
     try:
         stopped = time.monotonic()
@@ -77,3 +78,8 @@ def test_metrics_show_within_two_periods_that_the_way_is_cut(run, victim, stands
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: silent_s(run) < PERIOD_S, 2 * COMES_S, "it comes again")
+    lost = run.metrics()["platering_canaries_lost_total{}"]
+    if victim == "redis":  # they waited in the spool
+        assert lost == lost_before
+    else:
+        assert lost > lost_before

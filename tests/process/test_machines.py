@@ -54,7 +54,8 @@ def test_a_front_shows_what_the_engine_of_another_machine_sees(machines, redis_s
     with redis_server.connect() as client:
         with stream_of(front):
             wait_until(lambda: listening(client) == b"1", 5.0, "one listens")
-            assert 'platering_stream_clients{node="office"} 1.0' in metrics(front, "")
+            told = 'platering_stream_clients{node="office"} 1.0'
+            wait_until(lambda: told in metrics(front, ""), 5.0, "its front has read that, too")
         wait_until(lambda: listening(client) == b"0", 5.0, "nobody listens")
         engine.stop()
         client.delete(node_report_key("north"))  # it would end by itself within 10 s

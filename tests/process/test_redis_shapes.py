@@ -13,6 +13,7 @@ from polling import wait_until
 from redis_shapes import HOST, behind_sentinels, certificate, cluster, yard
 
 from api.redis_watch import RedisWatch
+from engine.canary import CANARY
 from engine.config import RedisSettings, Settings
 from engine.corrections import Corrector
 from engine.errors import SinkError
@@ -81,6 +82,10 @@ def works(url):
             assert sum(map(int, counted.values())) == 29
             assert client.ttl(sighting_key("id-9")) > 0
             assert heard_of(client)["platering_redis_up"] == 1
+            canary = msgspec.structs.replace(events[0].sighting, id="canary", camera=CANARY)
+            assert writer.commit([Event(canary, None)]) == 0
+            entries, canaries = store.read_both("0-0", "0-0", 0, 1_000)
+            assert (len(entries), len(canaries), len(ids(store))) == (200, 1, 200)
     finally:
         writer.close()
 

@@ -29,7 +29,7 @@ def test_a_publisher_that_dies_again_at_once_takes_no_worker_along(
     blind = SimpleNamespace(name="builtin", version="1", close=lambda: None)
     monkeypatch.setattr(engine.worker, "open_recognizer", lambda *_: Opened(blind, "a stand-in"))
     with rigged((64, 36)) as rig, worker_at(rig) as (worker, supervisor):
-        worker._sender.send(0, READS)  # nobody takes it yet
+        worker._sender.send(0, READS, 0)  # nobody takes it yet
 
         def connect(*, dead: bool) -> socket.socket:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -69,7 +69,7 @@ def test_somebody_goes_by_every_section():
         "node", "recognizer", "openalpr", "tracker", "redis", "spool", "sinks", "privacy",
         "uploads", "api", "recognizers",
     }  # fmt: skip
-    in_reload_itself = {"data_dir", "canary", "cameras", "log", "recognizers"}
+    in_reload_itself = {"data_dir", "canary", "traces", "cameras", "log", "recognizers"}
     assert Settings.model_fields.keys() == in_sections_of_children | in_reload_itself
     assert Settings.model_fields["recognizers"].annotation.model_fields.keys() == {
         "count", "provider", "batch", "batch_wait_ms", "deadline_s", "pin", "quarantine"

@@ -16,13 +16,15 @@ FLOORS = """
     regions
     plates section outlines redis_client records uploads
     keys people sessions audit
-    sink_settings redis_wire upload_settings canary
+    sink_settings redis_wire upload_settings canary trace_settings
     filter_settings
     config shm voting store evidence motion health sources
     certificates
     embedded_redis exposure board sections amendments recognizers track slot_formats
     source_settings filters
     messages lane store_commands privacy spool_file spool_reader groups feedback attention
+    traces
+    sighting_traces
     tracker store_writer search corrections statistics upload_check
     upload_desk deadletters retention process ring_memory spool reads_channel ingest_channel footage
     clip_channel camera_log
