@@ -19,8 +19,10 @@ from flask import Flask, Request, Response, current_app, g, request
 from api.endpoints import declared_by
 from api.limits import Buckets, Origin, Proxies, is_loopback
 from api.problems import ProblemError
+from api.stays import Claim, while_it_holds
 from engine.board import Count, Row
 from engine.config import ApiSettings
+from engine.errors import PreflightError
 from engine.keys import Key, Keys
 from engine.people import People
 from engine.records import FOLDER
@@ -100,6 +102,7 @@ class Access:
         app.wsgi_app = KeyOutOfUrl(app.wsgi_app)  # type: ignore[method-assign]  # as Flask says
         app.before_request(self.admit)
         app.after_request(_say_how_to_log_in)
+        app.after_request(self._end_with_the_claim)
 
     @property
     def is_open(self) -> bool:
@@ -113,14 +116,18 @@ class Access:
     def admit(self) -> None:
         """Let a request through to its view, or refuse it.
 
-        Sets ``flask.g``: ``origin``; ``visitor`` (None: nobody knows); ``actor`` and ``scope``.
+        Sets ``flask.g``: ``origin``; ``claim``; ``visitor`` (None: nobody knows); ``actor`` and
+        ``scope``.
 
         Raises:
             ProblemError: 401 who are you, 403 you may not, 429 not so often.
         """
         g.origin, g.visitor, g.actor, g.scope = self.proxies.origin(request.environ), None, "", None
         needs = _needs()
-        visitor, why = self._recognized(g.origin, needs)
+        g.claim = _claim(needs)
+        visitor, why = self._recognized(g.claim)
+        if visitor is LOCAL:
+            _check_is_local(g.origin)
         if visitor is not None:
             g.visitor, g.actor, g.scope = visitor, visitor.who, visitor.scope
         if visitor is None or (visitor is not LOCAL and needs not in UNLIMITED):
@@ -131,6 +138,20 @@ class Access:
             raise self._denied(403, f"this needs the scope {needs}, {visitor.who} has another")
         if visitor is not None and visitor.csrf and request.endpoint != LOG_IN:
             self._check_csrf(visitor)
+
+    def holds(self, claim: Claim) -> bool:
+        """Tell whether what was let in with this claim may go on."""
+        try:
+            visitor, _ = self._recognized(claim)
+        except PreflightError:  # who may do what cannot be read: new requests are told so
+            return False
+        return claim.needs is None or (visitor is not None and visitor.scope.includes(claim.needs))
+
+    def _end_with_the_claim(self, response: Response) -> Response:
+        """Let an answer that is sent as it arises end when its visitor may not have it any more."""
+        if response.is_streamed and not response.direct_passthrough:
+            response.response = while_it_holds(response.iter_encoded(), g.claim, self.holds)
+        return response
 
     def limit(self, buckets: Buckets, name: str) -> None:
         """Refuse what comes too often under this name.
@@ -145,16 +166,14 @@ class Access:
                 429, "too many requests, wait a little", retry_after_s=int(wait_s) + 1
             )
 
-    def _recognized(self, origin: Origin, needs: Scope | None) -> tuple[Visitor | None, str]:
+    def _recognized(self, claim: Claim) -> tuple[Visitor | None, str]:
         """Return who is asking, and what to say where that is nobody."""
         if self.is_open:
-            _check_is_local(origin)
             return LOCAL, ""
-        shown, in_url = _shown_key(request), request.environ.get(URL_KEY, "")
-        if not shown and not in_url:
-            return self._of_session(request.cookies.get(COOKIE, "")), _SHOW_A_KEY
-        key = self.keys.known(shown or in_url)
-        why = "" if shown else _why_not(key, needs)
+        if not claim.key and not claim.url_key:
+            return self._of_session(claim.session), _SHOW_A_KEY
+        key = self.keys.known(claim.key or claim.url_key)
+        why = "" if claim.key else _why_not(key, claim.needs)
         if key is None or why:
             return None, why or "this key is not known here: it is mistyped, or was removed"
         return Visitor(who=key.title, scope=key.scope), ""
@@ -192,6 +211,16 @@ def _needs() -> Scope | None:
     if declared is None:
         raise ProblemError(403, "it is not said who may use this address, so nobody may")
     return declared.needs
+
+
+def _claim(needs: Scope | None) -> Claim:
+    """Return what this request shows."""
+    return Claim(
+        key=_shown_key(request),
+        url_key=request.environ.get(URL_KEY, ""),
+        session=request.cookies.get(COOKIE, ""),
+        needs=needs,
+    )
 
 
 def _shown_key(of: Request) -> str:

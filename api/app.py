@@ -41,6 +41,7 @@ from api.patience import SlowClientError
 from api.problems import ProblemError
 from api.redis_watch import RedisWatch
 from api.snapshots import plates_in_view
+from api.stays import Stays
 from api.stream_limits import StreamLimits
 from api.system import SystemRoom
 from api.upload_files import UploadFiles
@@ -141,6 +142,7 @@ def build_front(
     collector = metrics.BoardCollector(
         board, engine, section.cameras, section.node, section.data_dir
     )
+    access = Access(data_dir, settings, row, loopback=loopback)
     herald = None
     if section.heralds:
         herald = Herald(connect(section.redis_url), section.node, room, collector.text)
@@ -157,6 +159,7 @@ def build_front(
             Feed(store),
             StreamLimits(settings.streams_per_key, settings.streams_per_address),
             lambda: nodes.clients,
+            Stays(access.holds),
         ),
         engine=engine,
         cameras=room,
@@ -175,7 +178,7 @@ def build_front(
             keep_payloads=settings.keep_payloads,
         ),
         uploads=_upload_room(section, engine, hub),
-        access=Access(data_dir, settings, row, loopback=loopback),
+        access=access,
         audit_log=AuditLog(data_dir / FOLDER, settings.audit_mib * MIB),
     )
 

@@ -58,6 +58,8 @@ class CameraView(msgspec.Struct, frozen=True, kw_only=True):
     has_snapshot: bool = False
     last_frame_unix_ms: int = 0
     """When its newest frame was captured; 0: none yet."""
+    lag_ms: float = 0.0
+    """From capture to the end of recognition, its mean lately; 0: no frame was recognized."""
 
 
 class CameraList(msgspec.Struct, frozen=True):
@@ -113,6 +115,13 @@ class Rates:
             return 0.0
         moved = sum(int(last[camera, fate]) - int(first[camera, fate]) for fate in fates)
         return round(moved / (ended - began), 1)
+
+    def lag_ms(self, camera: int) -> float:
+        """Return how long after capture a camera's frames are recognized lately, 0 for none."""
+        first, last = self._samples[0][1][camera], self._samples[-1][1][camera]
+        frames = int(last[Fate.RECOGNIZED]) - int(first[Fate.RECOGNIZED])
+        lag_us = int(last[Fate.LAG_US]) - int(first[Fate.LAG_US])
+        return round(lag_us / 1_000 / frames, 1) if frames > 0 else 0.0
 
 
 class CameraRoom:
@@ -185,6 +194,7 @@ class CameraRoom:
             sightings=int(cell[Fate.SIGHTINGS]),
             has_snapshot=ring is not None,
             last_frame_unix_ms=self._rates.last_frame_unix_ms(index),
+            lag_ms=rates.lag_ms(index),
         )
 
     def snapshot(self, name: str, view: "View", fresh_s: float = FRESH_S) -> bytes:

@@ -25,6 +25,8 @@ class Ending(StrEnum):
     """It took less than it was sent."""
     CLOSING = "closing"
     """The process that served it closes."""
+    DENIED = "denied"
+    """Its key or session counts no more, or for less."""
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):

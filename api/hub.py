@@ -199,6 +199,14 @@ class Hub:
             subscriber.end()
         self._drop(subscriber)
 
+    def deny(self, subscriber: Subscriber) -> None:
+        """Part from a client that may not listen any more."""
+        if subscriber in self._channels.get(subscriber.channel, ()):
+            subscriber.dismiss(subscriber.channel.farewell(Ending.DENIED, BACK_AFTER_MS[1]))
+            self._drop(subscriber)
+        else:  # it is still being sent what it missed, by its own greenlet
+            subscriber.end()
+
     def _beat_if_due(self) -> None:
         """Say that the line is alive, with the id up to which a client has seen everything."""
         now = time.monotonic()

@@ -196,6 +196,15 @@ def _cameras(names: dict[int, str], ledger: Words) -> Iterator[Metric]:
         count, hundredths = ledger[index, [Fate.SIGHTINGS, Fate.CONFIDENCE]].tolist()
         sure.add_metric((name,), count, hundredths / 1e4)
     yield sure
+    lag = SummaryMetricFamily(
+        "platering_camera_lag_seconds",
+        "From the capture of a camera's frames to the end of their recognition.",
+        labels=("camera",),
+    )
+    for index, name in names.items():
+        count, microseconds = ledger[index, [Fate.RECOGNIZED, Fate.LAG_US]].tolist()
+        lag.add_metric((name,), count, microseconds / 1e6)
+    yield lag
 
 
 def _totals(rows: Words) -> Iterator[Metric]:

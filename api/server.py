@@ -64,6 +64,7 @@ def main(child: Child) -> None:
             front.camera_events.run,
             front.redis_watch.run,
             front.uploads.run,
+            front.streams.stays.run,
         )
     ]
     front.hub.wait_for_place(_PLACED_WITHIN_S)

@@ -14,6 +14,7 @@ from api.endpoints import endpoint
 from api.feed import Event, Feed, Mark
 from api.hub import Hub
 from api.problems import ProblemError
+from api.stays import Claim, Stays
 from api.stream_limits import Holder, StreamLimits
 from api.subscriber import Subscriber
 from api.wire import TAKEOVER
@@ -87,12 +88,17 @@ class Visit:
         """Resume behind ``since``; None means from now on."""
         self._hub = room.hub
         self._feed = room.feed
+        self._stays = room.stays
         self._channel = channel
         self._since = since
 
-    def __call__(self, sock: Any) -> None:
+    def __call__(self, sock: Any, claim: Claim) -> None:
         """Serve the connection that the HTTP handler hands over; returns when it has ended."""
         subscriber = Subscriber(sock, self._channel)
+        with self._stays.held(claim, lambda: self._hub.deny(subscriber)):
+            self._serve(sock, subscriber)
+
+    def _serve(self, sock: Any, subscriber: Subscriber) -> None:
         try:
             sock.settimeout(SEND_WITHIN_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
@@ -151,6 +157,7 @@ class StreamRoom(msgspec.Struct, frozen=True):
     limits: StreamLimits
     clients: Callable[[], dict[str, int]]
     """Live streams of each machine's fronts."""
+    stays: Stays
 
     def serve(self, channel: Channel, since: Mark | None = None) -> Response:
         """Answer with a stream that takes this connection over."""
@@ -161,11 +168,11 @@ class StreamRoom(msgspec.Struct, frozen=True):
         if reached:
             self.hub.count_refused()
             raise ProblemError(429, reached, retry_after_s=LIMIT_AGAIN_S)
-        visit = Visit(self, channel, since)
+        visit, claim = Visit(self, channel, since), g.get("claim", Claim())
 
         def takeover(sock: Any) -> None:
             with self.limits.held(holder):
-                visit(sock)
+                visit(sock, claim)
 
         request.environ[TAKEOVER] = takeover
         return Response(iter(()), headers=HEADERS)  # an iterator: no Content-Length

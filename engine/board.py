@@ -133,6 +133,8 @@ class Fate(IntEnum):
     """Plates in recognized frames that needed no reading: they are known with certainty."""
     CONFIDENCE = 25
     """The confidence of all finals added up, in hundredths of a percent."""
+    LAG_US = 26
+    """From capture to the end of recognition, added up over all recognized frames, microseconds."""
 
 
 class Count(IntEnum):

@@ -8,6 +8,7 @@ import msgspec
 from engine.amendments import Amendments
 from engine.board import Kind
 from engine.config import CameraSettings, parse_camera
+from engine.crew import Crew
 from engine.errors import ConfigError, ControlError
 from engine.messages import Request
 from engine.plane import CameraPlace
@@ -18,20 +19,8 @@ from engine.upload_queue import UploadQueue
 MAX_RECOGNIZERS = 256
 
 
-class Crew(Protocol):
+class Run(Protocol):
     """What the supervisor does when it is ordered to."""
-
-    def admit_camera(self, camera: CameraSettings) -> None:
-        """Start to capture a camera."""
-
-    def dismiss_camera(self, name: str) -> None:
-        """Stop capturing a camera and remove its rings."""
-
-    def pause_camera(self, name: str, *, paused: bool) -> None:
-        """Stop or go on capturing, keeping the camera."""
-
-    def resize_pool(self, count: int) -> None:
-        """Start or end recognizers until there are this many."""
 
     def status(self) -> object:
         """Return the state of everything."""
@@ -44,8 +33,9 @@ class Orders:
     """Checks an order, has it carried out, and writes down what must survive a restart."""
 
     def __init__(
-        self, roster: Roster, amendments: Amendments, crew: Crew, uploads: UploadQueue
+        self, run: Run, crew: Crew, roster: Roster, amendments: Amendments, uploads: UploadQueue
     ) -> None:
+        self._run = run
         self._roster = roster
         self._uploads = uploads
         self._amendments = amendments
@@ -81,10 +71,10 @@ class Orders:
         return msgspec.to_builtins(result)
 
     def _status(self) -> object:
-        return self._crew.status()
+        return self._run.status()
 
     def _stop(self) -> None:
-        self._crew.stop()
+        self._run.stop()
 
     def _add_camera(self, camera: dict[str, Any], new: bool = False) -> None:  # noqa: FBT001, FBT002  # a key of the request
         """Add a camera, or, unless it must be ``new``, put it in the place of another one."""

@@ -174,6 +174,9 @@ class Worker:
             self._row.fate(ring.handle.camera, Fate.PLATE_READS, len(reads))
             told = self._with_evidence(lease, reads)
             self._sender.send(ring.handle.camera, told, recognized_ns)
+        if fate is Fate.RECOGNIZED:
+            lag_ns = max(recognized_ns - lease.stamp.captured_monotonic_ns, 0)
+            self._row.fate(ring.handle.camera, Fate.LAG_US, lag_ns // 1_000)
         ring.give_back(lease, fate)
 
     def _read(self, lease: Lease, hints: RecognizeHints) -> list[PlateRead]:

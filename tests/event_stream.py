@@ -8,12 +8,18 @@ from front_process import FrontProcess
 class Stream:
     """A client of an event stream that reads with a deadline."""
 
-    def __init__(self, front: FrontProcess | int, path: str, last_id: str = "") -> None:
+    def __init__(
+        self,
+        front: FrontProcess | int,
+        path: str,
+        last_id: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
         port = front if isinstance(front, int) else front.port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        headers = {"Last-Event-ID": last_id} if last_id else {}
+        resume = {"Last-Event-ID": last_id} if last_id else {}
         try:
-            self._connection.request("GET", path, headers=headers)
+            self._connection.request("GET", path, headers=(headers or {}) | resume)
             self.response = self._connection.getresponse()
         except (OSError, http.client.HTTPException):
             self._connection.close()

@@ -141,6 +141,7 @@ export const TEXTS = {
       ["Captured", `${camera.fps.toFixed(1)} fps`],
       ["Recognized", `${camera.recognized_fps.toFixed(1)} fps`],
       ["Dropped", `${camera.dropped_fps.toFixed(1)} /s`],
+      ["Lag", camera.lag_ms ? `${Math.round(camera.lag_ms)} ms` : "–"],
       ["Plates", new Intl.NumberFormat("en").format(camera.sightings)],
     ],
   },

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from engine_run import PLATERING, demo, running
+from event_stream import Stream
 from front_app import new_key
 from front_process import front_process, sighting
 from polling import wait_until
@@ -20,6 +21,7 @@ from streams import nginx
 from engine.board import Count
 from engine.config import ApiSettings, RedisSettings
 from engine.keys import Keys
+from engine.people import People
 from engine.records import FOLDER
 from engine.scopes import Scope
 from engine.store_writer import StoreWriter
@@ -60,6 +62,43 @@ def test_two_processes_hear_of_keys_made_and_removed_at_once(redis_server, tmp_p
         assert [ask(each, "/api/v1/cameras", headers=viewer)[0] for each in (one, other)] == [
             401
         ] * 2
+
+
+def test_open_streams_end_with_what_they_were_opened_with(redis_server, tmp_path, front):
+    keys, people = Keys(tmp_path / FOLDER), People(tmp_path / FOLDER)
+    local = Stream(front, "/api/v1/events")
+    first, stays = new_key(tmp_path, Scope.STREAM), new_key(tmp_path, Scope.STREAM)
+    people.put("anna", "read", "correct horse")
+    assert said_last(local) == {"event": "end", "data": '{"reason":"denied"}'}, "it is not open now"
+    kept = Stream(front, f"/api/v1/events?key={stays}")
+    of_key = [Stream(front, f"{path}?key={first}") for path in ("/api/v1/events", "/stream")]
+    body = json.dumps({"name": "anna", "password": "correct horse"})
+    _, _, headers = ask(front, "/api/v1/session", method="POST", body=body)
+    cookie = {"Cookie": headers["Set-Cookie"].partition(";")[0]}
+    of_session = Stream(front, "/api/v1/events", headers=cookie)
+    wait_until(lambda: front.total(Count.SSE_CLIENTS) == 4, 5.0, "all have joined")
+    keys.remove(keys.known(first).id)
+    assert said_last(of_key[0]) == {"event": "end", "data": '{"reason":"denied"}'}
+    assert said_last(of_key[1]) == {}, "the plain form has no events"
+    assert front.total(Count.SSE_CLIENTS) == 2
+    people.remove("anna")
+    assert said_last(of_session)["event"] == "end"
+    with pytest.raises(http.client.HTTPException, match="log in"):
+        Stream(front, "/api/v1/events", headers=cookie)
+    writer = StoreWriter(redis_server.url, RedisSettings())
+    writer.commit([Event(sighting(1), None)])
+    writer.close()
+    assert json.loads(kept.take(1)[0]["data"])["id"] == "s1"
+    for stream in (local, kept, of_session, *of_key):
+        stream.close()
+
+
+def said_last(stream: Stream) -> dict[str, str]:
+    """Return the last event of a stream that ends, without what says when to come back."""
+    last: dict[str, str] = {}
+    while block := stream.block():
+        last = {name: said for name, said in block.items() if name in {"event", "data"}}
+    return last
 
 
 # --- slow and huge --------------------------------------------------------------------------------

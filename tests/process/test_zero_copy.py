@@ -106,9 +106,11 @@ def test_the_built_in_recognizer_reads_in_the_ring(monkeypatch: pytest.MonkeyPat
             writer = rig.started_writer()
             slot = writer.acquire()
             writer.memory.frame(slot)[:] = DemoScene(7).luma(2.5)
-            writer.publish(slot, time.time_ns(), time.monotonic_ns())
+            captured_ns = time.monotonic_ns()
+            writer.publish(slot, time.time_ns(), captured_ns)
             (lease,) = worker._take_batch()
             worker._recognize(lease)
+            age_us = (time.monotonic_ns() - captured_ns) // 1_000
             (seen,) = witness.frames
             (ring,) = worker._rings.values()
             start = np.frombuffer(ring.memory._segment.buffer, np.uint8).ctypes.data
@@ -119,6 +121,7 @@ def test_the_built_in_recognizer_reads_in_the_ring(monkeypatch: pytest.MonkeyPat
             }
             assert "WP59WWJ" in {read.plate for read in witness.reads}
             assert rig.fates()[Fate.RECOGNIZED] == 1
+            assert 0 < rig.fates()[Fate.LAG_US] <= age_us
 
 
 def test_openalpr_gets_the_address_in_the_ring_in_a_running_engine(tmp_path: Path) -> None:

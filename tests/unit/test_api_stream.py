@@ -14,6 +14,7 @@ from api.channels import Channel, Ending
 from api.feed import Event, Feed, Mark, Missed, missed
 from api.hub import Hub
 from api.problems import ProblemError
+from api.stays import Stays
 from api.stream import EventsQuery, StreamRoom
 from api.stream_limits import Holder, StreamLimits
 from api.subscriber import MAX_BACKLOG_BYTES, TLS_RECORD_BYTES, Subscriber
@@ -129,7 +130,8 @@ def test_a_stream_is_counted_for_the_key_that_access_checks_found() -> None:
     words, cells = (memoryview(bytearray(8 * 4096)).cast("Q") for _ in range(2))
     feed = Feed(Store(connect("unix:///nowhere")))
     limits = StreamLimits(per_key=1, per_address=0)
-    room = StreamRoom(Hub(feed, Row(words, cells)), feed, limits, dict)
+    hub = Hub(feed, Row(words, cells))
+    room = StreamRoom(hub, feed, limits, dict, Stays(lambda _claim: True))
     app = Flask("test")
     with app.test_request_context(), limits.held(Holder("198.51.100.1", "gate")):
         assert room.serve(Channel()).status_code == 200

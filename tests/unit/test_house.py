@@ -29,7 +29,7 @@ FLOORS = """
     held_rings
     decoder worker publisher plane resources
     roster event_stream
-    upload_queue
+    upload_queue connections turns crew ending clients
     watch orders event_table
     supervisor
     read probe doctor forget status benchmarks evaluation delivery_commands order_commands follow

@@ -118,7 +118,7 @@ def samples(collector) -> dict[str, float]:
 
 def test_every_count_and_every_fate_has_one_metric():
     assert TOTALS.keys() | GAUGES.keys() == set(Count)
-    assert FATES.keys() | PER_CAMERA.keys() | {Fate.CONFIDENCE} == set(Fate)
+    assert FATES.keys() | PER_CAMERA.keys() | {Fate.CONFIDENCE, Fate.LAG_US} == set(Fate)
     assert SINK_TOTALS.keys() | {"name", "waiting", "oldest_unix_ms", "away"} == set(
         SinkFigures.__struct_fields__
     )
@@ -245,6 +245,17 @@ def test_confidence_of_reads_is_a_histogram_by_recognizer(board, collector):
     assert found[f'{name}_sum{{recognizer="builtin"}}'] == pytest.approx(2.965)
     assert found[f'{name}_count{{recognizer="openalpr"}}'] == 1
     assert found[f'{name}_bucket{{le="0.95",recognizer="openalpr"}}'] == 0
+
+
+def test_lag_is_told_in_seconds_by_camera(board, collector):
+    row = board.row(1)
+    row.fate(0, Fate.RECOGNIZED, 4)
+    row.fate(0, Fate.LAG_US, 500_000)
+    row.release()
+    found = samples(collector)
+    name = "platering_camera_lag_seconds"
+    assert found[f'{name}_sum{{camera="gate"}}'] == 0.5
+    assert found[f'{name}_count{{camera="gate"}}'] == 4
 
 
 def test_the_newest_sighting_of_a_stage_is_its_exemplar(board, collector):
