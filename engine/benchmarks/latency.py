@@ -20,7 +20,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -113,6 +113,10 @@ class _Arrival(msgspec.Struct, frozen=True):
     delivered_ms: float
 
 
+class _HungUpError(Exception):
+    """The browser is closed, and shall not come back."""
+
+
 class _Browser:
     """Follows the live events in a thread of its own, as a page does."""
 
@@ -128,11 +132,9 @@ class _Browser:
             raise PreflightError(f"the live events cannot be followed: {self.trouble}")
 
     def _follow(self) -> None:
-        with closing(self._stream.follow(self._hear)) as blocks:
+        with suppress(_HungUpError), closing(self._stream.follow(self._hear)) as blocks:
             for block in blocks:
                 delivered_ms = time.time_ns() / 1e6
-                if self._ended:
-                    return
                 if block.event == "message":
                     sighting = msgspec.json.decode(block.data, type=Sighting)
                     stored_ms = int(block.id.partition("-")[0])
@@ -140,12 +142,14 @@ class _Browser:
                     self.arrivals.append(arrival)
 
     def _hear(self, trouble: str) -> None:
+        if self._ended:
+            raise _HungUpError
         self.trouble = trouble
         if not trouble:
             self._joined.set()
 
     def close(self) -> None:
-        """Count no more; the thread ends with the stream."""
+        """Come back no more once the stream ends, with its engine."""
         self._ended = True
 
 
