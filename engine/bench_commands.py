@@ -70,7 +70,7 @@ def _all(options: argparse.Namespace) -> int:
     from engine.capacity.figures import keep  # noqa: PLC0415  # same
     from engine.capacity.groups import run_all  # noqa: PLC0415  # same
     from engine.capacity.page import write_page  # noqa: PLC0415  # same
-    from engine.capacity.report import print_report  # noqa: PLC0415  # same
+    from engine.capacity.report import print_report, told  # noqa: PLC0415  # same
     from engine.capacity.settings import settings_if_any  # noqa: PLC0415  # same
     from engine.errors import EXIT_FAILED, ConfigError  # noqa: PLC0415  # same
 
@@ -79,12 +79,11 @@ def _all(options: argparse.Namespace) -> int:
     settings = settings_if_any(options.config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, in order
     run = run_all(GROUPS)
-    path = keep(run, settings.data_dir)
     if options.json:
-        sys.stdout.write(msgspec.json.encode(run).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(told(run)).decode() + "\n")
     else:
         print_report(run)
     if options.html is not None:
         write_page(run, options.html)
-    sys.stderr.write(f"kept in {path}\n")
+    sys.stderr.write(f"kept in {keep(run, settings.data_dir)}\n")
     return EXIT_FAILED if run.failures else 0

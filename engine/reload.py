@@ -295,7 +295,6 @@ def fixed_as(settings: Settings, present: Settings) -> Settings:
     fixed: dict[str, Any] = {
         "data_dir": present.data_dir,
         "canary": present.canary,
-        "traces": present.traces,
         "api": settings.api.model_copy(update=listening),
     }
     if settings.redis.url != present.redis.url and EMBEDDED in {

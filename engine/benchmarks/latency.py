@@ -12,24 +12,21 @@ counts, for a final waits on purpose. What the tracker waited for before, a seco
 is recognition, not transport.
 """
 
-import math
 import os
-import statistics
+import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 
 from engine.benchmarks.answer import print_figures, say
 from engine.benchmarks.running import RunningEngine, running_engine
+from engine.benchmarks.stages import STAGES, StageFigures, exact, histograms_of, spent
 from engine.cores import usable_cores
 from engine.errors import PreflightError
 from engine.event_stream import EventStream
@@ -52,27 +49,11 @@ _KEPT_UP: Final = 0.96
 _SETTLE_S: Final = 2.0
 _STEP_S: Final = 4.0
 _FOLLOWED_WITHIN_S: Final = 10.0
-_STAGES: Final = {
-    "capture_to_slot": "capture → slot",
-    "slot_to_lease": "slot → recognizer",
-    "recognize": "recognition",
-    "recognized_to_tracked": "recognized → tracked",
-}
-"""Histograms of ``/metrics``, of every frame; the last one of those with reads."""
+_QUANTILES: Final = ("mean", "p50", "p95", "p99")
 STORED: Final = "capture → stored"
 DELIVERED: Final = "stored → delivered"
 WHOLE: Final = "capture → delivered"
 """These of every event, by the clock of Redis and of the client."""
-
-
-class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a stage takes, in milliseconds."""
-
-    stage: str
-    mean_ms: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
 
 
 class LatencyFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +94,10 @@ class _Arrival(msgspec.Struct, frozen=True):
     delivered_ms: float
 
 
+class _HungUpError(Exception):
+    """The browser is closed, and shall not come back."""
+
+
 class _Browser:
     """Follows the live events in a thread of its own, as a page does."""
 
@@ -128,11 +113,9 @@ class _Browser:
             raise PreflightError(f"the live events cannot be followed: {self.trouble}")
 
     def _follow(self) -> None:
-        with closing(self._stream.follow(self._hear)) as blocks:
+        with suppress(_HungUpError), closing(self._stream.follow(self._hear)) as blocks:
             for block in blocks:
                 delivered_ms = time.time_ns() / 1e6
-                if self._ended:
-                    return
                 if block.event == "message":
                     sighting = msgspec.json.decode(block.data, type=Sighting)
                     stored_ms = int(block.id.partition("-")[0])
@@ -140,44 +123,15 @@ class _Browser:
                     self.arrivals.append(arrival)
 
     def _hear(self, trouble: str) -> None:
+        if self._ended:
+            raise _HungUpError
         self.trouble = trouble
         if not trouble:
             self._joined.set()
 
     def close(self) -> None:
-        """Count no more; the thread ends with the stream."""
+        """Come back no more once the stream ends, with its engine."""
         self._ended = True
-
-
-class _Histogram(msgspec.Struct, frozen=True):
-    """A histogram of ``/metrics`` over a while: counts between bounds, and the sum."""
-
-    bounds_ms: Sequence[float]
-    counts: Sequence[float]
-    sum_ms: float
-
-    def figures(self, stage: str) -> StageFigures:
-        """Return its mean, which is exact, and its quantiles, which are interpolated."""
-        total = sum(self.counts)
-        return StageFigures(
-            stage=stage,
-            mean_ms=round(self.sum_ms / max(1.0, total), 2),
-            p50_ms=self._quantile(0.5 * total),
-            p95_ms=self._quantile(0.95 * total),
-            p99_ms=self._quantile(0.99 * total),
-        )
-
-    def _quantile(self, rank: float) -> float:
-        """Return below what so many lie, as Prometheus does it."""
-        below, low_ms = 0.0, 0.0
-        for bound_ms, count in zip(self.bounds_ms, self.counts, strict=True):
-            if math.isinf(bound_ms) or not rank:  # nobody knows more, or anything
-                break
-            if count and below + count >= rank:
-                return round(low_ms + (bound_ms - low_ms) * (rank - below) / count, 2)
-            below += count
-            low_ms = bound_ms
-        return round(low_ms, 2)
 
 
 def measure(folder: Path, seconds: float, tell: Callable[[str], None]) -> LatencyFigures:
@@ -200,10 +154,10 @@ def measure(folder: Path, seconds: float, tell: Callable[[str], None]) -> Latenc
         browser = _Browser(page)
         time.sleep(_SETTLE_S)
         browser.arrivals.clear()
-        histograms = _histograms(page)
+        histograms = histograms_of(page)
         done = road.watch(seconds)
         arrivals = list(browser.arrivals)
-        stages = _spent(histograms, _histograms(page))
+        stages = spent(histograms, histograms_of(page))
         browser.close()
     if not arrivals:
         raise PreflightError("no plate was told of: this machine is too busy to measure")
@@ -301,48 +255,6 @@ def _page_of(engine: RunningEngine) -> str:
     return page
 
 
-def _histograms(page: str) -> dict[str, _Histogram]:
-    """Return the histograms of all stages since the start."""
-    with urllib.request.urlopen(f"{page}/metrics", timeout=10) as answer:  # noqa: S310  # ours, http
-        text = answer.read().decode()
-    bounds: dict[str, list[tuple[float, float]]] = {name: [] for name in _STAGES}
-    sums = dict.fromkeys(_STAGES, 0.0)
-    for family in text_string_to_metric_families(text):
-        if family.name != "platering_stage_seconds":
-            continue
-        for sample in family.samples:
-            stage = sample.labels["stage"]
-            if stage in bounds and sample.name.endswith("_bucket"):
-                bounds[stage].append((1e3 * float(sample.labels["le"]), sample.value))
-            elif stage in sums and sample.name.endswith("_sum"):
-                sums[stage] = 1e3 * sample.value
-    return {
-        name: _Histogram(
-            [bound for bound, _ in found],
-            np.diff([0.0, *(count for _, count in found)]).tolist(),
-            sums[name],
-        )
-        for name, found in bounds.items()
-    }
-
-
-def _spent(before: dict[str, _Histogram], after: dict[str, _Histogram]) -> list[StageFigures]:
-    """Return what each stage took between two looks."""
-    figures = []
-    for name, stage in _STAGES.items():
-        old, new = before[name], after[name]
-        counts = np.subtract(new.counts, old.counts).tolist()
-        spent = _Histogram(new.bounds_ms, counts, new.sum_ms - old.sum_ms)
-        figures.append(spent.figures(stage))
-    return figures
-
-
-def _exact(stage: str, taken_ms: Sequence[float]) -> StageFigures:
-    p50, p95, p99 = np.percentile(taken_ms, (50, 95, 99)).round(2).tolist()
-    mean_ms = round(statistics.fmean(taken_ms), 2)
-    return StageFigures(stage=stage, mean_ms=mean_ms, p50_ms=p50, p95_ms=p95, p99_ms=p99)
-
-
 def _figures(
     cameras: int,
     saturation_fps: float,
@@ -351,8 +263,8 @@ def _figures(
     before_load: float,
 ) -> LatencyFigures:
     stages, arrivals = seen
-    whole = _exact(WHOLE, [one.delivered_ms - one.captured_ms for one in arrivals])
-    (recognition,) = (one for one in stages if one.stage == _STAGES["recognize"])
+    whole = exact(WHOLE, [one.delivered_ms - one.captured_ms for one in arrivals])
+    (recognition,) = (one for one in stages if one.stage == STAGES["recognize"])
     return LatencyFigures(
         cameras=cameras,
         saturation_fps=round(saturation_fps, 1),
@@ -365,8 +277,8 @@ def _figures(
         over_recognition_p99_ms=round(whole.p99_ms - recognition.mean_ms, 2),
         stages=(
             *stages,
-            _exact(STORED, [one.stored_ms - one.captured_ms for one in arrivals]),
-            _exact(DELIVERED, [one.delivered_ms - one.stored_ms for one in arrivals]),
+            exact(STORED, [one.stored_ms - one.captured_ms for one in arrivals]),
+            exact(DELIVERED, [one.delivered_ms - one.stored_ms for one in arrivals]),
             whole,
         ),
         machine_load=(round(before_load, 2), round(os.getloadavg()[0], 2)),
@@ -377,4 +289,13 @@ def run(*, as_json: bool, brief: bool) -> int:
     """Measure and print, for ``platering bench latency``; return the exit code."""
     with tempfile.TemporaryDirectory(prefix="plt-bench-") as folder:
         figures = measure(Path(folder), FEW_SECONDS if brief else SECONDS, say)
-    return print_figures(figures, as_json=as_json)
+    if as_json:
+        return print_figures(figures, as_json=True)
+    sys.stdout.write(f"{'stage, ms':<22}" + "".join(f"{name:>9}" for name in _QUANTILES) + "\n")
+    for one in figures.stages:
+        taken = (one.mean_ms, one.p50_ms, one.p95_ms, one.p99_ms)
+        sys.stdout.write(f"{one.stage:<22}" + "".join(f"{ms:>9.1f}" for ms in taken) + "\n")
+    for name, value in msgspec.structs.asdict(figures).items():
+        if name != "stages":
+            sys.stdout.write(f"{name:<26} {value!s:>12}\n")
+    return 0

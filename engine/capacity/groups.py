@@ -27,6 +27,7 @@ LONGEST_S: Final = 600.0
 """A group that takes longer is ended; the longest takes two minutes."""
 ENDS_S: Final = 8.0
 """How long a group that is told to end may take to put its things away."""
+LOOK_S: Final = 0.1
 _SAID: Final = "platering: "
 """How the command line begins the line that says what went wrong."""
 
@@ -61,7 +62,7 @@ def run_all(names: Sequence[str]) -> BenchRun:
 
 
 class _Bar:
-    """Shows how far all is: a bar on a terminal, a line for every step elsewhere."""
+    """Shows how far all is: a bar on a terminal, a line for every group elsewhere."""
 
     def __init__(self, groups: int) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -127,12 +128,12 @@ def _figures_of(name: str, bar: _Bar) -> object:
         listener = threading.Thread(target=_listen, args=(group.stderr, said, bar), daemon=True)
         listener.start()
         try:
-            group.wait(LONGEST_S)
-        except subprocess.TimeoutExpired as error:
-            raise _GroupError(f"it was not done after {LONGEST_S:.0f} s") from error
+            is_done = _await_end(group, LONGEST_S)
         finally:
             _clear_away(group)
         listener.join(ENDS_S)
+        if not is_done:
+            raise _GroupError(f"it was not done after {LONGEST_S:.0f} s")
         if group.returncode:
             raise _GroupError(_reason(group.returncode, said))
         answer.seek(0)
@@ -152,12 +153,25 @@ def _listen(stream: IO[str] | None, said: list[str], bar: _Bar) -> None:
             bar.step(said[-1])
 
 
+def _await_end(group: "subprocess.Popen[str]", within_s: float) -> bool:
+    """Tell whether a group ends within that time.
+
+    It is left for ``_clear_away`` to be waited for: until then its number is no other process's.
+    """
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if os.waitid(os.P_PID, group.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            return True
+        time.sleep(LOOK_S)
+    return False
+
+
 def _clear_away(group: "subprocess.Popen[str]") -> None:
     """Leave nothing of a group behind: it may put its things away, the rest is taken from it."""
-    if group.poll() is None:
+    if not _await_end(group, LOOK_S):
         group.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):  # or a second time
-            group.wait(ENDS_S)
+        with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C: no more waiting
+            _await_end(group, ENDS_S)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group.pid, signal.SIGKILL)
     group.wait()

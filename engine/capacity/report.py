@@ -29,6 +29,20 @@ class PageTable(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class ToldRun(BenchRun, frozen=True, kw_only=True):
+    """What ``platering bench --json`` prints: the run, and what follows from it."""
+
+    serves: dict[str, Serving]
+    """By the kinds of traffic."""
+    sentence: str
+
+
+def told(run: BenchRun) -> ToldRun:
+    """Return a run with what follows from it."""
+    serves = {name: found for name, wish in TRAFFIC.items() if (found := served(run, wish))}
+    return ToldRun(**msgspec.structs.asdict(run), serves=serves, sentence=verdict(run))
+
+
 def verdict(run: BenchRun) -> str:
     """Return the sentence that a buyer wants, or why there is none."""
     found = served(run, TRAFFIC["ordinary"])

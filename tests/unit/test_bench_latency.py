@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from engine.benchmarks import latency
+from engine.benchmarks import latency, stages
 from engine.benchmarks.latency import LatencyFigures
 
 BOUNDS_MS = (1, 2, 5, 10, math.inf)
@@ -20,7 +20,7 @@ BOUNDS_MS = (1, 2, 5, 10, math.inf)
     ],
 )
 def test_quantiles_are_interpolated_as_prometheus_does_it(counts, p50, p99):
-    found = latency._Histogram(BOUNDS_MS, counts, sum_ms=300.0).figures("any")
+    found = stages.Histogram(BOUNDS_MS, counts, sum_ms=300.0).figures("any")
     assert (found.p50_ms, found.p99_ms) == (p50, p99)
     assert found.mean_ms == pytest.approx(300 / max(1, sum(counts)))
 
@@ -38,12 +38,12 @@ def test_the_target_is_beyond_a_recognition(p50, p99, kept):
 
 def test_a_way_is_measured_from_the_capture_to_the_client():
     done = latency._Done(recognized_fps=80.0, lost_share=0.01, cpu_s=1.0, seconds=1.0)
-    stages = [
-        latency._Histogram(BOUNDS_MS, (0, 0, 0, 10, 0), 80.0).figures(stage)
-        for stage in latency._STAGES.values()
+    early = [
+        stages.Histogram(BOUNDS_MS, (0, 0, 0, 10, 0), 80.0).figures(stage)
+        for stage in stages.STAGES.values()
     ]
     arrivals = [latency._Arrival(1_000, 1_020 + late, 1_025.5 + late) for late in (0, 0, 40)]
-    found = latency._figures(4, 100.0, done, (stages, arrivals), 0.5)
+    found = latency._figures(4, 100.0, done, (early, arrivals), 0.5)
     whole = found.stages[-1]
     assert (whole.stage, whole.p50_ms) == ("capture → delivered", 25.5)
     assert whole.p99_ms == pytest.approx(64.7, abs=0.1)

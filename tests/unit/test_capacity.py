@@ -7,10 +7,10 @@ import pytest
 
 from engine.benchmarks.end_to_end import EndToEndFigures
 from engine.benchmarks.recognize import FrameCosts, RecognizeFigures
-from engine.capacity.figures import BenchRun, Figures, Machine, keep
+from engine.capacity.figures import BenchRun, Figures, Machine, keep, load
 from engine.capacity.page import write_page
 from engine.capacity.plan import HEADROOM, Costs, Wish, costs_of, plan, serving
-from engine.capacity.report import print_report
+from engine.capacity.report import print_report, told
 from engine.cli import main
 from engine.config import RedisSettings
 from engine.doctor.machine import MEMORY_BESIDE_BYTES, MEMORY_EACH_BYTES
@@ -169,6 +169,10 @@ def test_the_page_says_what_was_measured_and_what_failed(tmp_path, capsys):
     assert text.rstrip().endswith("stay in reserve.")
     for said in ("FAILED sse: no <server>", "0.90 x", "2000x1000", "load average 0.1 before"):
         assert said in text
+    path = tmp_path / "told.json"
+    path.write_bytes(msgspec.json.encode(told(run)))
+    assert json.loads(path.read_bytes())["serves"]["busy"]["limit"] == "its cores"
+    assert load(path) == run, "what is printed can be planned with"
     write_page(run, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "sse failed: no &lt;server&gt;" in page

@@ -67,9 +67,9 @@ def test_somebody_goes_by_every_section():
     """A new section needs a place: in what a child is started by, or in ``engine.reload``."""
     in_sections_of_children = {
         "node", "recognizer", "openalpr", "tracker", "redis", "spool", "sinks", "privacy",
-        "uploads", "api", "recognizers",
+        "uploads", "api", "recognizers", "traces",
     }  # fmt: skip
-    in_reload_itself = {"data_dir", "canary", "traces", "cameras", "log", "recognizers"}
+    in_reload_itself = {"data_dir", "canary", "cameras", "log", "recognizers"}
     assert Settings.model_fields.keys() == in_sections_of_children | in_reload_itself
     assert Settings.model_fields["recognizers"].annotation.model_fields.keys() == {
         "count", "provider", "batch", "batch_wait_ms", "deadline_s", "pin", "quarantine"

@@ -241,17 +241,6 @@ def test_confidence_is_a_ratio(board, collector):
     assert found[f'{name}_count{{camera="gate"}}'] == 2
 
 
-def test_lag_is_told_in_seconds_by_camera(board, collector):
-    row = board.row(1)
-    row.fate(0, Fate.RECOGNIZED, 4)
-    row.fate(0, Fate.LAG_US, 500_000)
-    row.release()
-    found = samples(collector)
-    name = "platering_camera_lag_seconds"
-    assert found[f'{name}_sum{{camera="gate"}}'] == 0.5
-    assert found[f'{name}_count{{camera="gate"}}'] == 4
-
-
 def test_confidence_of_reads_is_a_histogram_by_recognizer(board, collector):
     for index, recognizer, reads in ((1, 1, (45.0, 60.0, 99.5)), (2, 1, (92.0,)), (3, 2, (95.5,))):
         row = board.row(index)
@@ -269,6 +258,17 @@ def test_confidence_of_reads_is_a_histogram_by_recognizer(board, collector):
     assert found[f'{name}_sum{{recognizer="builtin"}}'] == pytest.approx(2.965)
     assert found[f'{name}_count{{recognizer="openalpr"}}'] == 1
     assert found[f'{name}_bucket{{le="0.95",recognizer="openalpr"}}'] == 0
+
+
+def test_lag_is_told_in_seconds_by_camera(board, collector):
+    row = board.row(1)
+    row.fate(0, Fate.RECOGNIZED, 4)
+    row.fate(0, Fate.LAG_US, 500_000)
+    row.release()
+    found = samples(collector)
+    name = "platering_camera_lag_seconds"
+    assert found[f'{name}_sum{{camera="gate"}}'] == 0.5
+    assert found[f'{name}_count{{camera="gate"}}'] == 4
 
 
 def test_the_newest_sighting_of_a_stage_is_its_exemplar(board, collector):

@@ -1,5 +1,9 @@
 """Which recognizer is opened, and why."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -93,3 +97,11 @@ def test_auto_takes_openalpr_where_it_is():
     assert recognizer.name == "openalpr"
     assert "found" in why
     recognizer.close()
+
+
+def test_the_built_in_recognizer_reports_to_nobody(tmp_path):
+    """With telemetry, onnxruntime makes an id and a store of events below the home folder."""
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    code = "from engine.recognizers.builtin import BuiltinRecognizer; BuiltinRecognizer().close()"
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)
+    assert not list(tmp_path.iterdir())

@@ -1,14 +1,17 @@
 """Runs one of the package's networks with onnxruntime: on one core, or on what it is told."""
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from engine.config import Provider
 from engine.errors import RecognizerError
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # its wheels report to their maker, from 1.32 on
+import onnxruntime  # only behind this line
 
 Floats = npt.NDArray[np.float32]
 
