@@ -60,6 +60,7 @@ from engine.types import Sighting
 
 AUDIT_FILE: Final = "audit.jsonl"
 _PORTION: Final = 500
+_STARTS_WITH_US: Final = "the embedded one runs while the engine does: say it again then"
 _PUBLISHER_TIMEOUT_S: Final = 20.0
 """More than a batch takes that is on its way to a slow Redis."""
 
@@ -104,20 +105,12 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     done.dead_letters = _from_letters(state / FILE_NAME, plates)
     try:
         with connect(redis_url(settings)) as client:
-            ids = {one for name in plates for one in client.zrange(plate_key(name), 0, -1)}
-            done.stream_entries = _from_stream(client, ids, plates)
-            for sighting_id in ids:
-                done.sightings += _sighting(client, sighting_id.decode())
-            _texts(client, plates)
-            for name in plates:
-                client.delete(plate_key(name))
-                for site in _sites(settings):
-                    client.delete(group_key(site, name))
-            client.incr(FORGOTTEN)
-            if settings.redis.url == EMBEDDED:
-                client.bgrewriteaof()
+            _from_redis(client, settings, plates, done)
     except REDIS_ERRORS as error:
-        raise SinkError(f"Redis does not answer, so the plate is not forgotten: {error}") from error
+        remedy = _STARTS_WITH_US if settings.redis.url == EMBEDDED else "say it again when it does"
+        raise SinkError(
+            f"Redis does not answer, so the plate is not forgotten: {error} — {remedy}"
+        ) from error
     with (state / AUDIT_FILE).open("ab") as audit:
         audit.write(msgspec.json.encode(done) + b"\n")
     return done
@@ -132,6 +125,22 @@ def print_forgotten(settings: Settings, plate: str) -> int:
         f"noted in {state_path(settings.data_dir, 'engine', AUDIT_FILE)}\n"
     )
     return 0
+
+
+def _from_redis(client: Any, settings: Settings, plates: set[str], done: Forgotten) -> None:
+    """Remove all that Redis has of texts; note how much it was."""
+    ids = {one for name in plates for one in client.zrange(plate_key(name), 0, -1)}
+    done.stream_entries = _from_stream(client, ids, plates)
+    for sighting_id in ids:
+        done.sightings += _sighting(client, sighting_id.decode())
+    _texts(client, plates)
+    for name in plates:
+        client.delete(plate_key(name))
+        for site in _sites(settings):
+            client.delete(group_key(site, name))
+    client.incr(FORGOTTEN)
+    if settings.redis.url == EMBEDDED:
+        client.bgrewriteaof()
 
 
 def _sighting(client: Any, sighting_id: str) -> int:

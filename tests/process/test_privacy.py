@@ -352,3 +352,13 @@ def test_a_publisher_that_does_not_answer_is_no_absent_one(tmp_path, redis_serve
         with pytest.raises(SinkError, match="say it again: the publisher did not confirm"):
             forget(settings, "AB12CDE")
         rig.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"), [("embedded", "say it again then"), ("unix:///nowhere", "when it does")]
+)
+def test_without_redis_nothing_is_said_to_be_forgotten(tmp_path, url, says):
+    settings = Settings(data_dir=tmp_path, redis=RedisSettings(url=url))
+    with pytest.raises(SinkError, match=f"not forgotten: .* — .*{says}"):
+        forget(settings, "AB12CDE")
+    assert not (tmp_path / "engine" / "audit.jsonl").exists()
