@@ -30,7 +30,7 @@ from engine.amendments import Amendments
 from engine.config import EMBEDDED, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.embedded_redis import redis_url
-from engine.errors import PublisherAwayError, SinkError
+from engine.errors import ConfigError, PublisherAwayError, SinkError
 from engine.ingest_channel import IngestClient
 from engine.plates import normalise
 from engine.privacy import KEY_FILE, Seal, disguised, own_key
@@ -87,9 +87,12 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     Raises:
         SinkError: Redis does not answer; nothing was removed, or not all of it: say it again.
         PreflightError: the key cannot be read.
-        ConfigError: what was added while running cannot be read, or a library is missing.
+        ConfigError: it is no plate, what was added while running cannot be read, or a library is
+            missing.
     """
     text = normalise(plate)
+    if not text:
+        raise ConfigError("PLATE", "holds no letter and no digit", "name one whole plate")
     state = state_path(settings.data_dir, "engine", "")
     key = own_key(state / KEY_FILE)
     hashed = disguised(text, key)

@@ -18,7 +18,7 @@ from engine.board import Count
 from engine.cli import main
 from engine.config import RedisSettings, Settings, parse_settings
 from engine.deadletters import FILE_NAME, DeadLetters
-from engine.errors import SinkError
+from engine.errors import ConfigError, SinkError
 from engine.forget import forget
 from engine.ingest_channel import IngestClient
 from engine.messages import DECODE, ClipCut, encode
@@ -361,4 +361,6 @@ def test_without_redis_nothing_is_said_to_be_forgotten(tmp_path, url, says):
     settings = Settings(data_dir=tmp_path, redis=RedisSettings(url=url))
     with pytest.raises(SinkError, match=f"not forgotten: .* — .*{says}"):
         forget(settings, "AB12CDE")
+    with pytest.raises(ConfigError, match="PLATE: holds no letter and no digit"):
+        forget(settings, "-?")
     assert not (tmp_path / "engine" / "audit.jsonl").exists()
