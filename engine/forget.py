@@ -30,7 +30,7 @@ from engine.amendments import Amendments
 from engine.config import EMBEDDED, Settings
 from engine.deadletters import FILE_NAME, DeadLetters
 from engine.embedded_redis import redis_url
-from engine.errors import PublisherAwayError, SinkError
+from engine.errors import ConfigError, PublisherAwayError, SinkError
 from engine.ingest_channel import IngestClient
 from engine.plates import normalise
 from engine.privacy import KEY_FILE, Seal, disguised, own_key
@@ -60,6 +60,7 @@ from engine.types import Sighting
 
 AUDIT_FILE: Final = "audit.jsonl"
 _PORTION: Final = 500
+_STARTS_WITH_US: Final = "the embedded one runs while the engine does: say it again then"
 _PUBLISHER_TIMEOUT_S: Final = 20.0
 """More than a batch takes that is on its way to a slow Redis."""
 
@@ -86,9 +87,12 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     Raises:
         SinkError: Redis does not answer; nothing was removed, or not all of it: say it again.
         PreflightError: the key cannot be read.
-        ConfigError: what was added while running cannot be read, or a library is missing.
+        ConfigError: it is no plate, what was added while running cannot be read, or a library is
+            missing.
     """
     text = normalise(plate)
+    if not text:
+        raise ConfigError("PLATE", "holds no letter and no digit", "name one whole plate")
     state = state_path(settings.data_dir, "engine", "")
     key = own_key(state / KEY_FILE)
     hashed = disguised(text, key)
@@ -104,20 +108,12 @@ def forget(settings: Settings, plate: str) -> Forgotten:
     done.dead_letters = _from_letters(state / FILE_NAME, plates)
     try:
         with connect(redis_url(settings)) as client:
-            ids = {one for name in plates for one in client.zrange(plate_key(name), 0, -1)}
-            done.stream_entries = _from_stream(client, ids, plates)
-            for sighting_id in ids:
-                done.sightings += _sighting(client, sighting_id.decode())
-            _texts(client, plates)
-            for name in plates:
-                client.delete(plate_key(name))
-                for site in _sites(settings):
-                    client.delete(group_key(site, name))
-            client.incr(FORGOTTEN)
-            if settings.redis.url == EMBEDDED:
-                client.bgrewriteaof()
+            _from_redis(client, settings, plates, done)
     except REDIS_ERRORS as error:
-        raise SinkError(f"Redis does not answer, so the plate is not forgotten: {error}") from error
+        remedy = _STARTS_WITH_US if settings.redis.url == EMBEDDED else "say it again when it does"
+        raise SinkError(
+            f"Redis does not answer, so the plate is not forgotten: {error} — {remedy}"
+        ) from error
     with (state / AUDIT_FILE).open("ab") as audit:
         audit.write(msgspec.json.encode(done) + b"\n")
     return done
@@ -132,6 +128,22 @@ def print_forgotten(settings: Settings, plate: str) -> int:
         f"noted in {state_path(settings.data_dir, 'engine', AUDIT_FILE)}\n"
     )
     return 0
+
+
+def _from_redis(client: Any, settings: Settings, plates: set[str], done: Forgotten) -> None:
+    """Remove all that Redis has of texts; note how much it was."""
+    ids = {one for name in plates for one in client.zrange(plate_key(name), 0, -1)}
+    done.stream_entries = _from_stream(client, ids, plates)
+    for sighting_id in ids:
+        done.sightings += _sighting(client, sighting_id.decode())
+    _texts(client, plates)
+    for name in plates:
+        client.delete(plate_key(name))
+        for site in _sites(settings):
+            client.delete(group_key(site, name))
+    client.incr(FORGOTTEN)
+    if settings.redis.url == EMBEDDED:
+        client.bgrewriteaof()
 
 
 def _sighting(client: Any, sighting_id: str) -> int:

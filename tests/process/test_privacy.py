@@ -18,7 +18,7 @@ from engine.board import Count
 from engine.cli import main
 from engine.config import RedisSettings, Settings, parse_settings
 from engine.deadletters import FILE_NAME, DeadLetters
-from engine.errors import SinkError
+from engine.errors import ConfigError, SinkError
 from engine.forget import forget
 from engine.ingest_channel import IngestClient
 from engine.messages import DECODE, ClipCut, encode
@@ -352,3 +352,15 @@ def test_a_publisher_that_does_not_answer_is_no_absent_one(tmp_path, redis_serve
         with pytest.raises(SinkError, match="say it again: the publisher did not confirm"):
             forget(settings, "AB12CDE")
         rig.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"), [("embedded", "say it again then"), ("unix:///nowhere", "when it does")]
+)
+def test_without_redis_nothing_is_said_to_be_forgotten(tmp_path, url, says):
+    settings = Settings(data_dir=tmp_path, redis=RedisSettings(url=url))
+    with pytest.raises(SinkError, match=f"not forgotten: .* — .*{says}"):
+        forget(settings, "AB12CDE")
+    with pytest.raises(ConfigError, match="PLATE: holds no letter and no digit"):
+        forget(settings, "-?")
+    assert not (tmp_path / "engine" / "audit.jsonl").exists()
