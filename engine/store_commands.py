@@ -126,6 +126,10 @@ def own_keys(
         if sighting.revision > 1:  # it may stand in other indexes, or be corrected by hand
             commands.append((FORMER, key, "plate", "lists", "corrected", "corrections"))
             owners.append(number)
+        if pictures:  # first: a sighting tells of no clip that is not there yet
+            beside = evidence_key(sighting.id)
+            commands += (("HSET", beside, *pictures), ("EXPIRE", beside, min(evidence_s, keep_s)))
+            owners += (number, -1)
         commands += (
             ("HSET", key, *_fields(sighting, raw)),
             ("EXPIRE", key, keep_s),
@@ -142,10 +146,6 @@ def own_keys(
             commands.append(("ZADD", list_key(name), since_ms, sighting.id))
             owners.append(-1)
             aged[list_key(name)] = longest_s, since_ms - longest_s * 1_000
-        if pictures:
-            key = evidence_key(sighting.id)
-            commands += (("HSET", key, *pictures), ("EXPIRE", key, min(evidence_s, keep_s)))
-            owners += (number, -1)
     for index, (keep_s, before_ms) in aged.items():
         commands.append(("ZREMRANGEBYSCORE", index, "-inf", before_ms))
         commands.append(("EXPIRE", index, keep_s))
