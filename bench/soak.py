@@ -33,6 +33,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.minutes <= 0 or options.every <= 0:
         parser.error("--minutes and --every must be more than 0")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out: {error}")
     plan = SoakPlan(
         seconds=60 * options.minutes,
         seed=random.randrange(1 << 31) if options.seed is None else options.seed,

@@ -73,7 +73,7 @@ class Soak:
         self._spool = SpoolWitness(self.engine)
         self._stream = StreamWitness(self.engine)
         self._clients: list[Follower] = []
-        self.sampler = Sampler(self.engine, plan.seconds)
+        self.sampler = Sampler(self.engine, plan.seconds, plan.out / "samples.jsonl")
         self._segments_before = 0
         self._patience_s = 3 * HEALS_S
         """How long everything may take to heal at the end."""
@@ -277,7 +277,6 @@ def _write(plan: SoakPlan, run: Soak, lines: list[Line]) -> None:
             f" Load of the machine: median {loads[len(loads) // 2]:.1f}, at most {loads[-1]:.1f}."
         )
     (plan.out / "report.html").write_text(page(about, lines, samples, struck), encoding="utf-8")
-    (plan.out / "samples.jsonl").write_bytes(b"".join(run.sampler.lines()))
     faults = b"".join(msgspec.json.encode(one) + b"\n" for one in struck)
     (plan.out / "faults.jsonl").write_bytes(faults)
     (plan.out / "verdict.json").write_bytes(msgspec.json.encode(lines))

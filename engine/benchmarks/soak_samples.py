@@ -3,7 +3,8 @@
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -65,9 +66,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Sampler:
     """Takes samples and writes each as a line of JSON."""
 
-    def __init__(self, engine: SoakedEngine, seconds: float) -> None:
-        """Sample a run of so many seconds, which begins now."""
+    def __init__(self, engine: SoakedEngine, seconds: float, path: Path) -> None:
+        """Sample a run of so many seconds, which begins now, into a file of its own."""
         self._engine = engine
+        self._path = path
+        path.write_bytes(b"")
         self._warm_s = min(seconds * WARM_SHARE, WARM_S)
         self.began_s = time.monotonic()
         self.samples: list[Sample] = []
@@ -96,6 +99,8 @@ class Sampler:
             metrics=self._metrics(),
         )
         self.samples.append(sample)
+        with self._path.open("ab") as file:  # at once: a soak of days may be killed, too
+            file.write(msgspec.json.encode(sample) + b"\n")
         return sample
 
     def _redis_mib(self) -> float | None:
@@ -116,11 +121,6 @@ class Sampler:
             if sample.name in _METRICS
         }
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield every sample as a line of JSON."""
-        for sample in self.samples:
-            yield msgspec.json.encode(sample) + b"\n"
-
 
 def _uses(running: Sequence[tuple[int, str, Kind]], warm_s: float) -> dict[str, KindUse]:
     """Return the use of each kind of process, of that with the most memory of its own."""
@@ -138,17 +138,16 @@ def _uses(running: Sequence[tuple[int, str, Kind]], warm_s: float) -> dict[str, 
     return found
 
 
-def _size_mib(segments: Sequence[object]) -> float:
+def _size_mib(segments: Sequence[Path]) -> float:
     total = 0
     for segment in segments:
         with contextlib.suppress(OSError):  # its camera was removed in this moment
-            total += segment.stat().st_size  # type: ignore[attr-defined]
+            total += segment.stat().st_size
     return round(total / MIB, 2)
 
 
 def _load() -> float:
-    with open("/proc/loadavg", encoding="ascii") as file:  # noqa: PTH123  # a line of the kernel
-        return float(file.read().split()[0])
+    return float(Path("/proc/loadavg").read_text(encoding="ascii").split()[0])
 
 
 class Trend(msgspec.Struct, frozen=True):
