@@ -182,10 +182,14 @@ class _Road:
 
     def send(self, fps: float) -> None:
         """Let all cameras together send so many frames a second."""
+        former = _rings(self._engine.status())
         for number in range(self._cameras):
             name, url = _camera(number, fps / self._cameras)
             self._engine.ask("camera.change", name=name, changes={"url": url})
-        self._engine.wait_for(_is_live, "all cameras at another rate")
+        self._engine.wait_for(
+            lambda status: _is_live(status) and former.isdisjoint(_rings(status)),
+            "all cameras at another rate",
+        )
         time.sleep(_SETTLE_S)
 
     def watch(self, seconds: float) -> _Done:
@@ -242,6 +246,11 @@ def _is_live(status: EngineStatus) -> bool:
     return bool(status.cameras) and all(
         camera.state is CameraState.LIVE and camera.ring is not None for camera in status.cameras
     )
+
+
+def _rings(status: EngineStatus) -> set[int]:
+    """Return the numbers of all rings: a decoder that was started anew has one of its own."""
+    return {camera.ring.ring for camera in status.cameras if camera.ring is not None}
 
 
 def _count(ledger: dict[str, int], fate: str) -> int:
