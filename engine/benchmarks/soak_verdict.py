@@ -1,5 +1,6 @@
 """What a soak must have shown, line by line, each with its figures and whether it stands."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -22,10 +23,10 @@ ROSE_SCENE_MIB: Final = 64.0
 """… in a decoder by so much: four painted vehicles of a demo, which come and go …"""
 ROSE_FILES: Final = 12
 """… or by so many open files: the clients that stall at once, and their connections to Redis …"""
-ROSE_REDIS_MIB: Final = 1.0
-"""… or, in Redis, by so much: markers live for a week, 0.1 KB for a sighting …"""
-EVENT_MIB: Final = 0.06
-"""… and by this for each new event while nothing has been kept for long enough to go."""
+ROSE_KEPT_KIB: Final = 8.0
+"""… or, in Redis, by so much for each event that it keeps: how many come changes with the load …"""
+ROSE_RATIO: Final = 0.5
+"""… and in its process by so many times its data."""
 OUTCOMES: Final = ("skipped_", "dropped_", "recognized", "failed_")
 """How the fates begin of which each captured frame meets exactly one."""
 
@@ -192,22 +193,37 @@ def _restarts(facts: Facts) -> Line:
 def _levels(facts: Facts) -> Iterator[Line]:
     """Judge every figure that must stay level."""
     half = [sample for sample in facts.samples if sample.at_s >= facts.samples[-1].at_s / 2]
-    new = half[-1].streamed - half[0].streamed if half else 0
-    young = EVENT_MIB * new if facts.seconds < 4 * facts.kept_s else 0.0
     usual = ROSE_MIB if facts.seconds >= FULL_S else ROSE_YOUNG_MIB
-    allowed = {"decoder": ROSE_SCENE_MIB, "redis": usual + young}
     for kind in sorted({kind for sample in half for kind in sample.kinds}):
-        most = allowed.get(kind, usual)
-        yield _level(f"memory of {kind}, MiB", _points(half, kind, "own_mib"), most)
+        most = ROSE_SCENE_MIB if kind == "decoder" else usual
+        if kind != "redis":
+            yield _level(f"memory of {kind}, MiB", _points(half, kind, "own_mib"), most)
         yield _level(f"open files of {kind}", _points(half, kind, "files"), ROSE_FILES)
-    used = [(each.at_s, each.redis_mib) for each in half if each.redis_mib is not None]
-    yield _level("Redis's data, MiB", used, ROSE_REDIS_MIB + young)
+    yield _level("Redis's data, KiB per event that it keeps", _kept(facts, half), ROSE_KEPT_KIB)
+    grown = [
+        (one.at_s, one.kinds["redis"].own_mib / one.redis_mib)
+        for one in half
+        if "redis" in one.kinds and one.redis_mib
+    ]
+    yield _level("memory of redis over its data", grown, ROSE_RATIO)
     before, after = facts.rest_segments
     yield Line(
         "segments of shared memory are as many as before",
         before == after > 0,
         f"{before} at rest before the first fault, {after} after the last",
     )
+
+
+def _kept(facts: Facts, samples: Sequence[Sample]) -> list[tuple[float, float]]:
+    """Return Redis's data over time, for each event that came within the time that it keeps."""
+    times = [one.at_s for one in facts.samples]
+    found = []
+    for one in samples:
+        oldest = facts.samples[max(0, bisect_right(times, one.at_s - facts.kept_s) - 1)]
+        kept = one.streamed - oldest.streamed
+        if one.redis_mib is not None and kept > 0:
+            found.append((one.at_s, 1_024 * one.redis_mib / kept))
+    return found
 
 
 def _points(samples: Sequence[Sample], kind: str, figure: str) -> list[tuple[float, float]]:

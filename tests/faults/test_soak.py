@@ -21,7 +21,7 @@ SAID = {
     "restarts are as many as faults",
     "level: memory of supervisor, MiB",
     "level: open files of supervisor",
-    "level: Redis's data, MiB",
+    "level: Redis's data, KiB per event that it keeps",
     "segments of shared memory are as many as before",
     "garbage is refused in words",
     "it ends in order and leaves nothing",

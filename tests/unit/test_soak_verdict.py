@@ -25,10 +25,11 @@ LEDGER = {"captured": 9, "recognized": 5, "skipped_static": 4}
 CAMERA = CameraStatus(name="gate", index=0, state=CameraState.PAUSED, ledger=LEDGER)
 
 
-def sample(at_s, own_mib=50.0, files=20, redis_mib=30.0):
+def sample(at_s, own_mib=50.0, files=20, redis_mib=30.0, redis_own_mib=33.0):
     return Sample(
-        at_s=at_s, kinds={"worker": KindUse(own_mib, 90.0, files)}, segments=5, segments_mib=8.0,
-        redis_mib=redis_mib, waiting=0, created=6, streamed=6, restarts=1, redis_pid=7, load=1.0,
+        at_s=at_s, segments=5, segments_mib=8.0, redis_mib=redis_mib, waiting=0,
+        kinds={"worker": KindUse(own_mib, 90.0, files), "redis": KindUse(redis_own_mib, 40.0, 9)},
+        created=int(4 * at_s), streamed=int(4 * at_s), restarts=1, redis_pid=7, load=1.0,
         metrics={},
     )  # fmt: skip
 
@@ -109,7 +110,18 @@ CLIENT = "the client that stays saw every event once"
             "level: open files of worker",
             {"samples": [sample(at, files=20 + int(at) // 100) for at in RISING]},
         ),
-        ("level: Redis's data, MiB", {"samples": [sample(at, redis_mib=at / 60) for at in RISING]}),
+        (
+            "level: Redis's data, KiB per event that it keeps",
+            {
+                "samples": [
+                    sample(at, redis_mib=30 + at / 60, redis_own_mib=33 + at / 60) for at in RISING
+                ]
+            },
+        ),
+        (
+            "level: memory of redis over its data",
+            {"samples": [sample(at, redis_own_mib=33.0 + at / 60) for at in RISING]},
+        ),
     ],
 )
 def test_a_line_falls_alone(line, changes):
