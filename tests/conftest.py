@@ -32,6 +32,7 @@ MAY_SKIP_IN_CI = {
 SETTLE_S = 3.0
 """How long processes and segments may take to disappear after a test."""
 
+os.environ["PLATERING_SEED"] = str(SEED)  # pytest-xdist's processes go by the same
 os.environ[leftovers.MARKER] = leftovers.SESSION.partition("=")[2]
 hypothesis.settings.register_profile("platering", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("platering")
