@@ -74,7 +74,6 @@ class Soak:
         self._stream = StreamWitness(self.engine)
         self._clients: list[Follower] = []
         self.sampler = Sampler(self.engine, plan.seconds, plan.out / "samples.jsonl")
-        self._segments_before = 0
         self._patience_s = 3 * HEALS_S
         """How long everything may take to heal at the end."""
         self._sample_due = Due(plan.sample_s)
@@ -95,7 +94,6 @@ class Soak:
         self._spool.start()  # before the first event, which it would not find a few seconds later
         self._stream.start()
         self.engine.await_cameras()
-        self._segments_before = len(self.engine.segments())
         kinds = {"stays": Follower, "comes and goes": ComesAndGoes, "dozes": Dozes}
         self._clients = [kind(self.engine, name, self._plan.seed) for name, kind in kinds.items()]
         for one in self._clients:
@@ -173,7 +171,7 @@ class Soak:
             redis_pids=len(self.sampler.redis_pids | self.faults.redis_pids),
             samples=self.sampler.samples,
             kept_s=KEPT_DAYS * 86_400,
-            rest_segments=(self._segments_before, segments),
+            segments=segments,
             garbage=self._garbage.answers,
             exit_code=self.engine.exit_code,
             ended_s=ended_s,

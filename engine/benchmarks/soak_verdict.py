@@ -27,6 +27,8 @@ ROSE_KEPT_KIB: Final = 8.0
 """… or, in Redis, by so much for each event that it keeps: how many come changes with the load …"""
 ROSE_RATIO: Final = 0.5
 """… and in its process by so many times its data."""
+BESIDE_RINGS: Final = 2
+"""Segments of a run besides its cameras': the board and the lock."""
 OUTCOMES: Final = ("skipped_", "dropped_", "recognized", "failed_")
 """How the fates begin of which each captured frame meets exactly one."""
 
@@ -79,8 +81,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[Sample]
     kept_s: float
     """So long Redis keeps a sighting."""
-    rest_segments: tuple[int, int]
-    """At rest, before the first fault and after the last."""
+    segments: int
+    """Files of shared memory, at rest."""
     garbage: dict[int, int]
     exit_code: int | None
     ended_s: float
@@ -206,11 +208,11 @@ def _levels(facts: Facts) -> Iterator[Line]:
         if "redis" in one.kinds and one.redis_mib
     ]
     yield _level("memory of redis over its data", grown, ROSE_RATIO)
-    before, after = facts.rest_segments
+    rings = sum(camera.ring is not None for camera in facts.cameras)
     yield Line(
-        "segments of shared memory are as many as before",
-        before == after > 0,
-        f"{before} at rest before the first fault, {after} after the last",
+        "shared memory holds the rings and nothing else",
+        facts.segments == BESIDE_RINGS + rings,
+        f"{facts.segments} segments at rest; the board, the lock and {rings} rings are known",
     )
 
 

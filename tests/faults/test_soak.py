@@ -22,7 +22,7 @@ SAID = {
     "level: memory of supervisor, MiB",
     "level: open files of supervisor",
     "level: Redis's data, KiB per event that it keeps",
-    "segments of shared memory are as many as before",
+    "shared memory holds the rings and nothing else",
     "garbage is refused in words",
     "it ends in order and leaves nothing",
 }
