@@ -129,6 +129,8 @@ class PlateDetector:
             nearer.append(near)
             if near.probability > _SURE:
                 break
+        if len(nearer) == 1:
+            return nearer[0]
         weights = np.array([near.probability for near in nearer], np.float32) - _NO_WEIGHT
         quad = np.average(np.stack([near.quad for near in nearer]), axis=0, weights=weights)
         probability = sum(near.probability for near in nearer) / len(nearer)
@@ -211,6 +213,8 @@ def _decode(output: Floats) -> tuple[Floats, Floats]:
     """
     heat = output[0]
     likely = np.flatnonzero(heat > _WEAKEST_LOGIT)
+    if not len(likely):
+        return np.empty(0, np.float32), np.empty((0, 4, 2), np.float32)
     highest = cv2.dilate(heat, _NEIGHBOURS).ravel()[likely]
     likely = likely[heat.ravel()[likely] >= highest]
     if len(likely) > _MOST_PER_SCALE:
@@ -221,7 +225,8 @@ def _decode(output: Floats) -> tuple[Floats, Floats]:
     center = (places + np.float32(0.5) + 2 * cells[:, 3:5]) * np.float32(_CELL_PX)
     offsets = _CORNERS + cells[:, 5:].reshape(-1, 4, 2) / 4
     quads = offsets * size[:, None] + center[:, None]
-    return 1 / (1 + np.exp(-cells[:, 0])), quads
+    probabilities = 1 / (1 + np.exp(-cells[:, 0]))
+    return probabilities.astype(np.float32), quads.astype(np.float32)
 
 
 def _without_overlaps(probabilities: Floats, quads: Floats, limit: int) -> list[Detection]:

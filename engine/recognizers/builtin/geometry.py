@@ -6,7 +6,7 @@ top right, bottom right, bottom left.
 
 import functools
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -28,17 +28,18 @@ _SHRINK_FIRST_ABOVE = 1.4
 _MARGIN_PX = 4
 
 
-def shrink(frame: Luma, scale: float) -> Luma:
+def shrink(frame: Luma, scale: float, rest: int = cv2.INTER_LINEAR) -> Luma:
     """Return the frame resized by ``scale``, at least one pixel each way; a copy of our own.
 
-    It is averaged down by halves, the rest is sampled: a tenth of the work of averaging all.
+    It is averaged down by halves, and the ``rest`` is sampled, or averaged with INTER_AREA, too:
+    sampling it is a tenth of the work, and nothing that is large enough to be found needs more.
     """
     height, width = frame.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     while 2 * size[0] <= width and 2 * size[1] <= height:
         height, width = height // 2, width // 2
         frame = _resized(frame[: 2 * height, : 2 * width], (width, height), cv2.INTER_AREA)
-    return _resized(frame, size, cv2.INTER_LINEAR)
+    return _resized(frame, size, rest)
 
 
 def _resized(frame: Luma, size: Size, method: int) -> Luma:
@@ -51,7 +52,7 @@ def blocks(picture: Luma, side: int) -> Luma:
     side: 2 or 4 pixels, of which height and width are multiples.
     """
     height, width = picture.shape
-    rows = np.ascontiguousarray(picture).view(np.int16 if side == 2 else np.int32)
+    rows: npt.NDArray[np.signedinteger[Any]] = np.ascontiguousarray(picture).view(f"i{side}")
     split = cv2.merge([rows[start::side] for start in range(side)])
     return split.view(np.uint8).reshape(1, height // side, width // side, side * side)
 
@@ -116,7 +117,7 @@ def flatten(frame: Luma, quad: Quad, size: Size) -> Luma:
     corners = quad - np.array((x0, y0), np.float32)
     steps = width_px(quad) / width
     if steps > _SHRINK_FIRST_ABOVE:
-        around = shrink(around, _SHRINK_FIRST_ABOVE / steps)
+        around = shrink(around, _SHRINK_FIRST_ABOVE / steps, cv2.INTER_AREA)
         corners *= np.float32(_SHRINK_FIRST_ABOVE / steps)
     flat = cv2.warpPerspective(
         around,
