@@ -19,8 +19,8 @@ VERSION: Final = "roads-2"
 _MOST_PLATES: Final = 10
 _LEAST_PROBABILITY: Final = 0.3
 """Of a place that the detector names; below, not one in 300 legible plates was found."""
-_LEAST_TOGETHER: Final = 0.9
-"""Of what the detector says from afar and from near: below, one place in 50 is a legible plate."""
+_LEAST_TOGETHER: Final = 1.4
+"""Of how likely a place is from afar and, twice, from near; below, none of 300 legible plates."""
 _LEAST_HEIGHT_PX: Final = 7.0
 """Of a plate; of 70 lower ones of photographs, none was legible."""
 _SETTLED: Final = 50.0
@@ -130,7 +130,7 @@ class BuiltinRecognizer:
 
 def _may_be_legible(afar: Detection, near: Detection) -> bool:
     """Tell whether a place is likely enough to be a plate, and large enough to be read."""
-    likely = afar.probability + near.probability >= _LEAST_TOGETHER
+    likely = afar.probability + 2 * near.probability >= _LEAST_TOGETHER
     return likely and height_px(near.quad) >= _LEAST_HEIGHT_PX
 
 
