@@ -5,6 +5,7 @@ plate is centred there, its width and height, its centre and its four corners (1
 scales see plates from about a fiftieth of the frame's width up to nearly all of it.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -25,7 +26,7 @@ from engine.recognizers.builtin.geometry import (
 from engine.recognizers.builtin.network import Network
 from engine.types import Box, Luma
 
-_SIDES_PX: Final = (320, 640)
+_SIDES_PX: Final = (160, 640)
 """The longest side of the frame at each scale; of frames above 2133 px, the larger is larger."""
 
 _LEAST_SCALE: Final = 0.3
@@ -43,6 +44,7 @@ _UNIT_PX: Final = np.array((64.0, 24.0), np.float32)
 _LARGEST_EXPONENT: Final = 3.0
 _OVERLAP: Final = 0.3
 _WEAKEST: Final = 0.15
+_WEAKEST_LOGIT: Final = math.log(_WEAKEST / (1 - _WEAKEST))
 _MOST_PER_SCALE: Final = 40
 _WINDOW_PX: Final = (192, 96)
 _WINDOW_WIDTHS: Final = (1.9, 2.4)
@@ -52,6 +54,7 @@ _OFF_CENTER: Final = 0.35
 """In widths of the plate: what lies further from the middle is another plate."""
 _SURE: Final = 0.8
 """A window that is likelier than this needs no second one."""
+_NEIGHBOURS: Final = np.ones((3, 3), np.uint8)
 _NO_WEIGHT: Final = np.float32(0.1)
 _LEAST_FOCUSED: Final = 0.2
 """From near, legible plates are likelier than this; overlays, signs and grilles are not."""
@@ -126,6 +129,8 @@ class PlateDetector:
             nearer.append(near)
             if near.probability > _SURE:
                 break
+        if len(nearer) == 1:
+            return nearer[0]
         weights = np.array([near.probability for near in nearer], np.float32) - _NO_WEIGHT
         quad = np.average(np.stack([near.quad for near in nearer]), axis=0, weights=weights)
         probability = sum(near.probability for near in nearer) / len(nearer)
@@ -207,15 +212,17 @@ def _decode(output: Floats) -> tuple[Floats, Floats]:
     picture the network saw.
     """
     heat = output[0]
-    threshold = float(np.log(_WEAKEST / (1 - _WEAKEST)))
-    highest = cv2.dilate(heat, np.ones((3, 3), np.uint8))
-    rows, columns = np.nonzero((heat >= highest) & (heat > threshold))
-    if len(rows) > _MOST_PER_SCALE:
-        strongest = np.argsort(-heat[rows, columns])[:_MOST_PER_SCALE]
-        rows, columns = rows[strongest], columns[strongest]
-    cells = output[:, rows, columns].T
+    likely = np.flatnonzero(heat > _WEAKEST_LOGIT)
+    if not len(likely):
+        return np.empty(0, np.float32), np.empty((0, 4, 2), np.float32)
+    highest = cv2.dilate(heat, _NEIGHBOURS).ravel()[likely]
+    likely = likely[heat.ravel()[likely] >= highest]
+    if len(likely) > _MOST_PER_SCALE:
+        likely = likely[np.argsort(-heat.ravel()[likely])[:_MOST_PER_SCALE]]
+    cells = output.reshape(len(output), -1)[:, likely].T
+    places = np.stack(np.divmod(likely, heat.shape[1])[::-1], axis=1).astype(np.float32)
     size = np.exp(np.clip(cells[:, 1:3], -_LARGEST_EXPONENT, _LARGEST_EXPONENT)) * _UNIT_PX
-    center = (np.stack((columns, rows), axis=1) + 0.5) * _CELL_PX + 2 * _CELL_PX * cells[:, 3:5]
+    center = (places + np.float32(0.5) + 2 * cells[:, 3:5]) * np.float32(_CELL_PX)
     offsets = _CORNERS + cells[:, 5:].reshape(-1, 4, 2) / 4
     quads = offsets * size[:, None] + center[:, None]
     probabilities = 1 / (1 + np.exp(-cells[:, 0]))
@@ -224,16 +231,14 @@ def _decode(output: Floats) -> tuple[Floats, Floats]:
 
 def _without_overlaps(probabilities: Floats, quads: Floats, limit: int) -> list[Detection]:
     """Keep the likeliest of what overlaps; return at most ``limit``, the likeliest first."""
-    low, high = quads.min(axis=1), quads.max(axis=1)
+    order = np.argsort(-probabilities, kind="stable")
+    low, high = quads[order].min(axis=1), quads[order].max(axis=1)
     areas = np.prod(high - low, axis=1)
+    sides = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    shared = np.prod(np.maximum(0, sides), axis=2)
+    overlaps = shared >= _OVERLAP * (areas[:, None] + areas - shared)
     kept: list[int] = []
-    for index in np.argsort(-probabilities, kind="stable"):
-        shared = np.prod(
-            np.maximum(0, np.minimum(high[kept], high[index]) - np.maximum(low[kept], low[index])),
-            axis=1,
-        )
-        if np.all(shared < _OVERLAP * (areas[kept] + areas[index] - shared)):
-            kept.append(int(index))
-            if len(kept) == limit:
-                break
-    return [Detection(float(probabilities[index]), quads[index]) for index in kept]
+    for rank, one in enumerate(overlaps):
+        if len(kept) < limit and not one[kept].any():
+            kept.append(rank)
+    return [Detection(float(probabilities[index]), quads[index]) for index in order[kept].tolist()]

@@ -4,7 +4,9 @@ Quads are (4, 2) float32 arrays of corners in frame pixels, in the order of read
 top right, bottom right, bottom left.
 """
 
-from typing import TypeAlias
+import functools
+import math
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -26,12 +28,22 @@ _SHRINK_FIRST_ABOVE = 1.4
 _MARGIN_PX = 4
 
 
-def shrink(frame: Luma, scale: float) -> Luma:
-    """Return the frame resized by ``scale``, at least one pixel each way; a copy of our own."""
+def shrink(frame: Luma, scale: float, rest: int = cv2.INTER_LINEAR) -> Luma:
+    """Return the frame resized by ``scale``, at least one pixel each way; a copy of our own.
+
+    It is averaged down by halves, and the ``rest`` is sampled, or averaged with INTER_AREA, too:
+    sampling it is a tenth of the work, and nothing that is large enough to be found needs more.
+    """
     height, width = frame.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, size, interpolation=method), dtype=np.uint8)
+    while 2 * size[0] <= width and 2 * size[1] <= height:
+        height, width = height // 2, width // 2
+        frame = _resized(frame[: 2 * height, : 2 * width], (width, height), cv2.INTER_AREA)
+    return _resized(frame, size, rest)
+
+
+def _resized(frame: Luma, size: Size, method: int) -> Luma:
+    return np.asarray(cv2.resize(frame, size, interpolation=method), np.uint8)
 
 
 def blocks(picture: Luma, side: int) -> Luma:
@@ -40,9 +52,9 @@ def blocks(picture: Luma, side: int) -> Luma:
     side: 2 or 4 pixels, of which height and width are multiples.
     """
     height, width = picture.shape
-    rows = np.ascontiguousarray(picture).view(f"u{side}").reshape(height // side, side, -1)
-    split = np.ascontiguousarray(rows.transpose(0, 2, 1)).view(np.uint8)
-    return split.reshape(1, height // side, width // side, side * side)
+    rows: npt.NDArray[np.signedinteger[Any]] = np.ascontiguousarray(picture).view(f"i{side}")
+    split = cv2.merge([rows[start::side] for start in range(side)])
+    return split.view(np.uint8).reshape(1, height // side, width // side, side * side)
 
 
 def grow(quad: Quad, across: float, down: float) -> Quad:
@@ -94,23 +106,30 @@ def flatten(frame: Luma, quad: Quad, size: Size) -> Luma:
     quad wholly outside gives a black picture.
     """
     width, height = size
-    low = np.maximum(np.floor(quad.min(axis=0)) - _MARGIN_PX, 0)
-    high = np.minimum(np.ceil(quad.max(axis=0)) + _MARGIN_PX, frame.shape[::-1])
-    if not np.all(high > low):
+    low, high = quad.min(axis=0), quad.max(axis=0)
+    rows, columns = frame.shape
+    x0, y0 = (max(0, math.floor(start) - _MARGIN_PX) for start in low.tolist())
+    x1, y1 = (math.ceil(end) + _MARGIN_PX for end in high.tolist())
+    x1, y1 = min(x1, columns), min(y1, rows)
+    if x0 >= x1 or y0 >= y1:
         return np.zeros((height, width), np.uint8)
-    (x0, y0), (x1, y1) = low.astype(int), high.astype(int)
     around = frame[y0:y1, x0:x1]
-    corners = quad - low.astype(np.float32)
+    corners = quad - np.array((x0, y0), np.float32)
     steps = width_px(quad) / width
     if steps > _SHRINK_FIRST_ABOVE:
-        around = shrink(around, _SHRINK_FIRST_ABOVE / steps)
-        corners = corners * np.float32(_SHRINK_FIRST_ABOVE / steps)
-    target = (_UNIT_CORNERS + 1) * np.array((width / 2, height / 2), np.float32)
+        around = shrink(around, _SHRINK_FIRST_ABOVE / steps, cv2.INTER_AREA)
+        corners *= np.float32(_SHRINK_FIRST_ABOVE / steps)
     flat = cv2.warpPerspective(
         around,
-        cv2.getPerspectiveTransform(corners.astype(np.float32), target),
+        cv2.getPerspectiveTransform(corners, _corners(size)),
         size,
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
     return np.asarray(flat, dtype=np.uint8)
+
+
+@functools.cache
+def _corners(size: Size) -> Quad:
+    """Return the corners of a picture of this size."""
+    return np.asarray((_UNIT_CORNERS + 1) * np.array(size, np.float32) / 2, np.float32)

@@ -24,7 +24,8 @@ _SHORTEST: Final = 2
 _ILLEGIBLE: Final = 0.03
 """Where even the likeliest path through a look is less likely, there is no text."""
 _CLEAR: Final = 0.9
-"""Where the likeliest path is likelier, a second look changes nothing."""
+"""Where a text and those that look like it are likelier, a second look changes nothing."""
+_ALIKE: Final = str.maketrans("OI", "01")
 _LEAST_CONTRAST: Final = 4.0
 _BLOCK_PX: Final = 2
 _MEAN: Final = 128
@@ -51,15 +52,17 @@ class PlateReader:
         likeliest_path = float(np.prod(first[0].max(axis=1)))
         if likeliest_path < _ILLEGIBLE or len(ctc.greedy(first[0])) < _SHORTEST:
             return {}
-        if likeliest_path > _CLEAR:
-            return ctc.likely_texts(ctc.condensed(first)[0], _BEAM)
+        texts = ctc.likely_texts(ctc.condensed(first)[0], _BEAM)
+        if _how_clear(texts) > _CLEAR:
+            return texts
         return _evidence(np.concatenate((first, self._look(frame, looks[1:]))))
 
     def _look(self, frame: Luma, looks: list[Quad]) -> ctc.Probabilities:
         """Look once at each of the quads; (looks, columns, 37) probabilities, line after line."""
         crops = [blocks(_even(flatten(frame, quad, _CROP_PX)), _BLOCK_PX) for quad in looks]
         answer = self._network.run(np.concatenate(crops))
-        return ctc.joined(ctc.softmax(answer[:, :, 0]), ctc.softmax(answer[:, :, 1]))
+        upper, lower = np.split(ctc.softmax(answer.reshape(*answer.shape[:2], -1)), 2, axis=1)
+        return ctc.joined(upper, lower)
 
 
 def _even(crop: Luma) -> Luma:
@@ -67,6 +70,12 @@ def _even(crop: Luma) -> Luma:
     mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(crop))
     levels = (_LEVELS - mean) * (_DEVIATION / max(spread, _LEAST_CONTRAST)) + _MEAN
     return np.asarray(cv2.LUT(crop, np.rint(levels.clip(0, 255)).astype(np.uint8)), np.uint8)
+
+
+def _how_clear(texts: dict[str, float]) -> float:
+    """Return how likely the best text is, in whichever way its O and 0, I and 1 are told apart."""
+    best = next(iter(texts)).translate(_ALIKE)
+    return sum(likely for text, likely in texts.items() if text.translate(_ALIKE) == best)
 
 
 def _evidence(seen: ctc.Probabilities) -> dict[str, float]:

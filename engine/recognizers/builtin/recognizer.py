@@ -19,8 +19,10 @@ VERSION: Final = "roads-2"
 _MOST_PLATES: Final = 10
 _LEAST_PROBABILITY: Final = 0.3
 """Of a place that the detector names; below, not one in 300 legible plates was found."""
-_LEAST_TOGETHER: Final = 0.9
-"""Of what the detector says from afar and from near: below, one place in 50 is a legible plate."""
+_LEAST_TOGETHER: Final = 1.4
+"""Of how likely a place is from afar and, twice, from near; below, none of 300 legible plates."""
+_LEAST_HEIGHT_PX: Final = 7.0
+"""Of a plate; of 70 lower ones of photographs, none was legible."""
 _SETTLED: Final = 50.0
 """A plate read with this confidence is not read again from another detection of it."""
 _OVERLAP: Final = 0.25
@@ -106,7 +108,7 @@ class BuiltinRecognizer:
     ) -> _Draft | None:
         """Read one plate; nothing where no text is likely enough, or it is one of the drafts."""
         focused = self._detector.focus(frame, detection)
-        if focused is None or detection.probability + focused.probability < _LEAST_TOGETHER:
+        if focused is None or not _may_be_legible(detection, focused):
             return None
         box = box_around(focused.quad)
         if any(draft.confidence >= _SETTLED and _same_plate(box, draft.box) for draft in drafts):
@@ -124,6 +126,12 @@ class BuiltinRecognizer:
             Candidate(text, round(sure * posterior / best, 2)) for text, posterior in ranked
         )
         return _Draft(quad, box_around(quad), candidates)
+
+
+def _may_be_legible(afar: Detection, near: Detection) -> bool:
+    """Tell whether a place is likely enough to be a plate, and large enough to be read."""
+    likely = afar.probability + 2 * near.probability >= _LEAST_TOGETHER
+    return likely and height_px(near.quad) >= _LEAST_HEIGHT_PX
 
 
 def _same_plate(one: Box, other: Box) -> bool:

@@ -15,7 +15,7 @@ from engine.recognizers.builtin.geometry import Quad, flatten, grow, inside
 from engine.types import Luma
 
 _ROUNDS: Final = 2
-_CROP_PX: Final = (128, 32)
+_CROP_PX: Final = (96, 24)
 _ACROSS, _DOWN = 0.03, 0.15
 """How far around the plate is looked at: its own border is the best line there is."""
 _LINE_TOLERANCES: Final = (0.45, 0.25, 0.15)
@@ -23,6 +23,8 @@ _STEM_TOLERANCES: Final = (0.45, 0.3, 0.2)
 _STEEPEST_LINE: Final = 0.25
 _STEEPEST_STEM: Final = 0.375
 _STRAIGHT: Final = 0.02
+_ONCE: Final = 0.06
+"""What is turned by less is right at once."""
 _BLUR: Final = 0.8
 
 Floats = npt.NDArray[np.float32]
@@ -33,9 +35,12 @@ def straighten(frame: Luma, quad: Quad) -> Quad:
     for _ in range(_ROUNDS):
         around = grow(quad, _ACROSS, _DOWN)
         line, stem = _slopes(flatten(frame, around, _CROP_PX))
-        if abs(line) < _STRAIGHT and abs(stem) < _STRAIGHT:
+        steepest = max(abs(line), abs(stem))
+        if steepest < _STRAIGHT:
             return quad
         quad = _turned(around, line, stem)
+        if steepest < _ONCE:
+            return quad
     return quad
 
 
