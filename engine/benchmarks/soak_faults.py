@@ -40,6 +40,10 @@ _REMOVABLE: Final = "road-2"
 _RELOADS_S: Final = 60.0
 
 
+class _TargetTakenError(Exception):
+    """Another fault has the target for too long."""
+
+
 class Planned(msgspec.Struct, frozen=True):
     """A fault of the schedule."""
 
@@ -105,16 +109,16 @@ class Faults:
         thread.start()
 
     @property
-    def healing(self) -> bool:
-        """Whether something that was struck has not healed yet, and may."""
-        return any(thread.is_alive() for thread in self._threads)
+    def under_way(self) -> int:
+        """How many have not healed yet, and may."""
+        return sum(thread.is_alive() for thread in self._threads)
 
     def _strike(self, planned: Planned) -> None:
         at_s = time.monotonic() - self.began_s
         target, restarts, failure = "", 0, ""
         try:
             target, restarts = self._kinds[planned.kind](random.Random(planned.seed))
-        except TimeoutError:
+        except _TargetTakenError:
             self.left_out += 1
             return
         except SoakError as error:
@@ -129,11 +133,11 @@ class Faults:
         """Keep other faults from this target.
 
         Raises:
-            TimeoutError: another one has it for too long.
+            _TargetTakenError: another one has it for too long.
         """
         lock = self._locks.setdefault(target, threading.Lock())
         if not lock.acquire(timeout=HEALS_S):
-            raise TimeoutError
+            raise _TargetTakenError
         try:
             yield
         finally:

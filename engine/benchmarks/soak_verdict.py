@@ -26,6 +26,10 @@ ROSE_REDIS_MIB: Final = 1.0
 """… or, in Redis, by so much: markers live for a week, 0.1 KB for a sighting …"""
 EVENT_MIB: Final = 0.06
 """… and by this for each new event while nothing has been kept for long enough to go."""
+FEW: Final = 3
+"""Points that say nothing of how a figure went."""
+KINDS: Final = ("api", "decoder", "publisher", "redis", "supervisor", "worker")
+"""Of processes."""
 OUTCOMES: Final = ("skipped_", "dropped_", "recognized", "failed_")
 """How the fates begin of which each captured frame meets exactly one."""
 
@@ -61,6 +65,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that was seen, after everything came to rest."""
 
     seconds: float
+    """How long faults struck; what came after was rest."""
     created: Seen
     """By the publisher, out of its spool."""
     stream: Seen
@@ -69,8 +74,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Events that the publisher says it gave up."""
     posted: dict[str, str]
     posted_changed: int
+    post_failure: str = ""
+    """Why posting ended."""
     cameras: tuple[CameraStatus, ...]
     struck: list[Struck]
+    under_way: int = 0
+    """Faults that had not healed when the accounts were settled."""
     left_out: int
     restarts: int
     redis_pids: int
@@ -124,14 +133,14 @@ def _accounts(facts: Facts) -> Iterator[Line]:
         finals.keys() == sightings and not again,
         f"{len(sightings)} sightings, {len(finals)} ended, {again} more than once",
     )
-    known = set(facts.posted.values())
+    known, failure = set(facts.posted.values()), facts.post_failure
     gone = sum(1 for one in known if one not in finals)
     alike = len(facts.posted) - len(known)
     yield Line(
         "every post that was taken is one sighting",
-        not (gone or alike or facts.posted_changed),
+        bool(known) and not (gone or alike or facts.posted_changed or failure),
         f"{len(facts.posted)} posts, {gone} without a sighting, {alike} sharing one, "
-        f"{facts.posted_changed} another one when said again",
+        f"{facts.posted_changed} another one when said again" + f"; {failure}" * bool(failure),
     )
 
 
@@ -172,9 +181,10 @@ def _healing(facts: Facts) -> Line:
     took_s = max((one.healed_s - one.at_s for one in facts.struck), default=0.0)
     said = f"{len(facts.struck)} faults of {kinds} kinds, the longest {took_s:.1f} s"
     said += f", {facts.left_out} left out: their target had not healed" * bool(facts.left_out)
+    said += f", {facts.under_way} not healed yet" * bool(facts.under_way)
     return Line(
         "every fault healed",
-        bool(facts.struck) and not failed,
+        bool(facts.struck) and not failed and not facts.under_way,
         said + "".join(f"; {one.kind}: {one.failure}" for one in failed[:3]),
     )
 
@@ -190,16 +200,23 @@ def _restarts(facts: Facts) -> Line:
 
 
 def _levels(facts: Facts) -> Iterator[Line]:
-    """Judge every figure that must stay level."""
-    half = [sample for sample in facts.samples if sample.at_s >= facts.samples[-1].at_s / 2]
+    """Judge every figure that must stay level while faults strike; at rest, all are."""
+    end_s = facts.seconds
+    half = [sample for sample in facts.samples if end_s / 2 <= sample.at_s <= end_s]
     new = half[-1].streamed - half[0].streamed if half else 0
     young = EVENT_MIB * new if facts.seconds < 4 * facts.kept_s else 0.0
     usual = ROSE_MIB if facts.seconds >= FULL_S else ROSE_YOUNG_MIB
     allowed = {"decoder": ROSE_SCENE_MIB, "redis": usual + young}
-    for kind in sorted({kind for sample in half for kind in sample.kinds}):
-        most = allowed.get(kind, usual)
-        yield _level(f"memory of {kind}, MiB", _points(half, kind, "own_mib"), most)
-        yield _level(f"open files of {kind}", _points(half, kind, "files"), ROSE_FILES)
+    for kind in KINDS:
+        most, ages = allowed.get(kind, usual), _points(half, kind, "age_s")
+        old = f", the oldest {max(age for _, age in ages) / 60:.1f} min old" if ages else ""
+        # nothing ends a supervisor: where nobody could look at it, the run shows nothing
+        has_to = kind == "supervisor" and facts.seconds >= FULL_S
+        for name, figure, allows in (
+            (f"memory of {kind}, MiB", "own_mib", most),
+            (f"open files of {kind}", "files", ROSE_FILES),
+        ):
+            yield _level(name, _points(half, kind, figure), allows, old=old, has_to=has_to)
     used = [(each.at_s, each.redis_mib) for each in half if each.redis_mib is not None]
     yield _level("Redis's data, MiB", used, ROSE_REDIS_MIB + young)
     before, after = facts.rest_segments
@@ -214,22 +231,38 @@ def _points(samples: Sequence[Sample], kind: str, figure: str) -> list[tuple[flo
     return [(one.at_s, getattr(one.kinds[kind], figure)) for one in samples if kind in one.kinds]
 
 
-def _level(name: str, points: Sequence[tuple[float, float]], allowed: float) -> Line:
+def _level(
+    name: str,
+    points: Sequence[tuple[float, float]],
+    allowed: float,
+    *,
+    old: str = "",
+    has_to: bool = False,
+) -> Line:
+    """Judge a figure; where there are too few points of it, say so."""
+    if len(points) < FEW:
+        said = f"not judged, there are {len(points)} points: no such process lived long enough"
+        return Line(f"level: {name}", stands=not has_to, said=said)
     went: Trend = trend(points)
     most = max(allowed, ROSE_SHARE * went.typical)
     return Line(
         f"level: {name}",
         went.rise <= most,
         f"{went.typical:.1f}, rose by {went.rise:+.2f} in the second half "
-        f"(bound {most:.1f}; {went.points} points)",
+        f"(bound {most:.1f}; {went.points} points{old})",
     )
 
 
 def _garbage(facts: Facts) -> Line:
-    """A front that was killed answers nothing; one whose publisher was killed says 503."""
+    """A front that was killed answers nothing; one whose publisher was killed says 503.
+
+    Where all that was thrown met such a one, nothing was shown.
+    """
+    refused = not facts.garbage or any(status // 100 == 4 for status in facts.garbage)
     wrong = {status for status in facts.garbage if status not in {0, 503} and status // 100 != 4}
     said = ", ".join(f"{status or 'none'}: {n}" for status, n in sorted(facts.garbage.items()))
-    return Line("garbage is refused in words", not wrong, f"answers {said or 'none: not posted'}")
+    stands = refused and not wrong
+    return Line("garbage is refused in words", stands, f"answers {said or 'none: not posted'}")
 
 
 def _end(facts: Facts) -> Line:
