@@ -165,9 +165,8 @@ class Faults:
             if kind is Kind.API:
                 healthy = lambda: self._engine.request("GET", "/healthz")[0] == 200  # noqa: E731  # read where it is used
                 self._engine.until(healthy, HEALS_S, "the front answers")
-            elif kind is Kind.DECODER and name != f"decoder-{NETWORK_CAMERA}":  # that may be cut
-                camera = name.removeprefix("decoder-")
-                self._until_state(camera, CameraState.LIVE)
+            elif kind is Kind.DECODER:
+                self._until_live(name.removeprefix("decoder-"))
         return name, 1
 
     def _await_heir(self, name: str, pid: int) -> None:
@@ -255,6 +254,13 @@ class Faults:
 
         self._engine.until(reached, HEALS_S, f"{name} is {state.value}")
 
+    def _until_live(self, name: str) -> None:
+        """Wait for a camera's pictures: before they come, a new decoder has no ring."""
+        with contextlib.ExitStack() as stack:
+            if name == NETWORK_CAMERA:  # cut, it would not come
+                stack.enter_context(self._alone_with("cable"))
+            self._until_state(name, CameraState.LIVE)
+
     # --- clients and files ------------------------------------------------------------------
 
     def _stall(self, rng: random.Random) -> tuple[str, int]:
@@ -287,6 +293,7 @@ class Faults:
                 raise SoakError(f"reload: {done.stderr.strip() or done.stdout.strip()}")
             for name, pid in before.items():
                 self._await_heir(name, pid)
+                self._until_live(name.removeprefix("decoder-"))
         return "config.toml", 0
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from engine.benchmarks.soak_faults import Struck
-from engine.benchmarks.soak_samples import FULL_S, Sample, Trend, trend
+from engine.benchmarks.soak_samples import FULL_S, WARM_S, Sample, Trend, trend
 from engine.benchmarks.soak_witness import Told
 from engine.messages import CameraStatus
 from engine.types import Phase
@@ -16,8 +16,6 @@ ROSE_SHARE: Final = 0.10
 """A figure is level when it rose by no more than this share of itself in the second half …"""
 ROSE_MIB: Final = 8.0
 """… or by so much memory: an allocator's arenas fill up for a while …"""
-ROSE_YOUNG_MIB: Final = 32.0
-"""… by so much where the run is so short that no process of it is warm …"""
 ROSE_SCENE_MIB: Final = 64.0
 """… in a decoder by so much: four painted vehicles of a demo, which come and go …"""
 ROSE_FILES: Final = 12
@@ -27,7 +25,7 @@ ROSE_REDIS_MIB: Final = 1.0
 EVENT_MIB: Final = 0.06
 """… and by this for each new event while nothing has been kept for long enough to go."""
 FEW: Final = 3
-"""Points that say nothing of how a figure went."""
+"""Fewer points say nothing of how a figure went."""
 KINDS: Final = ("api", "decoder", "publisher", "redis", "supervisor", "worker")
 """Of processes."""
 OUTCOMES: Final = ("skipped_", "dropped_", "recognized", "failed_")
@@ -205,18 +203,13 @@ def _levels(facts: Facts) -> Iterator[Line]:
     half = [sample for sample in facts.samples if end_s / 2 <= sample.at_s <= end_s]
     new = half[-1].streamed - half[0].streamed if half else 0
     young = EVENT_MIB * new if facts.seconds < 4 * facts.kept_s else 0.0
-    usual = ROSE_MIB if facts.seconds >= FULL_S else ROSE_YOUNG_MIB
-    allowed = {"decoder": ROSE_SCENE_MIB, "redis": usual + young}
+    allowed = {"decoder": ROSE_SCENE_MIB, "redis": ROSE_MIB + young}
     for kind in KINDS:
-        most, ages = allowed.get(kind, usual), _points(half, kind, "age_s")
-        old = f", the oldest {max(age for _, age in ages) / 60:.1f} min old" if ages else ""
-        # nothing ends a supervisor: where nobody could look at it, the run shows nothing
-        has_to = kind == "supervisor" and facts.seconds >= FULL_S
-        for name, figure, allows in (
-            (f"memory of {kind}, MiB", "own_mib", most),
-            (f"open files of {kind}", "files", ROSE_FILES),
-        ):
-            yield _level(name, _points(half, kind, figure), allows, old=old, has_to=has_to)
+        memory = _level(
+            f"memory of {kind}, MiB", _points(half, kind, "own_mib"), allowed.get(kind, ROSE_MIB)
+        )
+        files = _level(f"open files of {kind}", _points(half, kind, "files"), ROSE_FILES)
+        yield from (_of_processes(line, facts, half, kind) for line in (memory, files))
     used = [(each.at_s, each.redis_mib) for each in half if each.redis_mib is not None]
     yield _level("Redis's data, MiB", used, ROSE_REDIS_MIB + young)
     before, after = facts.rest_segments
@@ -231,25 +224,28 @@ def _points(samples: Sequence[Sample], kind: str, figure: str) -> list[tuple[flo
     return [(one.at_s, getattr(one.kinds[kind], figure)) for one in samples if kind in one.kinds]
 
 
-def _level(
-    name: str,
-    points: Sequence[tuple[float, float]],
-    allowed: float,
-    *,
-    old: str = "",
-    has_to: bool = False,
-) -> Line:
-    """Judge a figure; where there are too few points of it, say so."""
+def _of_processes(line: Line, facts: Facts, half: Sequence[Sample], kind: str) -> Line:
+    """Return a line of a kind of process with how old they were; what shows nothing says so."""
+    ages_s = [age_s for _, age_s in _points(half, kind, "age_s")]
+    if facts.seconds < FULL_S:
+        said = f"not judged: processes of a run of less than {FULL_S / 60:.0f} minutes are not warm"
+        return Line(line.name, stands=True, said=said)
+    if len(ages_s) < FEW and kind != "supervisor":  # of that, which nothing ends, there must be
+        return Line(line.name, stands=True, said=f"not judged: none lived for {WARM_S:.0f} s")
+    oldest = f"; the oldest was {max(ages_s, default=0.0) / 60:.1f} minutes old"
+    return Line(line.name, line.stands, line.said + oldest)
+
+
+def _level(name: str, points: Sequence[tuple[float, float]], allowed: float) -> Line:
     if len(points) < FEW:
-        said = f"not judged, there are {len(points)} points: no such process lived long enough"
-        return Line(f"level: {name}", stands=not has_to, said=said)
+        return Line(f"level: {name}", stands=False, said=f"only {len(points)} points")
     went: Trend = trend(points)
     most = max(allowed, ROSE_SHARE * went.typical)
     return Line(
         f"level: {name}",
         went.rise <= most,
         f"{went.typical:.1f}, rose by {went.rise:+.2f} in the second half "
-        f"(bound {most:.1f}; {went.points} points{old})",
+        f"(bound {most:.1f}; {went.points} points)",
     )
 
 

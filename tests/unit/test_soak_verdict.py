@@ -134,9 +134,10 @@ def test_what_must_stay_level_is_judged_while_faults_strike_not_at_rest():
 
 
 def test_what_nobody_could_look_at_is_not_called_level():
-    assert level_of("publisher").said.startswith("not judged, there are 0 points")
+    assert level_of("publisher").said == "not judged: none lived for 60 s"
+    assert level_of("worker", seconds=120.0).said.endswith("8 minutes are not warm")
     assert not level_of("supervisor", samples=GOOD.samples[:32]).stands
-    assert "the oldest 10.0 min old" in level_of("worker").said
+    assert "the oldest was 10.0 minutes old" in level_of("worker").said
 
 
 def test_a_sighting_must_end_once():
