@@ -118,9 +118,10 @@ def _rows(wish: Wish, costs: Costs, found: Plan, kept: RedisSettings) -> list[tu
     """Return what is needed, how much of it, and the arithmetic."""
     decoding = f"{wish.cameras} cameras x {wish.fps:g} fps x {costs.decode_cpu_ms:.1f} CPU-ms"
     frames = f"{found.recognized_per_s:.0f} frames/s x {costs.recognize_cpu_ms:.1f} CPU-ms"
-    beside = "not measured: platering bench does"
+    beside = ("all else", "–", "not measured: platering bench does")
     if costs.beside_cpu_ms is not None:
-        beside = f"{found.recognized_per_s:.0f} frames/s x {costs.beside_cpu_ms:.1f} CPU-ms"
+        why = f"{found.recognized_per_s:.0f} frames/s x {costs.beside_cpu_ms:.1f} CPU-ms"
+        beside = ("all else", f"{found.cores_beside:.1f} cores", why)
     pictures = f"{costs.evidence_bytes / 1e3:.0f} KB of pictures for {kept.evidence_days:g}"
     each = f"{SIGHTING_BYTES / 1e3:g} KB for {kept.keep_days:g} days, {pictures}"
     return [
@@ -130,7 +131,7 @@ def _rows(wish: Wish, costs: Costs, found: Plan, kept: RedisSettings) -> list[tu
             f"{found.cores_recognizing:.1f} cores",
             f"{frames}; something moves {wish.moving:.0%} of the time",
         ),
-        ("all else", f"{found.cores_beside:.1f} cores", beside),
+        beside,
         (
             "machines",
             str(found.machines),
