@@ -45,7 +45,7 @@ def main() -> int:
     _Interrupts()
     lines = soak(plan, _say)
     for line in lines:
-        print(f"{'pass' if line.stands else 'FAIL'}  {line.name}: {line.said}")
+        print(f"{line.word:<5} {line.name}: {line.said}")
     print(f"report: {options.out / 'report.html'}")
     return 0 if all(line.stands for line in lines) else 1
 

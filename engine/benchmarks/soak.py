@@ -272,10 +272,11 @@ def soak(plan: SoakPlan, say: Say) -> list[Line]:
 def _write(plan: SoakPlan, run: Soak, lines: list[Line]) -> None:
     """Write the report, however far the run came."""
     samples, struck = run.sampler.samples, sorted(run.faults.struck, key=lambda one: one.at_s)
-    passed = sum(line.stands for line in lines)
+    judged = [line for line in lines if line.is_judged]
+    passed = sum(line.stands for line in judged)
     about = (
         f"{run.struck_s / 60:.1f} of {plan.seconds / 60:.1f} minutes, seed {plan.seed}, a fault "
-        f"every {plan.every_s:g} s; {passed} of {len(lines)} lines of the verdict stand."
+        f"every {plan.every_s:g} s; {passed} of {len(judged)} lines of the verdict stand."
     )
     if samples:
         loads = sorted(sample.load for sample in samples)

@@ -38,6 +38,13 @@ class Line(msgspec.Struct, frozen=True):
     name: str
     stands: bool
     said: str
+    is_judged: bool = True
+    """False: the run could not show it, either way."""
+
+    @property
+    def word(self) -> str:
+        """What stands before it."""
+        return ("pass" if self.stands else "fail") if self.is_judged else "–"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -229,9 +236,10 @@ def _of_processes(line: Line, facts: Facts, half: Sequence[Sample], kind: str) -
     ages_s = [age_s for _, age_s in _points(half, kind, "age_s")]
     if facts.seconds < FULL_S:
         said = f"not judged: processes of a run of less than {FULL_S / 60:.0f} minutes are not warm"
-        return Line(line.name, stands=True, said=said)
+        return Line(line.name, stands=True, said=said, is_judged=False)
     if len(ages_s) < FEW and kind != "supervisor":  # of that, which nothing ends, there must be
-        return Line(line.name, stands=True, said=f"not judged: none lived for {WARM_S:.0f} s")
+        said = f"not judged: too few lived for {WARM_S:.0f} s"
+        return Line(line.name, stands=True, said=said, is_judged=False)
     oldest = f"; the oldest was {max(ages_s, default=0.0) / 60:.1f} minutes old"
     return Line(line.name, line.stands, line.said + oldest)
 
