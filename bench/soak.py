@@ -1,13 +1,16 @@
 """Soak: an engine that is struck by faults of every kind, for minutes or hours, and its accounts.
 
-Run: ``python bench/soak.py --minutes 120 --out soak``; Ctrl-C ends it and still writes the report.
+Run: ``python bench/soak.py --minutes 120 --out soak``; Ctrl-C ends it and still writes the report,
+as SIGTERM does, also where it runs in the background.
 """
 
 import argparse
 import random
+import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from engine.benchmarks.soak import SoakPlan, soak
 
@@ -43,11 +46,34 @@ def main() -> int:
         every_s=options.every,
         out=options.out,
     )
+    _Interrupts()
     lines = soak(plan, _say)
     for line in lines:
-        print(f"{'pass' if line.stands else 'FAIL'}  {line.name}: {line.said}")
+        print(f"{line.word:<5} {line.name}: {line.said}")
     print(f"report: {options.out / 'report.html'}")
     return 0 if all(line.stands for line in lines) else 1
+
+
+class _Interrupts:
+    """Lets every order to end do what Ctrl-C does; the engine that it started would stay else.
+
+    The first settles the accounts, the second ends without them; what comes then finds it ending.
+    """
+
+    MOST = 2
+
+    def __init__(self) -> None:
+        self._came = 0
+        # a shell has its jobs in the background ignore SIGINT; who ignores SIGHUP wants it so
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._interrupt)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self._came += 1
+        if self._came <= self.MOST:
+            raise KeyboardInterrupt
 
 
 def _say(what: str) -> None:

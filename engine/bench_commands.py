@@ -51,8 +51,14 @@ def add_bench(command: argparse.ArgumentParser, config: Callable[..., None]) -> 
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from engine.errors import ConfigError  # noqa: PLC0415  # lazy, see the module's docstring
+    import signal  # noqa: PLC0415  # lazy, see the module's docstring
 
+    from engine.errors import ConfigError  # noqa: PLC0415  # same
+
+    # all end in order as by Ctrl-C, which a shell has its jobs in the background ignore: what a
+    # group has started would stay else
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     if options.what is None:
         return _all(options)
     if options.html is not None:
@@ -63,9 +69,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _all(options: argparse.Namespace) -> int:
     """Run all groups, keep their figures, print the page; return 1 where one of them failed."""
-    import signal  # noqa: PLC0415  # lazy, see the module's docstring
-
-    import msgspec  # noqa: PLC0415  # same
+    import msgspec  # noqa: PLC0415  # lazy, see the module's docstring
 
     from engine.capacity.figures import keep  # noqa: PLC0415  # same
     from engine.capacity.groups import run_all  # noqa: PLC0415  # same
@@ -77,7 +81,6 @@ def _all(options: argparse.Namespace) -> int:
     if options.html is not None and not options.html.parent.is_dir():
         raise ConfigError("--html", f"there is no folder {options.html.parent}")
     settings = settings_if_any(options.config)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, in order
     run = run_all(GROUPS)
     if options.json:
         sys.stdout.write(msgspec.json.encode(told(run)).decode() + "\n")

@@ -35,11 +35,11 @@ _TRIES: Final = 5
 
 _OWN: Final = """
 -- KEYS  the sighting's hash, its corrections.
--- ARGV  the revision that is corrected, json, plate, the new revision, the correction.
+-- ARGV  the revision that is corrected, json, plate, the new revision, the correction, the phase.
 -- Returns the time that the sighting has to live in ms, 0 where it has changed meanwhile.
 if redis.call('HGET', KEYS[1], 'revision') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'json', ARGV[2], 'plate', ARGV[3], 'revision', ARGV[4],
-           'corrected', ARGV[3])
+           'corrected', ARGV[3], 'phase', ARGV[6])
 redis.call('HINCRBY', KEYS[1], 'corrections', 1)
 redis.call('RPUSH', KEYS[2], ARGV[5])
 local life = math.max(redis.call('PTTL', KEYS[1]), 1)
@@ -98,12 +98,14 @@ class Corrector:
     def _apply(self, sighting: Sighting, given: Correction) -> Sighting | None:
         """Correct one revision of a sighting; return None where another one came meanwhile."""
         plate = self._as_stored(sighting, given.plate)
+        is_over = sighting.phase is Phase.FINAL
         changed = msgspec.structs.replace(
             sighting,
             plate=plate,
             read_as=sighting.read_as or sighting.plate,
             revision=sighting.revision + 1,
-            amended=sighting.phase is Phase.FINAL,
+            phase=Phase.FINAL if is_over else Phase.REVISED,  # its first news were told before
+            amended=is_over,
         )
         noted = msgspec.structs.replace(
             given, plate=plate, before=sighting.plate, revision=changed.revision
@@ -111,7 +113,7 @@ class Corrector:
         raw, one = encode_json(changed), changed.id
         own = (sighting_key(one), corrections_key(one))
         arguments = (sighting.revision, raw, plate, changed.revision, encode_json(noted))
-        life_ms = self._client.eval(_OWN, 2, *own, *arguments)
+        life_ms = self._client.eval(_OWN, 2, *own, *arguments, changed.phase.value)
         if not life_ms:
             return None
         since_ms = changed.first_unix_ms

@@ -63,9 +63,9 @@ def _line(block: Block) -> Line | None:
         one = _sightings.decode(block.data)
         hits = ", ".join(f"{hit.list}: {hit.label or hit.plate}" for hit in one.hits)
         note = f"{one.region} {hits}".strip()
-        style = "bold red" if one.hits else _COLOURS[one.phase]
+        style = "bold red" if one.hits else _COLOURS[one.news]
         return Line(
-            one.last_unix_ms, one.camera, one.plate, f"{one.confidence:.1f}", one.phase, note, style
+            one.last_unix_ms, one.camera, one.plate, f"{one.confidence:.1f}", one.news, note, style
         )
     if block.event == "camera":
         turn = _turns.decode(block.data)

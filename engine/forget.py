@@ -219,7 +219,9 @@ def _from_spool(path: Path, plates: set[str], seal: Seal | None) -> int:
         with db:
             count, _bytes = delete_events_of(db, plates)
             tracks = db.execute("SELECT id, track FROM tracks").fetchall()
-            seen = [(one,) for one, packed in tracks if _plate_of(packed, seal) in plates]
+            seen = [
+                (one,) for one, packed in tracks if not plates.isdisjoint(_texts_of(packed, seal))
+            ]
             db.executemany("DELETE FROM tracks WHERE id = ?", seen)
             db.executemany("DELETE FROM track_evidence WHERE id = ?", seen)
         db.execute("PRAGMA incremental_vacuum").fetchall()  # pages of events long delivered, too
@@ -233,12 +235,16 @@ def _from_spool(path: Path, plates: set[str], seal: Seal | None) -> int:
     return count
 
 
-def _plate_of(packed: bytes, seal: Seal | None) -> str:
-    """Return the text of a track, nothing of one that cannot be read: no run goes on with it."""
+def _texts_of(packed: bytes, seal: Seal | None) -> set[str]:
+    """Return the text of a track and the one last told of it, as ``Tracker.forget`` goes by them.
+
+    Nothing of one that cannot be read: no run goes on with it.
+    """
     try:
-        return _track.decode(packed if seal is None else seal.open(packed)).plate
+        track = _track.decode(packed if seal is None else seal.open(packed))
     except (msgspec.DecodeError, ValueError):
-        return ""
+        return set()
+    return {track.plate, track.announced}
 
 
 def _from_letters(path: Path, plates: set[str]) -> int:

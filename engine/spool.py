@@ -118,7 +118,8 @@ class Spool:
         self._bytes: int = one("SELECT COALESCE(SUM(bytes), 0) FROM events").fetchone()[0]
         oldest, newest = one("SELECT MIN(seq), MAX(seq) FROM events").fetchone()
         used = one("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        self.last_seq: int = max(newest or 0, used[0] if used else 0)
+        self.last_seq: int = newest or (used[0] if used else 0)
+        """Of the newest event that is there; numbers behind it may be of events forgotten."""
         self._first_seq: int = oldest if oldest is not None else self.last_seq + 1
         self.positions = read_progress(self._db, "positions")
         self.settled = read_progress(self._db, "settled")
@@ -218,7 +219,7 @@ class Spool:
     def depth(self, sink: str) -> int:
         """Return how many events wait for a sink, had it none of what lies behind its base."""
         base = self.positions.get(sink, Progress()).base
-        return self.last_seq - max(base, self._first_seq - 1)
+        return max(0, self.last_seq - max(base, self._first_seq - 1))
 
     def oldest_unix_s(self, sink: str) -> int:
         """Return when the oldest event was written that is part of ``depth``; 0: there is none."""
@@ -257,15 +258,19 @@ class Spool:
         ids = [(one,) for one in tracks]
         try:
             self._db.execute("PRAGMA secure_delete = ON").fetchall()
-            with transaction(self._db):
-                count, freed = delete_events_of(self._db, plates)
-                self._db.executemany("DELETE FROM tracks WHERE id = ?", ids)
-                self._db.executemany("DELETE FROM track_evidence WHERE id = ?", ids)
-            self._db.execute("PRAGMA secure_delete = OFF").fetchall()
+            try:
+                with transaction(self._db):
+                    count, freed = delete_events_of(self._db, plates)
+                    self._db.executemany("DELETE FROM tracks WHERE id = ?", ids)
+                    self._db.executemany("DELETE FROM track_evidence WHERE id = ?", ids)
+                    newest = self._db.execute("SELECT MAX(seq) FROM events").fetchone()[0]
+            finally:
+                self._db.execute("PRAGMA secure_delete = OFF").fetchall()
         except sqlite3.OperationalError as error:
             log.error("the spool cannot be written, nothing of it is forgotten: %s", error)  # noqa: TRY400  # expected, one line
             return None
         self._bytes -= freed
+        self.last_seq = newest or self._first_seq - 1  # else sinks would wait for what is gone
         return count
 
     def _take_ballast(self) -> None:

@@ -62,18 +62,19 @@ class SoakPlan(msgspec.Struct, frozen=True, kw_only=True):
 class Soak:
     """One run: its engine, its witnesses, its faults."""
 
-    def __init__(self, plan: SoakPlan, folder: Path, say: Say) -> None:
+    def __init__(self, plan: SoakPlan, folder: Path, camera: NetworkCamera, say: Say) -> None:
         self._plan = plan
         self._say = say
-        self._camera = NetworkCamera(plan.seed % 1_000 + 2, FPS)
-        self.engine = SoakedEngine(folder, self._camera.url, plan.seed)
+        self.engine = SoakedEngine(folder, camera.url, plan.seed)
         self._garbage = Garbage(self.engine)
-        self.faults = Faults(self.engine, self._camera, self._garbage)
+        self.faults = Faults(self.engine, camera, self._garbage)
         self._poster = Poster(self.engine, plan.seed)
         self._spool = SpoolWitness(self.engine)
         self._stream = StreamWitness(self.engine)
         self._clients: list[Follower] = []
         self.sampler = Sampler(self.engine, plan.seconds, plan.out / "samples.jsonl")
+        self.struck_s = 0.0
+        """How long faults struck."""
         self._patience_s = 3 * HEALS_S
         """How long everything may take to heal at the end."""
         self._sample_due = Due(plan.sample_s)
@@ -86,12 +87,14 @@ class Soak:
         except KeyboardInterrupt:
             self._patience_s = HASTE_S
             self._say("stopped: settling the accounts; Ctrl-C again ends without them")
+        finally:
+            self.struck_s = time.monotonic() - self.faults.began_s
         return self._judged()
 
     def _start(self) -> None:
         self._say(f"starting the engine (seed {self._plan.seed})")
-        self.engine.start()
         self._spool.start()  # before the first event, which it would not find a few seconds later
+        self.engine.start()
         self._stream.start()
         self.engine.await_cameras()
         kinds = {"stays": Follower, "comes and goes": ComesAndGoes, "dozes": Dozes}
@@ -145,7 +148,7 @@ class Soak:
     def _judged(self) -> list[Line]:
         """Come to rest, take stock, end the engine; return the verdict."""
         self._say("waiting until everything has healed and all is told")
-        self._wait_until(lambda: not self.faults.healing, self._patience_s)
+        self._wait_until(lambda: not self.faults.under_way, self._patience_s)
         self._poster.close()
         self._come_to_rest()
         status = self.engine.status()
@@ -155,7 +158,7 @@ class Soak:
             one.close()
         ended_s = self.engine.stop()
         facts = Facts(
-            seconds=self._plan.seconds,
+            seconds=self.struck_s,
             created=_seen(self._spool),
             stream=_seen(self._stream),
             clients=[
@@ -164,8 +167,10 @@ class Soak:
             dropped=int(self.sampler.samples[-1].metrics.get(_DROPPED, 0)),
             posted=self._poster.sightings,
             posted_changed=self._poster.changed,
+            post_failure=self._poster.failure,
             cameras=status.cameras,
             struck=self.faults.struck,
+            under_way=self.faults.under_way,
             left_out=self.faults.left_out,
             restarts=int(self.sampler.samples[-1].metrics.get("platering_restarts_total", -1)),
             redis_pids=len(self.sampler.redis_pids | self.faults.redis_pids),
@@ -223,7 +228,6 @@ class Soak:
         for one in (self._spool, self._stream, *self._clients):
             one.close()
         self.engine.close()
-        self._camera.close()
 
 
 def _seen(witness: Witness) -> Seen:
@@ -245,8 +249,11 @@ def soak(plan: SoakPlan, say: Say) -> list[Line]:
         SoakError: the engine did not start.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        run = Soak(plan, Path(name), say)
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-") as name,
+        contextlib.closing(NetworkCamera(plan.seed % 1_000 + 2, FPS)) as camera,
+    ):
+        run = Soak(plan, Path(name), camera, say)
         lines: list[Line] = []
         try:
             lines = run.run()
@@ -263,11 +270,11 @@ def soak(plan: SoakPlan, say: Say) -> list[Line]:
 def _write(plan: SoakPlan, run: Soak, lines: list[Line]) -> None:
     """Write the report, however far the run came."""
     samples, struck = run.sampler.samples, sorted(run.faults.struck, key=lambda one: one.at_s)
-    lasted_s = samples[-1].at_s if samples else 0.0
-    passed = sum(line.stands for line in lines)
+    judged = [line for line in lines if line.is_judged]
+    passed = sum(line.stands for line in judged)
     about = (
-        f"{lasted_s / 60:.1f} of {plan.seconds / 60:.1f} minutes, seed {plan.seed}, a fault every "
-        f"{plan.every_s:g} s; {passed} of {len(lines)} lines of the verdict stand."
+        f"{run.struck_s / 60:.1f} of {plan.seconds / 60:.1f} minutes, seed {plan.seed}, a fault "
+        f"every {plan.every_s:g} s; {passed} of {len(judged)} lines of the verdict stand."
     )
     if samples:
         loads = sorted(sample.load for sample in samples)

@@ -40,6 +40,10 @@ _REMOVABLE: Final = "road-2"
 _RELOADS_S: Final = 60.0
 
 
+class _TargetTakenError(Exception):
+    """Another fault has the target for too long."""
+
+
 class Planned(msgspec.Struct, frozen=True):
     """A fault of the schedule."""
 
@@ -105,16 +109,16 @@ class Faults:
         thread.start()
 
     @property
-    def healing(self) -> bool:
-        """Whether something that was struck has not healed yet, and may."""
-        return any(thread.is_alive() for thread in self._threads)
+    def under_way(self) -> int:
+        """How many have not healed yet, and may."""
+        return sum(thread.is_alive() for thread in self._threads)
 
     def _strike(self, planned: Planned) -> None:
         at_s = time.monotonic() - self.began_s
         target, restarts, failure = "", 0, ""
         try:
             target, restarts = self._kinds[planned.kind](random.Random(planned.seed))
-        except TimeoutError:
+        except _TargetTakenError:
             self.left_out += 1
             return
         except SoakError as error:
@@ -129,11 +133,11 @@ class Faults:
         """Keep other faults from this target.
 
         Raises:
-            TimeoutError: another one has it for too long.
+            _TargetTakenError: another one has it for too long.
         """
         lock = self._locks.setdefault(target, threading.Lock())
         if not lock.acquire(timeout=HEALS_S):
-            raise TimeoutError
+            raise _TargetTakenError
         try:
             yield
         finally:
@@ -161,9 +165,8 @@ class Faults:
             if kind is Kind.API:
                 healthy = lambda: self._engine.request("GET", "/healthz")[0] == 200  # noqa: E731  # read where it is used
                 self._engine.until(healthy, HEALS_S, "the front answers")
-            elif kind is Kind.DECODER and name != f"decoder-{NETWORK_CAMERA}":  # that may be cut
-                camera = name.removeprefix("decoder-")
-                self._until_state(camera, CameraState.LIVE)
+            elif kind is Kind.DECODER:
+                self._until_live(name.removeprefix("decoder-"))
         return name, 1
 
     def _await_heir(self, name: str, pid: int) -> None:
@@ -251,6 +254,13 @@ class Faults:
 
         self._engine.until(reached, HEALS_S, f"{name} is {state.value}")
 
+    def _until_live(self, name: str) -> None:
+        """Wait for a camera's pictures: before they come, a new decoder has no ring."""
+        with contextlib.ExitStack() as stack:
+            if name == NETWORK_CAMERA:  # cut, it would not come
+                stack.enter_context(self._alone_with("cable"))
+            self._until_state(name, CameraState.LIVE)
+
     # --- clients and files ------------------------------------------------------------------
 
     def _stall(self, rng: random.Random) -> tuple[str, int]:
@@ -283,6 +293,7 @@ class Faults:
                 raise SoakError(f"reload: {done.stderr.strip() or done.stdout.strip()}")
             for name, pid in before.items():
                 self._await_heir(name, pid)
+                self._until_live(name.removeprefix("decoder-"))
         return "config.toml", 0
 
 

@@ -83,9 +83,8 @@ def page(
 
 
 def _verdict_row(line: Line) -> str:
-    word = "pass" if line.stands else "fail"
     return (
-        f'<tr><td class="{word}">{word}</td><td>{escape(line.name)}</td>'
+        f'<tr><td class="{line.word}">{line.word}</td><td>{escape(line.name)}</td>'
         f"<td>{escape(line.said)}</td></tr>"
     )
 

@@ -14,6 +14,8 @@ from engine.benchmarks.soak_engine import REQUEST_S, SoakedEngine
 PATH: Final = "/alpr_data"
 EVERY_S: Final = 1.0
 AGAIN_S: Final = 0.3
+LAST_S: Final = 60.0
+"""How long the last post may take to be taken."""
 TWICE: Final = 0.2
 """The share that is posted again although it was taken: it must stay the same sighting."""
 BODIES_AT_ONCE: Final = 30
@@ -28,13 +30,15 @@ class Poster:
         self._engine = engine
         self._rng = random.Random(seed)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._post_all, name="poster", daemon=True)
+        self._thread = threading.Thread(target=self._post, name="poster", daemon=True)
         self.sightings: dict[str, str] = {}
         """What each post became, by its own id."""
         self.changed = 0
         """Posts that were another sighting when they were said again."""
         self.refusals = 0
         """Answers other than "taken"; each was said again."""
+        self.failure = ""
+        """Why it could not go on posting."""
 
     def start(self) -> None:
         """Begin to post."""
@@ -44,7 +48,15 @@ class Poster:
         """Post no more; what is under way is insisted on."""
         self._ended.set()
         if self._thread.ident is not None:
-            self._thread.join(60.0)
+            self._thread.join(LAST_S)
+            if self._thread.is_alive() and not self.failure:
+                self.failure = f"the last was not taken in {LAST_S:.0f} s"
+
+    def _post(self) -> None:
+        try:
+            self._post_all()
+        except Exception as error:  # noqa: BLE001  # an answer that is none must be seen
+            self.failure = f"{type(error).__name__}: {error}"
 
     def _post_all(self) -> None:
         while not self._ended.wait(EVERY_S):

@@ -40,6 +40,7 @@ class KindUse(msgspec.Struct, frozen=True):
     """Resident and not shared with others."""
     rss_mib: float
     files: int
+    age_s: float = 0.0
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,14 +128,15 @@ def _uses(running: Sequence[tuple[int, str, Kind]], warm_s: float) -> dict[str, 
     found: dict[str, KindUse] = {}
     for pid, _name, kind in running:
         use = use_of(pid)
-        if use is None or time.time() - use.started_unix_s < warm_s:
+        age_s = time.time() - use.started_unix_s if use is not None else 0.0
+        if use is None or age_s < warm_s:
             continue
         name = kind.name.lower() if kind is not Kind.FREE else "redis"
         own_mib = (use.resident_bytes - use.shared_bytes) / MIB
         before = found.get(name)
         if before is None or own_mib > before.own_mib:
             rss_mib = round(use.resident_bytes / MIB, 2)
-            found[name] = KindUse(round(own_mib, 2), rss_mib, use.open_files)
+            found[name] = KindUse(round(own_mib, 2), rss_mib, use.open_files, round(age_s))
     return found
 
 

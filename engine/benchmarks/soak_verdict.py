@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from engine.benchmarks.soak_faults import Struck
-from engine.benchmarks.soak_samples import FULL_S, Sample, Trend, trend
+from engine.benchmarks.soak_samples import FULL_S, WARM_S, Sample, Trend, trend
 from engine.benchmarks.soak_witness import Told
 from engine.messages import CameraStatus
 from engine.types import Phase
@@ -17,8 +17,6 @@ ROSE_SHARE: Final = 0.10
 """A figure is level when it rose by no more than this share of itself in the second half …"""
 ROSE_MIB: Final = 8.0
 """… or by so much memory: an allocator's arenas fill up for a while …"""
-ROSE_YOUNG_MIB: Final = 32.0
-"""… by so much where the run is so short that no process of it is warm …"""
 ROSE_SCENE_MIB: Final = 64.0
 """… in a decoder by so much: four painted vehicles of a demo, which come and go …"""
 ROSE_FILES: Final = 12
@@ -29,6 +27,10 @@ ROSE_RATIO: Final = 0.5
 """… and in its process by so many times its data."""
 BESIDE_RINGS: Final = 2
 """Segments of a run besides its cameras': the board and the lock."""
+FEW: Final = 3
+"""Fewer points say nothing of how a figure went."""
+KINDS: Final = ("api", "decoder", "publisher", "redis", "supervisor", "worker")
+"""Of processes."""
 OUTCOMES: Final = ("skipped_", "dropped_", "recognized", "failed_")
 """How the fates begin of which each captured frame meets exactly one."""
 
@@ -39,6 +41,13 @@ class Line(msgspec.Struct, frozen=True):
     name: str
     stands: bool
     said: str
+    is_judged: bool = True
+    """False: the run could not show it, either way."""
+
+    @property
+    def word(self) -> str:
+        """What stands before it."""
+        return ("pass" if self.stands else "fail") if self.is_judged else "–"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -64,6 +73,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that was seen, after everything came to rest."""
 
     seconds: float
+    """How long faults struck; what came after was rest."""
     created: Seen
     """By the publisher, out of its spool."""
     stream: Seen
@@ -72,8 +82,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Events that the publisher says it gave up."""
     posted: dict[str, str]
     posted_changed: int
+    post_failure: str = ""
+    """Why posting ended."""
     cameras: tuple[CameraStatus, ...]
     struck: list[Struck]
+    under_way: int = 0
+    """Faults that had not healed when the accounts were settled."""
     left_out: int
     restarts: int
     redis_pids: int
@@ -127,14 +141,14 @@ def _accounts(facts: Facts) -> Iterator[Line]:
         finals.keys() == sightings and not again,
         f"{len(sightings)} sightings, {len(finals)} ended, {again} more than once",
     )
-    known = set(facts.posted.values())
+    known, failure = set(facts.posted.values()), facts.post_failure
     gone = sum(1 for one in known if one not in finals)
     alike = len(facts.posted) - len(known)
     yield Line(
         "every post that was taken is one sighting",
-        not (gone or alike or facts.posted_changed),
+        bool(known) and not (gone or alike or facts.posted_changed or failure),
         f"{len(facts.posted)} posts, {gone} without a sighting, {alike} sharing one, "
-        f"{facts.posted_changed} another one when said again",
+        f"{facts.posted_changed} another one when said again" + f"; {failure}" * bool(failure),
     )
 
 
@@ -175,9 +189,10 @@ def _healing(facts: Facts) -> Line:
     took_s = max((one.healed_s - one.at_s for one in facts.struck), default=0.0)
     said = f"{len(facts.struck)} faults of {kinds} kinds, the longest {took_s:.1f} s"
     said += f", {facts.left_out} left out: their target had not healed" * bool(facts.left_out)
+    said += f", {facts.under_way} not healed yet" * bool(facts.under_way)
     return Line(
         "every fault healed",
-        bool(facts.struck) and not failed,
+        bool(facts.struck) and not failed and not facts.under_way,
         said + "".join(f"; {one.kind}: {one.failure}" for one in failed[:3]),
     )
 
@@ -193,14 +208,15 @@ def _restarts(facts: Facts) -> Line:
 
 
 def _levels(facts: Facts) -> Iterator[Line]:
-    """Judge every figure that must stay level."""
-    half = [sample for sample in facts.samples if sample.at_s >= facts.samples[-1].at_s / 2]
-    usual = ROSE_MIB if facts.seconds >= FULL_S else ROSE_YOUNG_MIB
-    for kind in sorted({kind for sample in half for kind in sample.kinds}):
-        most = ROSE_SCENE_MIB if kind == "decoder" else usual
-        if kind != "redis":
-            yield _level(f"memory of {kind}, MiB", _points(half, kind, "own_mib"), most)
-        yield _level(f"open files of {kind}", _points(half, kind, "files"), ROSE_FILES)
+    """Judge every figure that must stay level while faults strike; at rest, all are."""
+    end_s = facts.seconds
+    half = [sample for sample in facts.samples if end_s / 2 <= sample.at_s <= end_s]
+    for kind in KINDS:
+        most = ROSE_SCENE_MIB if kind == "decoder" else ROSE_MIB
+        lines = [_level(f"open files of {kind}", _points(half, kind, "files"), ROSE_FILES)]
+        if kind != "redis":  # which is judged by what it keeps
+            lines.append(_level(f"memory of {kind}, MiB", _points(half, kind, "own_mib"), most))
+        yield from (_of_processes(line, facts, half, kind) for line in lines)
     yield _level("Redis's data, KiB per event that it keeps", _kept(facts, half), ROSE_KEPT_KIB)
     grown = [
         (one.at_s, one.kinds["redis"].own_mib / one.redis_mib)
@@ -232,7 +248,22 @@ def _points(samples: Sequence[Sample], kind: str, figure: str) -> list[tuple[flo
     return [(one.at_s, getattr(one.kinds[kind], figure)) for one in samples if kind in one.kinds]
 
 
+def _of_processes(line: Line, facts: Facts, half: Sequence[Sample], kind: str) -> Line:
+    """Return a line of a kind of process with how old they were; what shows nothing says so."""
+    ages_s = [age_s for _, age_s in _points(half, kind, "age_s")]
+    if facts.seconds < FULL_S:
+        said = f"not judged: processes of a run of less than {FULL_S / 60:.0f} minutes are not warm"
+        return Line(line.name, stands=True, said=said, is_judged=False)
+    if len(ages_s) < FEW and kind != "supervisor":  # of that, which nothing ends, there must be
+        said = f"not judged: too few lived for {WARM_S:.0f} s"
+        return Line(line.name, stands=True, said=said, is_judged=False)
+    oldest = f"; the oldest was {max(ages_s, default=0.0) / 60:.1f} minutes old"
+    return Line(line.name, line.stands, line.said + oldest)
+
+
 def _level(name: str, points: Sequence[tuple[float, float]], allowed: float) -> Line:
+    if len(points) < FEW:
+        return Line(f"level: {name}", stands=False, said=f"only {len(points)} points")
     went: Trend = trend(points)
     most = max(allowed, ROSE_SHARE * went.typical)
     return Line(
@@ -244,10 +275,15 @@ def _level(name: str, points: Sequence[tuple[float, float]], allowed: float) -> 
 
 
 def _garbage(facts: Facts) -> Line:
-    """A front that was killed answers nothing; one whose publisher was killed says 503."""
+    """A front that was killed answers nothing; one whose publisher was killed says 503.
+
+    Where all that was thrown met such a one, nothing was shown.
+    """
+    refused = not facts.garbage or any(status // 100 == 4 for status in facts.garbage)
     wrong = {status for status in facts.garbage if status not in {0, 503} and status // 100 != 4}
     said = ", ".join(f"{status or 'none'}: {n}" for status, n in sorted(facts.garbage.items()))
-    return Line("garbage is refused in words", not wrong, f"answers {said or 'none: not posted'}")
+    stands = refused and not wrong
+    return Line("garbage is refused in words", stands, f"answers {said or 'none: not posted'}")
 
 
 def _end(facts: Facts) -> Line:

@@ -110,6 +110,9 @@ class SpoolWitness(Witness):
         self._path = engine.spool_path
 
     def _watch(self) -> None:
+        while not self._path.exists():  # the publisher makes it
+            if self._ended.wait(LOOK_S):
+                return
         with contextlib.closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as db:
             while not self._ended.wait(LOOK_S):
                 with contextlib.suppress(sqlite3.OperationalError):  # busy: the next look sees it

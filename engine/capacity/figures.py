@@ -20,6 +20,7 @@ from engine.benchmarks.latency import LatencyFigures
 from engine.benchmarks.recognize import RecognizeFigures
 from engine.benchmarks.sse import SseFigures
 from engine.cores import usable_cores
+from engine.doctor.machine import usable_memory_bytes
 from engine.errors import ConfigError
 from engine.shm import SHM_DIR
 
@@ -34,6 +35,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cores: int
     """That this process may use."""
     memory_bytes: int
+    """That this process may use."""
     shm_bytes: int
     """Of ``/dev/shm``, free or not."""
 
@@ -45,7 +47,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
             name=platform.node(),
             processor=_processor(),
             cores=usable_cores(),
-            memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            memory_bytes=usable_memory_bytes(),
             shm_bytes=shm.f_blocks * shm.f_frsize,
         )
 

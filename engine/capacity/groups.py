@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Self
 
 import msgspec
 from rich.console import Console
@@ -32,6 +32,12 @@ _SAID: Final = "platering: "
 """How the command line begins the line that says what went wrong."""
 
 
+class _Answer(msgspec.Struct, frozen=True):
+    """What a group prints."""
+
+    figures: dict[str, Any]
+
+
 class _GroupError(Exception):
     """A group failed; says why in one line."""
 
@@ -40,13 +46,13 @@ def run_all(names: Sequence[str]) -> BenchRun:
     """Run these groups one after the other, with progress on standard error."""
     began, began_unix_s = time.monotonic(), int(time.time())
     load_before = os.getloadavg()[0]
-    found: dict[str, object] = {}
+    figures = Figures()
     failures: dict[str, str] = {}
     with _Bar(len(names)) as bar:
         for name in names:
             bar.begin(name)
             try:
-                found[name] = _figures_of(name, bar)
+                figures = msgspec.structs.replace(figures, **_figures_of(name, bar))
             except _GroupError as error:
                 failures[name] = str(error)
                 bar.tell(f"{name} failed: {error}")
@@ -56,7 +62,7 @@ def run_all(names: Sequence[str]) -> BenchRun:
         took_s=round(time.monotonic() - began, 1),
         load_before=round(load_before, 2),
         load_after=round(os.getloadavg()[0], 2),
-        figures=msgspec.convert(found, Figures),
+        figures=figures,
         failures=failures,
     )
 
@@ -109,8 +115,8 @@ def command_of(name: str) -> list[str]:
     return [sys.executable, "-m", "engine.cli", "bench", name, "--json", "--brief"]
 
 
-def _figures_of(name: str, bar: _Bar) -> object:
-    """Run one group; return its figures as builtins.
+def _figures_of(name: str, bar: _Bar) -> dict[str, msgspec.Struct]:
+    """Run one group; return its figures by the name of their field of ``Figures``.
 
     Raises:
         _GroupError: it failed; says why.
@@ -138,8 +144,10 @@ def _figures_of(name: str, bar: _Bar) -> object:
             raise _GroupError(_reason(group.returncode, said))
         answer.seek(0)
         try:
-            return msgspec.json.decode(answer.read())["figures"]
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            told = msgspec.json.decode(answer.read(), type=_Answer).figures
+            found = msgspec.structs.asdict(msgspec.convert({name: told}, Figures))
+            return {field: value for field, value in found.items() if value is not None}
+        except msgspec.DecodeError as error:
             raise _GroupError(f"its answer is malformed: {error}") from error
 
 

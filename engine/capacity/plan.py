@@ -13,6 +13,7 @@ import numpy as np
 from engine.benchmarks.recognize import FrameCosts, RecognizeFigures
 from engine.capacity.figures import Figures, Machine
 from engine.config import CameraSettings, RedisSettings
+from engine.doctor.findings import count
 from engine.doctor.machine import MEMORY_BESIDE_BYTES, MEMORY_EACH_BYTES
 from engine.shm import SHM_DIR
 from engine.slot_formats import frame_bytes
@@ -54,8 +55,8 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     recognize_cpu_ms: float
     evidence_bytes: int
     """The pictures of a sighting."""
-    beside_cpu_ms: float = 0.0
-    """Of a recognized frame, all else: hand-off, tracking, delivery; 0 where nobody measured it."""
+    beside_cpu_ms: float | None = None
+    """Of a recognized frame, all else: hand-off, tracking, delivery; None: nobody measured it."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,17 +98,19 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     recognizing_share: float
     """Of the cores' work."""
 
-    @property
-    def sentence(self) -> str:
-        """What a buyer wants to know."""
-        wish = self.wish
-        beside = 1 - self.decoding_share - self.recognizing_share
+    beside_share: float | None
+    """Likewise of all else; None where nobody measured it."""
+
+    def sentence(self, machine: str = "This machine") -> str:
+        """Return what a buyer wants to know."""
+        wish, beside = self.wish, self.beside_share
+        all_else = "all else was not measured" if beside is None else f"all else {beside:.0%}"
         return (
-            f"This machine can serve about {self.cameras} cameras at {wish.fps:g} frames/s "
+            f"{machine} can serve about {count(self.cameras, 'camera')} at {wish.fps:g} frames/s "
             f"({wish.size}, something moves {wish.moving:.0%} of the time, "
             f"{wish.vehicles_per_hour:g} vehicles an hour past each). What limits it: "
             f"{self.limit}; of the cores' work recognition is {self.recognizing_share:.0%}, "
-            f"decoding {self.decoding_share:.0%}, all else {beside:.0%}, and {1 - HEADROOM:.0%} "
+            f"decoding {self.decoding_share:.0%}, {all_else}, and {1 - HEADROOM:.0%} "
             "of them stay in reserve."
         )
 
@@ -171,7 +174,7 @@ def plan(wish: Wish, costs: Costs, cores_each: int, kept: RedisSettings) -> Plan
     recognized = wish.cameras * _recognized_per_s(wish)
     decoding = wish.cameras * wish.fps * costs.decode_cpu_ms / 1e3
     recognizing = recognized * costs.recognize_cpu_ms / 1e3
-    beside = recognized * costs.beside_cpu_ms / 1e3
+    beside = recognized * (costs.beside_cpu_ms or 0.0) / 1e3
     cores = max(1, math.ceil((decoding + recognizing + beside) / HEADROOM))
     machines = math.ceil(cores / cores_each)
     cameras_each = math.ceil(wish.cameras / machines)
@@ -200,12 +203,13 @@ def serving(wish: Wish, costs: Costs, machine: Machine, figures: Figures) -> Ser
     recognized = _recognized_per_s(wish)
     decoding = wish.fps * costs.decode_cpu_ms / 1e3
     recognizing = recognized * costs.recognize_cpu_ms / 1e3
-    busy = decoding + recognizing + recognized * costs.beside_cpu_ms / 1e3
+    beside = recognized * (costs.beside_cpu_ms or 0.0) / 1e3
+    busy = decoding + recognizing + beside
     ring = _ring_bytes(wish, machine.cores)
-    beside = MEMORY_BESIDE_BYTES + machine.cores * MEMORY_EACH_BYTES
+    processes = MEMORY_BESIDE_BYTES + machine.cores * MEMORY_EACH_BYTES
     limits = {
         "its cores": machine.cores * HEADROOM / busy,
-        "its memory": (machine.memory_bytes - beside) / (ring + MEMORY_EACH_BYTES),
+        "its memory": (machine.memory_bytes - processes) / (ring + MEMORY_EACH_BYTES),
         f"the size of {SHM_DIR}": machine.shm_bytes / ring,
     }
     if figures.delivery is not None and wish.vehicles_per_hour:
@@ -219,4 +223,5 @@ def serving(wish: Wish, costs: Costs, machine: Machine, figures: Figures) -> Ser
         limit=limit,
         decoding_share=round(decoding / busy, 3),
         recognizing_share=round(recognizing / busy, 3),
+        beside_share=None if costs.beside_cpu_ms is None else round(beside / busy, 3),
     )

@@ -105,9 +105,10 @@ def print_plan(wish: Wish, settings: Settings, named: Path | None, *, as_json: b
     for row in (*_rows(wish, costs, found, settings.redis), *_ways_out(wish, basis.figures)):
         table.add_row(*row)
     out.print(table)
+    here = basis.machine.name == Machine.this().name
+    said = served.sentence() if here else served.sentence(f"The machine {basis.machine.name}")
     out.print(
-        f"{served.sentence} An estimate: traffic differs; try a few real ones and compare "
-        "/metrics.",
+        f"{said} An estimate: traffic differs; try a few real ones and compare /metrics.",
         soft_wrap=True,
     )
     return 0
@@ -117,7 +118,10 @@ def _rows(wish: Wish, costs: Costs, found: Plan, kept: RedisSettings) -> list[tu
     """Return what is needed, how much of it, and the arithmetic."""
     decoding = f"{wish.cameras} cameras x {wish.fps:g} fps x {costs.decode_cpu_ms:.1f} CPU-ms"
     frames = f"{found.recognized_per_s:.0f} frames/s x {costs.recognize_cpu_ms:.1f} CPU-ms"
-    beside = f"{found.recognized_per_s:.0f} frames/s x {costs.beside_cpu_ms:.1f} CPU-ms"
+    beside = ("all else", "–", "not measured: platering bench does")
+    if costs.beside_cpu_ms is not None:
+        why = f"{found.recognized_per_s:.0f} frames/s x {costs.beside_cpu_ms:.1f} CPU-ms"
+        beside = ("all else", f"{found.cores_beside:.1f} cores", why)
     pictures = f"{costs.evidence_bytes / 1e3:.0f} KB of pictures for {kept.evidence_days:g}"
     each = f"{SIGHTING_BYTES / 1e3:g} KB for {kept.keep_days:g} days, {pictures}"
     return [
@@ -127,7 +131,7 @@ def _rows(wish: Wish, costs: Costs, found: Plan, kept: RedisSettings) -> list[tu
             f"{found.cores_recognizing:.1f} cores",
             f"{frames}; something moves {wish.moving:.0%} of the time",
         ),
-        ("all else", f"{found.cores_beside:.1f} cores", beside if costs.beside_cpu_ms else "–"),
+        beside,
         (
             "machines",
             str(found.machines),

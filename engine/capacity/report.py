@@ -48,7 +48,7 @@ def verdict(run: BenchRun) -> str:
     found = served(run, TRAFFIC["ordinary"])
     if found is None:
         return "How many cameras this machine can serve is not known: the group recognize failed."
-    return found.sentence
+    return found.sentence()
 
 
 def served(run: BenchRun, wish: Wish) -> Serving | None:

@@ -46,16 +46,22 @@ def memory(settings: Settings, workers: int) -> Finding:
     """Compare the free memory, of this container where there is one, with what processes take."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    total, free = kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024
-    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if limit.isdigit() and used.isdigit() and int(limit) < total:
-        total, free = int(limit), min(free, int(limit) - int(used))
+    total, free = usable_memory_bytes(), kib["MemAvailable"] * 1024
+    used = _cgroup("memory.current")
+    if used.isdigit() and total < kib["MemTotal"] * 1024:
+        free = min(free, total - int(used))
     needed = MEMORY_BESIDE_BYTES + MEMORY_EACH_BYTES * (workers + len(settings.cameras))
     found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free, about {needed / GIB:.1f} needed"
     if free < needed:
         remedy = "free some memory, or configure fewer cameras or a lower recognizers.count"
         return Finding("memory", Verdict.WARNING, found, remedy)
     return Finding("memory", Verdict.FINE, found)
+
+
+def usable_memory_bytes() -> int:
+    """Return the memory of this machine, less where a container limits it."""
+    total, limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), _cgroup("memory.max")
+    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def _cgroup(name: str) -> str:

@@ -14,8 +14,10 @@ from polling import wait_until
 from engine.benchmarks.recognize import RecognizeFigures
 from engine.capacity import groups
 from engine.capacity.figures import BenchRun, load
+from engine.cli import EXIT_INTERRUPTED
 
 PLATERING = [sys.executable, "-m", "engine.cli", "bench"]
+IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 ALL = (
     "import sys, signal; from engine.capacity.groups import run_all; "
     "signal.signal(signal.SIGTERM, signal.default_int_handler); run_all(sys.argv[1:])"
@@ -43,6 +45,7 @@ def test_a_group_that_fails_is_named_and_the_others_run(tmp_path, monkeypatch, c
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "it was ended by SIGSEGV"),
         ("raise ValueError('odd')", "ValueError: odd"),
         ("print('{}')", "its answer is malformed"),
+        ('print(\'{"figures": {"clients": null}}\')', "its answer is malformed"),
         ("import time; time.sleep(60)", "it was not done after 1 s"),
     ],
 )
@@ -60,14 +63,20 @@ def ours_since(before: set[Path]) -> set[Path]:
 
 
 @pytest.mark.parametrize(
-    ("group", "number"), [("handoff", signal.SIGTERM), ("latency", signal.SIGINT)]
+    ("command", "number", "code"),
+    [
+        ([sys.executable, "-c", ALL, "handoff"], signal.SIGTERM, -signal.SIGINT),
+        ([sys.executable, "-c", ALL, "latency"], signal.SIGINT, -signal.SIGINT),
+        ([*IN_THE_BACKGROUND, *PLATERING, "handoff"], signal.SIGINT, EXIT_INTERRUPTED),
+        ([*PLATERING, "latency"], signal.SIGTERM, EXIT_INTERRUPTED),
+    ],
 )
-def test_the_end_in_the_midst_of_a_group_leaves_nothing(group, number, tmp_path):
+def test_the_end_in_the_midst_of_a_group_leaves_nothing(command, number, code, tmp_path):
     """That nothing is left is what the fixture of all such tests asserts; here, within seconds."""
     before = leftovers.segments()
     with (tmp_path / "err").open("wb") as err:
         bench = subprocess.Popen(
-            [sys.executable, "-c", ALL, group],
+            command,
             stderr=err,
             env=os.environ | {"TMPDIR": str(tmp_path)},
         )
@@ -82,7 +91,7 @@ def test_the_end_in_the_midst_of_a_group_leaves_nothing(group, number, tmp_path)
     finally:
         bench.kill()
         bench.wait()
-    assert bench.returncode == -signal.SIGINT, "of KeyboardInterrupt; 130 of the command line"
+    assert bench.returncode == code
     assert not ours_since(before)
     assert not list(tmp_path.glob("plt-bench-*"))
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import msgspec
 import pytest
 from front_process import front_process, sighting
 from polling import wait_until
@@ -19,7 +20,8 @@ from polling import wait_until
 from engine.board import Count
 from engine.config import RedisSettings
 from engine.errors import ConfigError, ControlError
-from engine.event_stream import EventStream
+from engine.event_stream import Block, EventStream
+from engine.event_table import line_of
 from engine.store_writer import StoreWriter
 from engine.track import Event
 from engine.types import Hit
@@ -91,6 +93,14 @@ def test_a_pipe_gets_lines(redis_server, writer: StoreWriter) -> None:
         line = process.stdout.readline()
     assert "AB0001  91.5  gate  final" in line
     assert "stolen: red van" in line
+
+
+def test_what_is_added_to_a_final_is_shown_as_the_revision_that_it_is() -> None:
+    for changes, phase in (({}, "final"), ({"amended": True}, "revised")):
+        body = msgspec.json.encode(sighting(1, 3, **changes)).decode()
+        line = line_of(Block("message", "1-1", body))
+        assert line is not None
+        assert line.phase == phase
 
 
 def test_a_terminal_gets_a_table_and_is_left_as_it_was(redis_server, writer: StoreWriter) -> None:

@@ -100,8 +100,11 @@ def test_what_limits_a_machine_is_named():
     found = serving(wish, costs, machine(), Figures())
     assert (found.cameras, found.limit) == (int(4 * HEADROOM / 0.09), "its cores")
     assert (found.decoding_share, found.recognizing_share) == (0.6, 0.4)
-    assert "about 31 cameras at 10 frames/s" in found.sentence
-    assert "What limits it: its cores" in found.sentence
+    assert "This machine can serve about 31 cameras at 10 frames/s" in found.sentence()
+    assert "What limits it: its cores" in found.sentence()
+    assert "decoding 60%, all else was not measured, and 30%" in found.sentence()
+    rounded = msgspec.structs.replace(costs, decode_cpu_ms=1, recognize_cpu_ms=16, beside_cpu_ms=0)
+    assert "all else 0%," in serving(wish, rounded, machine(), Figures()).sentence()
     ring = 6 * 1000 * 1000
     found = serving(wish, costs, machine(shm_bytes=5 * ring), Figures())
     assert (found.cameras, found.limit) == (5, f"the size of {SHM_DIR}")
@@ -125,6 +128,8 @@ def test_a_plan_says_whose_figures_it_is_made_from(tmp_path, monkeypatch, capsys
     answer = json.loads(capsys.readouterr().out)
     assert (answer["cores"], answer["plan"]["recognizers"]) == (64, 64)
     assert "platering bench on here" in answer["figures"]
+    assert main(["plan", "--cameras", "20", "--figures", str(other)]) == 0
+    assert "The machine here can serve about " in capsys.readouterr().out
 
 
 def test_what_a_frame_costs_is_measured_where_the_kept_run_is_anothers(
@@ -192,3 +197,12 @@ def test_the_page_says_what_was_measured_and_what_failed(tmp_path, capsys):
 def test_what_cannot_be_is_refused(arguments, said, capsys):
     assert main(["plan", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_memory_is_that_of_the_container(monkeypatch):
+    whole = Machine.this().memory_bytes
+    limits = {"memory.max": "1073741824\n", "memory.current": "73741824\n"}
+    monkeypatch.setattr("engine.doctor.machine._cgroup", lambda name: limits[name].strip())
+    assert Machine.this().memory_bytes == 1 << 30 < whole
+    limits["memory.max"] = "max"
+    assert Machine.this().memory_bytes >= whole

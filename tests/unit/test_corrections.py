@@ -12,7 +12,15 @@ from engine.errors import CorrectionError
 from engine.forget import forget
 from engine.retention import Kept, Retention
 from engine.search import Match, Question, Search
-from engine.store import Store, connect, corrections_key, list_key, plate_key, texts_key
+from engine.store import (
+    Store,
+    connect,
+    corrections_key,
+    list_key,
+    plate_key,
+    sighting_key,
+    texts_key,
+)
 from engine.store_writer import StoreWriter
 from engine.track import Event
 from engine.types import Correction, Hit, Phase, Sighting
@@ -80,6 +88,17 @@ def test_a_correction_is_kept_told_and_found(store, corrector, commit, client):
     assert found(store, "A812CDE") == found(store, "A812", Match.PREFIX) == []
     for key in (corrections_key("id-1"), plate_key("AB12CDE"), texts_key(NOW_MS)):
         assert client.ttl(key) > 29 * 86_400
+
+
+def test_a_correction_of_the_first_news_is_a_revision(store, corrector, commit, client):
+    commit(sighting(1, phase=Phase.PROVISIONAL))
+    corrected = corrector.correct("id-1", given())
+    assert corrected == store.get("id-1")
+    assert (corrected.phase, corrected.amended) == (Phase.REVISED, False)
+    assert client.hget(sighting_key("id-1"), "phase") == b"revised"
+    commit(sighting(2, phase=Phase.FINAL))
+    final = store.get("id-1")
+    assert (final.plate, final.news) == ("AB12CDE", Phase.FINAL)
 
 
 def test_what_comes_later_keeps_the_correction_and_is_told_once(store, corrector, commit):

@@ -22,13 +22,17 @@ ALL = Counter(TOLD)
 LESS = Counter(TOLD[1:])
 TWICE = Counter([*TOLD, TOLD[0]])
 LEDGER = {"captured": 9, "recognized": 5, "skipped_static": 4}
+SUPERVISOR = KindUse(40.0, 80.0, 30, 3_000.0)
 CAMERA = CameraStatus(name="gate", index=0, state=CameraState.PAUSED, ledger=LEDGER)
 
 
 def sample(at_s, own_mib=50.0, files=20, redis_mib=30.0, redis_own_mib=33.0):
     return Sample(
         at_s=at_s, segments=5, segments_mib=8.0, redis_mib=redis_mib, waiting=0,
-        kinds={"worker": KindUse(own_mib, 90.0, files), "redis": KindUse(redis_own_mib, 40.0, 9)},
+        kinds={
+            "worker": KindUse(own_mib, 90.0, files, 600.0), "supervisor": SUPERVISOR,
+            "redis": KindUse(redis_own_mib, 40.0, 9, 600.0),
+        },
         created=int(4 * at_s), streamed=int(4 * at_s), restarts=1, redis_pid=7, load=1.0,
         metrics={},
     )  # fmt: skip
@@ -89,6 +93,9 @@ CLIENT = "the client that stays saw every event once"
         ("every post that was taken is one sighting", {"posted": {"a": "s1", "b": "s1"}}),
         ("every post that was taken is one sighting", {"posted": {"a": "s9"}}),
         ("every post that was taken is one sighting", {"posted_changed": 1}),
+        ("every post that was taken is one sighting", {"posted": {}}),
+        ("every post that was taken is one sighting", {"post_failure": "KeyError: 'sightings'"}),
+        ("every fault healed", {"under_way": 1}),
         ("every fault healed", {"struck": [Struck("k", "w", 1.0, 9.0, 1, "not within 9 s")]}),
         ("restarts are as many as faults", {"restarts": 2}),
         ("restarts are as many as faults", {"restarts": 0}),
@@ -96,6 +103,7 @@ CLIENT = "the client that stays saw every event once"
         ("shared memory holds the rings and nothing else", {"segments": 3}),
         ("garbage is refused in words", {"garbage": {200: 1}}),
         ("garbage is refused in words", {"garbage": {500: 1}}),
+        ("garbage is refused in words", {"garbage": {0: 30, 503: 9}}),
         ("it ends in order and leaves nothing", {"exit_code": 1}),
         ("it ends in order and leaves nothing", {"left_behind": ["process 7"]}),
         (
@@ -128,6 +136,25 @@ def test_a_line_falls_alone(line, changes):
     assert fallen(**changes) == [line]
 
 
+def level_of(kind, **changes):
+    lines = verdict(msgspec.structs.replace(GOOD, **changes))
+    return next(line for line in lines if line.name == f"level: memory of {kind}, MiB")
+
+
+def test_what_must_stay_level_is_judged_while_faults_strike_not_at_rest():
+    rising = [sample(at, own_mib=50.0 + at / 100) for at in RISING]
+    resting = [sample(3_600.0 + at, own_mib=86.0) for at in RISING]
+    assert not level_of("worker", samples=rising + resting).stands
+
+
+def test_what_nobody_could_look_at_is_not_called_level():
+    assert level_of("publisher").said == "not judged: too few lived for 60 s"
+    assert (level_of("publisher").word, level_of("worker").word) == ("–", "pass")
+    assert level_of("worker", seconds=120.0).said.endswith("8 minutes are not warm")
+    assert not level_of("supervisor", samples=GOOD.samples[:32]).stands
+    assert "the oldest was 10.0 minutes old" in level_of("worker").said
+
+
 def test_a_sighting_must_end_once():
     name = "every sighting has ended, once"
     endless = Counter([*TOLD, Told("s3", 1, Phase.PROVISIONAL)])
@@ -151,7 +178,7 @@ def test_a_seed_fixes_the_schedule_and_every_kind_comes_in_each_round(seed):
 def test_the_report_shows_lines_plots_and_faults_and_escapes_what_was_said():
     lines = verdict(msgspec.structs.replace(GOOD, left_behind=["<process 7>"]))
     shown = page("An hour.", lines, GOOD.samples, GOOD.struck)
-    assert shown.count('class="pass"') == len(lines) - 1
+    assert shown.count('class="pass"') == sum(line.is_judged for line in lines) - 1
     assert shown.count('class="fail"') == 1
     assert "&lt;process 7&gt;" in shown
     assert shown.count("<svg") == 6

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from publisher_rig import EPOCH_NS, frame, plate_read
 
+from engine import forget
 from engine import spool as spool_module
 from engine.config import TrackerSettings
 from engine.privacy import Seal
@@ -139,6 +140,23 @@ def test_places_are_never_given_twice(spool, path, reader, monkeypatch):
     again.commit(turn(event(2)))
     assert [one.seq for one in reader.read(0, 9)] == [2]
     assert again.depth("redis") == 1
+    again.close()
+
+
+def test_no_sink_waits_for_what_is_forgotten(spool, path, reader):
+    spool.commit(turn(event(1), event(2), event(3), event(4), positions={"redis": Progress(1)}))
+    assert spool.forget({"P4"}, ()) == 1
+    assert (spool.depth("redis"), spool.last_seq) == (2, 3)
+    spool.close()
+    again = Spool(path, 8 << 20, "run-1")
+    assert (again.depth("redis"), again.last_seq) == (2, 3)
+    assert again.forget({"P1", "P2", "P3"}, ()) == 3
+    assert again.depth("redis") == 0
+    again.commit(turn(event(5)))
+    assert [one.seq for one in reader.read(1, 9)] == [5], "its place is no other's"
+    assert again.depth("redis") > 0
+    again.commit(turn(positions={"redis": Progress(5)}))
+    assert again.depth("redis") == 0
     again.close()
 
 
@@ -359,6 +377,21 @@ def test_a_track_of_an_older_version_goes_on(spool):
     assert heir.open_tracks == 1
     told = heir.feed(frame(100, plate_read("AB12CDE")), EPOCH_NS + 10**8).events
     assert [(one.sighting.plate, one.sighting.parked) for one in told] == [("AB12CDE", False)]
+
+
+@pytest.mark.parametrize("seal", [None, Seal(b"k" * 32)])
+def test_a_track_that_was_told_under_a_plate_is_forgotten_with_no_publisher_either(path, seal):
+    spool = Spool(path, 8 << 20, "run-1", seal=seal)
+    tracker = Tracker({}, TrackerSettings(), "node", SightingIds("node", random.Random(1)))
+    tracker.feed(frame(0, plate_read("AB12CDE")), EPOCH_NS)
+    changes = tracker.take_changes()
+    changes.tracks[0].announced = "AB12CDF"  # before its reads agreed on another text
+    spool.commit(Turn(changes))
+    spool.close()
+    forget._from_spool(path, {"AB12CDF"}, seal)
+    again = Spool(path, 8 << 20, "run-1", seal=seal)
+    assert list(again.tracks()) == []
+    again.close()
 
 
 def test_tracks_that_an_earlier_run_left_open_are_sealed(spool, path):
