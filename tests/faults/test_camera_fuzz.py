@@ -231,9 +231,9 @@ def test_hostile_files_hurt_nobody_else(
     with decoders(tmp_path, cameras=3) as rig:
         strain = fuzz(rig, folder, monkeypatch)
     found = outcomes(folder / "log")
-    record_property("ways", dict(ways))
-    record_property("outcomes", dict(found))
-    record_property("strain", strain)
+    record_property("ways", str(dict(ways)))
+    record_property("outcomes", str(dict(found)))
+    record_property("strain", str(strain))
     record_property("neighbour_share", round(strain.neighbour_share, 3))
     assert found.total() == count, "every file is counted"
     assert found["played"] >= len(KINDS)
@@ -329,8 +329,8 @@ def test_hostile_streams_hurt_nobody_else(
     with decoders(tmp_path, cameras=3) as rig:
         strain = fuzz(rig, folder, monkeypatch)
     found = outcomes(folder / "log")
-    record_property("outcomes", dict(found))
-    record_property("strain", strain)
+    record_property("outcomes", str(dict(found)))
+    record_property("strain", str(strain))
     record_property("neighbour_share", round(strain.neighbour_share, 3))
     assert found.total() == count, "every stream is counted"
     assert found["broke-off"] >= 4, "streams that were whole were played to their end"
