@@ -5,7 +5,6 @@ loop acts. Order of the end: cameras and front first, then the recognizers, then
 then Redis, so that what is on its way still arrives; each step has a deadline.
 """
 
-import contextlib
 import logging
 import selectors
 import signal
@@ -189,8 +188,12 @@ class Supervisor:
         self._reload.turn()
         if self._reload_wanted and not self._reload.is_busy:
             self._reload_wanted = False
-            with contextlib.suppress(ControlError):  # it is in the log
+            try:
                 self.reload()
+            except ControlError:
+                pass  # it is in the log
+            except Exception:  # a file must never end the run
+                log.exception("the configuration could not be read again")
 
     # --- processes start --------------------------------------------------------------------
 
