@@ -173,12 +173,13 @@ class Supervisor:
 
     def _act_on_signals(self) -> None:
         for number in self._signals.take():
-            if self._ending.has_begun:
+            is_ending = self._ending.has_begun
+            if number == signal.SIGHUP and (is_ending or self._had_terminal == has_terminal()):
+                self._reload_wanted = True  # in vain where all is about to end anyway
+            elif is_ending:
                 log.warning("ending at once")
                 self._exit_code = EXIT_INTERRUPTED
                 self._ending.at_once()
-            elif number == signal.SIGHUP and self._had_terminal == has_terminal():
-                self._reload_wanted = True
             else:
                 log.info("%s: finishing", signal.Signals(number).name)
                 self.stop()

@@ -89,7 +89,9 @@ def test_processes_and_settings_are_replaced_and_nothing_is_lost(run):
     assert samples["platering_config_reloads_total{refused}"] == 2
     assert samples["platering_config_reloads_total{reverted}"] == 2
     assert samples["platering_config_reloads_total{applied}"] >= 2
-    run.stop()
+    run.process.send_signal(signal.SIGINT)
+    run.stop(signal.SIGHUP)  # which wants a reload: in vain, and no second order to end
+    assert "ending at once" not in run.said()
 
 
 def replaces_processes(run: EngineRun) -> None:
@@ -183,7 +185,7 @@ def goes_back(run: EngineRun) -> None:
     rewrite(run, "[api]", "[api]\nprocesses = 2")
     assert done(run, "reload")[0] == "api.processes: 1 → 2"
     status = run.status()
-    up = [one for one in status.processes if one.kind is Kind.API and one.up]
+    up = [one for one in status.processes if one.kind == Kind.API and one.up]
     assert (len(up), status.renewing) == (2, ()), "it is done when both work"
     run.config.write_text(right)
     assert done(run, "reload")[0] == "api.processes: 2 → 1"
