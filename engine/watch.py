@@ -94,7 +94,8 @@ class Watch:
     def _sums(self) -> Words:
         """Return what became of frames and plates of all cameras, the canary's aside."""
         ledger, cell = self._board.ledger(), self._roster.canary_cell
-        return ledger.sum(0) - ledger[cell] if cell >= 0 else ledger.sum(0)
+        sums: Words = ledger.sum(0)
+        return sums - ledger[cell] if cell >= 0 else sums
 
     def _total(self, which: Count) -> int:
         rows = self._board.processes()
