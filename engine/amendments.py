@@ -88,6 +88,16 @@ class Amendments:
             fewer["recognizers"] = None
         return now.model_copy(update=fewer)
 
+    def with_those_of(self, before: Changes) -> Changes:
+        """Return the changes with those of before, where nothing was ordered since."""
+        now = self.changes
+        newer = {*now.cameras, *now.removed}
+        cameras = {name: one for name, one in before.cameras.items() if name not in newer}
+        removed = tuple(name for name in before.removed if name not in newer)
+        count = before.recognizers if now.recognizers is None else now.recognizers
+        more = {"cameras": cameras | now.cameras, "removed": (*removed, *now.removed)}
+        return now.model_copy(update=more | {"recognizers": count})
+
     def take(self, changes: Changes) -> None:
         """Go by other changes from now on.
 

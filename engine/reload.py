@@ -150,7 +150,7 @@ class Reload:
         log.error("the configuration of before is taken again")
         (self._file, orders), self._former = self._former, None
         self._run.renewal.can_go_back = False
-        self._keep(orders)
+        self._keep(self._amendments.with_those_of(orders))  # others may have been given since
         settings = self._amendments.applied(self._file)
         for line in self._apply(fixed_as(settings, self._run.roster.settings)):
             log.info("reload: %s", line)

@@ -41,6 +41,21 @@ def test_what_the_file_says_anew_goes_before_orders_and_nothing_is_written_befor
     assert Amendments(path).changes == fewer
 
 
+def test_orders_that_are_put_back_leave_newer_ones_alone(amendments):
+    before = amendments.changes
+    amendments.take(amendments.without({"gate", "yard"}, recognizers=True))
+    assert amendments.with_those_of(before) == before
+    other = parse_camera({"name": "other", "url": "demo://"})
+    amendments.add_camera(other)
+    amendments.remove_camera("gate")
+    restored = amendments.with_those_of(before)
+    assert restored.cameras == {"other": other}
+    assert sorted(restored.removed) == ["gate", "yard"]
+    assert restored.recognizers == 3
+    amendments.set_recognizers(5)
+    assert amendments.with_those_of(before).recognizers == 5
+
+
 def test_a_disk_that_refuses_is_told_of_and_the_changes_count_until_the_end(amendments, tmp_path):
     (tmp_path / "amendments.new").mkdir()
     fewer = amendments.without({"yard"}, recognizers=False)
