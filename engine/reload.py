@@ -60,7 +60,7 @@ class Reload:
         self, path: Path, settings: Settings, amendments: Amendments, run: Governed
     ) -> None:
         """Take what the file held at the start, before the amendments were laid over it."""
-        self._path = path.resolve()
+        self._path = path.absolute()  # links are followed anew: that is how some replace it
         self._file = settings
         self._amendments = amendments
         self._run = run
