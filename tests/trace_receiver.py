@@ -25,7 +25,7 @@ class TraceReceiver:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 receiver._answers.wait(10.0)
-                if receiver.status == 200 and self.path == "/v1/traces":
+                if receiver.status == 200 and self.path.partition("?")[0] == "/v1/traces":
                     receiver.take(ExportTraceServiceRequest.FromString(body))
                 self.send_response(receiver.status)
                 self.send_header("Content-Length", "0")

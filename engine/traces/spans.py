@@ -40,7 +40,8 @@ class Spans:
 
     def __init__(self, settings: TracesSettings, node: str, process: str, row: Row) -> None:
         """Send to ``settings.endpoint``; ``row`` is that of ``process``."""
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # we say it, and only once
+        for library in ("opentelemetry", "urllib3"):  # we say it, only once, and never the URL
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         about = {
             "service.name": "platering",
             "service.version": __version__,

@@ -1,6 +1,7 @@
 """Traces: which sightings have one, what its ids are, what is counted."""
 
 import builtins
+import logging
 import random
 import sys
 import threading
@@ -67,6 +68,19 @@ def test_processes_that_never_spoke_add_to_one_trace(receiver, row):
         "north/api-0",
     }
     assert row.total(Count.TRACE_SPANS) == row.total(Count.TRACE_SPANS_SENT) == 4
+
+
+def test_no_line_of_the_log_shows_what_the_url_keeps_secret(receiver, row, caplog):
+    with caplog.at_level(logging.DEBUG):
+        for url in (receiver.url, "http://127.0.0.1:9/v1/traces"):
+            settings = TracesSettings(endpoint=f"{url}?token=hunter2")
+            traces = Spans(settings, "north", "publisher", row)
+            traces.add(IDS[0], Step("sighting", 1, 2), (), {})
+            traces.close()
+        wait_until(lambda: row.total(Count.TRACE_SPANS_LOST) == 1, 10.0, "the second is lost")
+    assert receiver.traces
+    assert "traces are lost" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_every_process_chooses_the_same_share(receiver, row):
