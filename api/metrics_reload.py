@@ -27,6 +27,6 @@ def of_reloads(status: EngineStatus) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "platering_processes_replacing",
-        "Processes that are to be replaced by new ones.",
+        "Processes and cameras that are to be replaced by new ones, or to start.",
         value=len(status.renewing),
     )

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta
 
+from engine.canary import is_hidden
 from engine.errors import PayloadError
 from engine.plates import normalise
 from engine.types import (
@@ -286,11 +287,11 @@ def _percent(confidence: float) -> float:
 
 
 def _name(label: str, number: int | None = None) -> str:
-    """Return a camera's name in the characters that names may have."""
+    """Return a camera's name in the characters that names may have, and none of our own."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", label).strip("-.")[:63]
     if not name or name == "unnamed":
         name = "ingest" if number is None else f"agent-{abs(number) % 10**12}"
-    return name
+    return f"ingest-{name}"[:63] if is_hidden(name) else name
 
 
 def _unix_ms(given: float | str | None, now_ms: int) -> int:

@@ -73,8 +73,8 @@ class Stays:
             yield
         finally:
             ends.discard(end)
-            if not ends:
-                self._ends.pop(claim, None)
+            if not ends and self._ends.get(claim) is ends:  # not of those that came back since
+                del self._ends[claim]
 
     def run(self) -> None:
         """Look again and again, for ever; one look for all who share a claim."""

@@ -8,6 +8,7 @@ table, is what the later of both says: the amendment, until a running engine rea
 
 import json
 import logging
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ class Amendments:
             remedy = "move it away to start from config.toml alone"
             raise ConfigError(str(path), f"is damaged: {_first(error)}", remedy) from None
 
-    def applied(self, settings: Settings) -> Settings:
-        """Return the settings with the changes laid over them."""
-        changes = self.changes
+    def applied(self, settings: Settings, changes: Changes | None = None) -> Settings:
+        """Return the settings with the changes, or other ones than these, laid over them."""
+        changes = self.changes if changes is None else changes
         cameras = {camera.name: camera for camera in settings.cameras} | changes.cameras
         kept = tuple(camera for name, camera in cameras.items() if name not in changes.removed)
         pool = settings.recognizers
@@ -74,15 +75,35 @@ class Amendments:
         removed = (*(other for other in self.changes.removed if other != name), name)
         self._save(cameras=cameras, removed=removed, paused=paused)
 
-    def forget_camera(self, name: str) -> None:
-        """Forget what was ordered of a camera, as ``config.toml`` says something new of it."""
-        cameras = {key: camera for key, camera in self.changes.cameras.items() if key != name}
-        removed = tuple(other for other in self.changes.removed if other != name)
-        if (cameras, removed) != (self.changes.cameras, self.changes.removed):
-            self._save(cameras=cameras, removed=removed)
+    def without(self, cameras: AbstractSet[str], *, recognizers: bool) -> Changes:
+        """Return the changes but for those of what ``config.toml`` says something new of.
 
-    def put_back(self, changes: Changes) -> None:
-        """Go back to the changes of before."""
+        Whether a camera is paused stays; ``recognizers``: their number is among it.
+        """
+        now = self.changes
+        kept = {name: camera for name, camera in now.cameras.items() if name not in cameras}
+        removed = tuple(name for name in now.removed if name not in cameras)
+        fewer: dict[str, Any] = {"cameras": kept, "removed": removed}
+        if recognizers:
+            fewer["recognizers"] = None
+        return now.model_copy(update=fewer)
+
+    def with_those_of(self, before: Changes) -> Changes:
+        """Return the changes with those of before, where nothing was ordered since."""
+        now = self.changes
+        newer = {*now.cameras, *now.removed}
+        cameras = {name: one for name, one in before.cameras.items() if name not in newer}
+        removed = tuple(name for name in before.removed if name not in newer)
+        count = before.recognizers if now.recognizers is None else now.recognizers
+        more = {"cameras": cameras | now.cameras, "removed": (*removed, *now.removed)}
+        return now.model_copy(update=more | {"recognizers": count})
+
+    def take(self, changes: Changes) -> None:
+        """Go by other changes from now on.
+
+        Raises:
+            ControlError: the disk refuses.
+        """
         if changes != self.changes:
             self._save(**{key: getattr(changes, key) for key in Changes.model_fields})
 
@@ -91,8 +112,8 @@ class Amendments:
         others = tuple(other for other in self.changes.paused if other != name)
         self._save(paused=(*others, name) if paused else others)
 
-    def set_recognizers(self, count: int | None) -> None:
-        """Remember the number of recognizers; None: forget it, ``config.toml`` says a new one."""
+    def set_recognizers(self, count: int) -> None:
+        """Remember the number of recognizers."""
         self._save(recognizers=count)
 
     def _save(self, **changed: Any) -> None:

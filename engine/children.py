@@ -53,6 +53,8 @@ class ChildProcess:
         self.is_wanted = True
         self.was_wanted = True
         """Whether its last incarnation was meant to run when it ended."""
+        self.was_ready = False
+        """Whether its last incarnation was ready once."""
         self.is_dismissed = False
         """Told to end for good while the run goes on."""
         self.is_renewed = False
@@ -183,7 +185,7 @@ class ChildProcess:
         self._drop_outbox()
         os.close(self.pidfd)
         self.pidfd = -1
-        self.is_ready = False
+        self.was_ready, self.is_ready = self.is_ready, False
         self.was_wanted = self.is_wanted
         if code == EXIT_CONFIG:
             self.is_wanted = False  # the same configuration would fail again

@@ -411,8 +411,10 @@ def _explain(mistakes: list[ErrorDetails]) -> ConfigError:
     return ConfigError(key, problem, remedy + (f" (and {more} more)" if more else ""))
 
 
-SECRET_KEYS: Final = {
-    "url", "license_key", "secret", "authorization", "servers", "username", "password",
+SECRET_URLS: Final = {"url", "endpoint"}
+"""Keys of URLs that may hold passwords; what is left without these tells much."""
+SECRET_KEYS: Final = SECRET_URLS | {
+    "license_key", "secret", "authorization", "servers", "username", "password",
 }  # fmt: skip
 """Keys whose values are never shown."""
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from engine.config import SECRET_KEYS
+from engine.config import SECRET_KEYS, SECRET_URLS
 from engine.section import Section
 from engine.sources.credentials import redact
 
@@ -46,9 +46,9 @@ def _of_named(old: tuple[Any, ...], new: tuple[Any, ...], path: str) -> Iterator
 
 def _change(key: str, old: Any, new: Any) -> str:
     """Write both values, as far as they may be seen."""
-    if key in SECRET_KEYS - {"url"}:
+    if key in SECRET_KEYS - SECRET_URLS:
         return "another value, not shown"
-    shown = [_written(redact(value) if key == "url" else value) for value in (old, new)]
+    shown = [_written(redact(value) if key in SECRET_URLS else value) for value in (old, new)]
     return "another password" if shown[0] == shown[1] else f"{shown[0]} → {shown[1]}"
 
 

@@ -9,8 +9,10 @@ from engine.messages import UseLog
 from engine.process import log_section
 from engine.roster import Roster
 
-LEVELS: Final = ("debug", "info", "warning", "error", "default")
-"""What can be ordered; ``default`` is what is configured."""
+DEFAULT: Final = "default"
+"""As configured."""
+LEVELS: Final = ("debug", "info", "warning", "error", DEFAULT)
+"""What can be ordered."""
 SUPERVISOR: Final = "supervisor"
 
 
@@ -42,7 +44,7 @@ class LogLevels:
         self._ordered = {
             name: told for name, told in self._ordered.items() if not _begins(name, process)
         }
-        if level != "default":
+        if level != DEFAULT or any(_begins(process, name) for name in self._ordered):
             self._ordered[process] = level
         self._tell()
         return meant
@@ -58,7 +60,8 @@ class LogLevels:
         matching = [name for name in self._ordered if _begins(process, name)]
         if not matching:
             return self._settings
-        return self._settings.model_copy(update={"level": self._ordered[max(matching, key=len)]})
+        level = self._ordered[max(matching, key=len)]
+        return self._settings.model_copy(update={} if level == DEFAULT else {"level": level})
 
     def _tell(self) -> None:
         use_log(self._of(SUPERVISOR).model_dump())

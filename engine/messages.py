@@ -341,7 +341,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     uploads: tuple[str, ...] = ()
     """Ids of those that are read or wait."""
     renewing: tuple[str, ...] = ()
-    """Processes that are to be replaced by new ones, the present one first."""
+    """Processes and cameras that are to be replaced, the present one first, or to start."""
     renewal_failure: str = ""
     """Why the last replacement ended early; empty: it did not."""
     reloads: ReloadFigures = ReloadFigures()

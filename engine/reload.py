@@ -60,7 +60,7 @@ class Reload:
         self, path: Path, settings: Settings, amendments: Amendments, run: Governed
     ) -> None:
         """Take what the file held at the start, before the amendments were laid over it."""
-        self._path = path.resolve()
+        self._path = path.absolute()  # links are followed anew: that is how some replace it
         self._file = settings
         self._amendments = amendments
         self._run = run
@@ -76,31 +76,37 @@ class Reload:
         Raises:
             ControlError: the file is wrong, and nothing has changed; names its key.
         """
-        former = self._file, self._amendments.changes
         try:
             if self.is_busy:
                 raise ControlError("processes are being replaced — reload when that is done")
             wanted = load_settings(self._path)
-            if self._run.roster.has_engine:  # to which the amendments belong
-                self._let_file_overrule(wanted)
-            settings = self._amendments.applied(wanted)
+            orders = self._orders_that_stand(wanted)
+            settings = self._amendments.applied(wanted, orders)
             fixed = list(self._keep_fixed(settings))
             settings = fixed_as(settings, self._run.roster.settings)
             self._check(settings)
         except PlateringError as error:
-            self._refuse(str(error), former[1])
+            self._refuse(str(error))
             raise ControlError(str(error)) from error
-        self._file, self._former = wanted, former
+        self._former = self._file, self._amendments.changes
+        self._file = wanted
+        self._keep(orders)
         changes = (*self._apply(settings), *fixed)
         for line in changes or ("nothing has changed",):
             log.info("reload: %s", line)
         self._run.renewal.can_go_back = True
         return ReloadReport(changes=changes)
 
-    def _refuse(self, why: str, changes: Changes) -> None:
+    def _refuse(self, why: str) -> None:
         self._count(refused=1)
         log.error("the configuration stays as it is: %s", why)
-        self._amendments.put_back(changes)
+
+    def _keep(self, orders: Changes) -> None:
+        """Go by these orders, at the next start, too, as far as the disk lets us."""
+        try:
+            self._amendments.take(orders)
+        except ControlError as error:
+            log.warning("%s", error)
 
     def turn(self) -> None:
         """Replace what is to be replaced; when that is done, the new configuration stands."""
@@ -122,7 +128,7 @@ class Reload:
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """What is to be replaced still: processes, cameras, a configuration that failed."""
+        """What is to be replaced or to start still; last a configuration that failed."""
         renewal = self._run.renewal
         has_failed = self._former is not None and bool(renewal.failure)
         cameras = (camera.name for camera in self._changing)
@@ -142,9 +148,9 @@ class Reload:
         if self._former is None:
             return
         log.error("the configuration of before is taken again")
-        (self._file, changes), self._former = self._former, None
+        (self._file, orders), self._former = self._former, None
         self._run.renewal.can_go_back = False
-        self._amendments.put_back(changes)
+        self._keep(self._amendments.with_those_of(orders))  # others may have been given since
         settings = self._amendments.applied(self._file)
         for line in self._apply(fixed_as(settings, self._run.roster.settings)):
             log.info("reload: %s", line)
@@ -162,15 +168,18 @@ class Reload:
 
     # --- before anything changes ---------------------------------------------------------------
 
-    def _let_file_overrule(self, wanted: Settings) -> None:
-        """Forget orders of before about what the file now says something new of."""
+    def _orders_that_stand(self, wanted: Settings) -> Changes:
+        """Return the orders of before, but for those about what the file now says something new of.
+
+        The amendments belong to the engine: a front alone has none of them.
+        """
+        if not self._run.roster.has_engine:
+            return self._amendments.changes
         before = {camera.name: camera for camera in self._file.cameras}
         after = {camera.name: camera for camera in wanted.cameras}
-        for name in before | after:
-            if before.get(name) != after.get(name):
-                self._amendments.forget_camera(name)
-        if self._file.recognizers.count != wanted.recognizers.count:
-            self._amendments.set_recognizers(None)
+        said_anew = {name for name in before | after if before.get(name) != after.get(name)}
+        counts = self._file.recognizers.count, wanted.recognizers.count
+        return self._amendments.without(said_anew, recognizers=counts[0] != counts[1])
 
     def _keep_fixed(self, settings: Settings) -> Iterator[str]:
         """Yield a line for each change that only another start can make."""
@@ -201,7 +210,8 @@ class Reload:
         new = {camera.name for camera in cameras} - running.keys()
         fronts = settings.api.processes - len(run.roster.fronts())
         workers = recognizers_of(settings) - len(run.roster.wanted_workers())
-        rows = len(new) + max(0, fronts) * bool(listener) + max(0, workers) * bool(cameras)
+        recognizes = bool(cameras or run.roster.workers)
+        rows = len(new) + max(0, fronts) * bool(listener) + max(0, workers) * recognizes
         if rows + _SPARE_ROWS > run.roster.free_rows or not run.roster.has_cells_for(new):
             raise ConfigError(
                 "cameras",
@@ -214,6 +224,8 @@ class Reload:
     def _apply(self, settings: Settings) -> tuple[str, ...]:
         """Go by other settings; return what is different."""
         run, before = self._run, self._run.roster.settings
+        known = tuple(run.roster.children)
+        self._changing.clear()  # what a configuration wanted that is gone back from
         without_cameras = {"cameras": ()}
         changes = list(
             differences(
@@ -234,14 +246,17 @@ class Reload:
         if run.resources.listener is not None:
             run.crew.resize_front()
         self._change_cameras()  # last: it takes what rows are left
-        stale = [
-            child for kind in _REPLACED for child in run.roster.of(kind) if self._is_old(child)
-        ]
-        run.renewal.order(stale)
+        changes += self._replace(known)
+        return tuple(changes)
+
+    def _replace(self, known: tuple[ChildProcess, ...]) -> Iterator[str]:
+        """Have processes replaced that go by what was, and those awaited that are not ``known``."""
+        ours = [child for kind in _REPLACED for child in self._run.roster.of(kind)]
+        stale = [child for child in ours if self._is_old(child)]
+        self._run.renewal.order(stale, [child for child in ours if child not in known])
         if stale:
             names = ", ".join(child.name for child in stale)
-            changes.append(f"replacing one after the other: {names}")
-        return tuple(changes)
+            yield f"replacing one after the other: {names}"
 
     def _is_old(self, child: ChildProcess) -> bool:
         """Tell whether a process goes by other settings than it would be started by now."""

@@ -2,7 +2,8 @@
 
 A recognizer, and a process of the front, ends only once its heir is ready, so that there is always
 one that works. Where there is no room for two, and for the publisher, which owns its spool, the
-same one ends and starts again: what comes meanwhile waits for it.
+same one ends and starts again: what comes meanwhile waits for it. Where a new configuration wants
+more of them, these are awaited, too: it is in force only once all work by it.
 """
 
 import logging
@@ -33,6 +34,8 @@ class Renewal:
         self._crew = crew
         self._is_upload_read = is_upload_read
         self._waiting: deque[ChildProcess] = deque()
+        self._newcomers: list[ChildProcess] = []
+        """Those that start beside all others, until they are ready."""
         self._leaving: ChildProcess | None = None
         self._heir: ChildProcess | None = None
         """Of ``_leaving``; that itself where it starts again."""
@@ -45,17 +48,23 @@ class Renewal:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that are to be replaced, the present one first."""
+        """Those that are to be replaced, the present one first, and those that are to start."""
         present = () if self._leaving is None else (self._leaving.name,)
-        return (*present, *(child.name for child in self._waiting))
+        return (*present, *(child.name for child in (*self._waiting, *self._newcomers)))
 
-    def order(self, children: Iterable[ChildProcess]) -> None:
-        """Have them replaced, those first that come first."""
+    def order(
+        self, children: Iterable[ChildProcess], newcomers: Iterable[ChildProcess] = ()
+    ) -> None:
+        """Have them replaced, those first that come first, and newcomers awaited."""
         self.failure = ""
         self._waiting += (child for child in children if child.name not in self.names)
+        self._newcomers += newcomers
 
     def turn(self) -> None:
         """Begin with the next one, or go on with the present one."""
+        self._newcomers = [
+            child for child in self._newcomers if not (child.is_ready or child.is_dismissed)
+        ]
         if self._leaving is None or self._heir is None:
             if self._waiting and not self._must_wait(self._waiting[0]):
                 self._begin(self._waiting.popleft())
@@ -94,17 +103,21 @@ class Renewal:
     def reaped(self, child: ChildProcess, why: str) -> bool:
         """Hear that a child has ended; True when that was part of this, and needs nothing else."""
         if child.is_renewed:
-            child.is_renewed = False
+            child.is_renewed, child.is_wanted = False, True  # it may have failed just then
             child.count_restart(RestartReason.ORDERED)
             child.start_soon()
             return True
-        if child is not self._heir or child.is_dismissed:
+        if child.is_dismissed or child.kind is Kind.DECODER:
             return False
-        if child is not self._leaving:
+        is_heir = child is self._heir
+        if (is_heir and child is not self._leaving) or (
+            child in self._newcomers and self.can_go_back
+        ):
             self._fail(why)
             self._crew.dismiss(child)
             return True
-        if child.is_wanted or not self.can_go_back:
+        cannot_work = not child.is_wanted or (is_heir and not child.was_ready)
+        if not (cannot_work and self.can_go_back):
             return False  # it is started again, or the run cannot go on: like at any time
         self._fail(why)
         child.is_wanted = True
@@ -115,6 +128,7 @@ class Renewal:
         log.error("%s: the others are not replaced", why)
         self.failure = why
         self._waiting.clear()
+        self._newcomers.clear()
         self._leaving = self._heir = None
 
 

@@ -21,9 +21,9 @@ started anew, what comes meanwhile waits for it. Where the file is wrong nothing
 where a process cannot work by it the former configuration is taken again: exit code 1.
 
 What the file says anew of a camera, or of recognizers.count, goes before orders that were given
-earlier (cameras add, recognizers N). data_dir, api.host, api.port, and a change between the
-embedded Redis and another one, take another start, and so do new values of environment variables:
-secrets that change belong into files (file:PATH)."""
+earlier (cameras add, recognizers N). data_dir, api.host, api.port, [canary], and a change between
+the embedded Redis and another one, take another start, and so do new values of environment
+variables: secrets that change belong into files (file:PATH)."""
 
 RESTART_ABOUT: Final = """\
 Replaces processes of the running engine by new ones, one after the other, and waits until that is

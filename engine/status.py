@@ -44,7 +44,7 @@ def print_status(settings: Settings, *, as_json: bool) -> int:
     out.print(_cameras(status) if status.cameras else "No cameras.")
     out.print(_processes(status))
     if status.renewing:
-        out.print(f"Being replaced: {', '.join(status.renewing)}")
+        out.print(f"Being replaced or started: {', '.join(status.renewing)}")
     if status.renewal_failure:
         out.print(Text(status.renewal_failure, "red"))
     return 0

@@ -5,7 +5,6 @@ loop acts. Order of the end: cameras and front first, then the recognizers, then
 then Redis, so that what is on its way still arrives; each step has a deadline.
 """
 
-import contextlib
 import logging
 import selectors
 import signal
@@ -174,12 +173,13 @@ class Supervisor:
 
     def _act_on_signals(self) -> None:
         for number in self._signals.take():
-            if self._ending.has_begun:
+            is_ending = self._ending.has_begun
+            if number == signal.SIGHUP and (is_ending or self._had_terminal == has_terminal()):
+                self._reload_wanted = True  # in vain where all is about to end anyway
+            elif is_ending:
                 log.warning("ending at once")
                 self._exit_code = EXIT_INTERRUPTED
                 self._ending.at_once()
-            elif number == signal.SIGHUP and self._had_terminal == has_terminal():
-                self._reload_wanted = True
             else:
                 log.info("%s: finishing", signal.Signals(number).name)
                 self.stop()
@@ -189,8 +189,12 @@ class Supervisor:
         self._reload.turn()
         if self._reload_wanted and not self._reload.is_busy:
             self._reload_wanted = False
-            with contextlib.suppress(ControlError):  # it is in the log
+            try:
                 self.reload()
+            except ControlError:
+                pass  # it is in the log
+            except Exception:  # a file must never end the run
+                log.exception("the configuration could not be read again")
 
     # --- processes start --------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from engine import __version__
-from engine.config import SECRET_KEYS, load_settings
+from engine.config import SECRET_KEYS, SECRET_URLS, load_settings
 from engine.control import ask
 from engine.doctor import examine
 from engine.errors import ConfigError, ControlError, PlateringError
@@ -37,7 +37,7 @@ MOST_LOG_BYTES: Final = 8 << 20
 SHORTEST_SECRET: Final = 3
 """Shorter ones would mask half of every text; they are masked where they are known to stand."""
 
-_PASSWORDS: Final = SECRET_KEYS - {"url", "servers", "username"}
+_PASSWORDS: Final = SECRET_KEYS - SECRET_URLS - {"servers", "username"}
 """Keys of which nothing may be shown; of URLs it is the password, and the rest tells much."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>\\]+")
 _SECRET_LINE: Final = re.compile(

@@ -32,7 +32,7 @@ class Watch:
         self.sinks: tuple[SinkFigures, ...] = ()
         """What the publisher said last."""
         self._started_unix_ms = time.time_ns() // 1_000_000
-        self._before: tuple[float, Words] = (time.monotonic(), board.ledger().sum(0))
+        self._before: tuple[float, Words] = (time.monotonic(), self._sums())
 
     say = staticmethod(say)
 
@@ -76,7 +76,7 @@ class Watch:
         then, before = self._before
         if now - then < PULSE_S:
             return None
-        ledger = self._board.ledger().sum(0)
+        ledger = self._sums()
         self._before = (now, ledger)
         per_s = (ledger - before) / (now - then)
         places = self._roster.watched
@@ -90,6 +90,12 @@ class Watch:
             spool=self._total(Count.SPOOL_DEPTH),
             restarts=self._total(Count.RESTARTS),
         )
+
+    def _sums(self) -> Words:
+        """Return what became of frames and plates of all cameras, the canary's aside."""
+        ledger, cell = self._board.ledger(), self._roster.canary_cell
+        sums: Words = ledger.sum(0)
+        return sums - ledger[cell] if cell >= 0 else sums
 
     def _total(self, which: Count) -> int:
         rows = self._board.processes()

@@ -15,6 +15,8 @@ class TraceReceiver:
         self.status = 200
         self.traces: dict[str, list] = defaultdict(list)
         self.resources: list[dict[str, str]] = []
+        self._answers = threading.Event()
+        self._answers.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -22,7 +24,8 @@ class TraceReceiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                if receiver.status == 200 and self.path == "/v1/traces":
+                receiver._answers.wait(10.0)
+                if receiver.status == 200 and self.path.partition("?")[0] == "/v1/traces":
                     receiver.take(ExportTraceServiceRequest.FromString(body))
                 self.send_response(receiver.status)
                 self.send_header("Content-Length", "0")
@@ -39,6 +42,11 @@ class TraceReceiver:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_port}/v1/traces"
+
+    def hold(self) -> threading.Event:
+        """Answer nobody until the event is set."""
+        self._answers.clear()
+        return self._answers
 
     def take(self, request: ExportTraceServiceRequest) -> None:
         """Keep all spans of a request."""

@@ -50,6 +50,7 @@ _READ_BYTES: Final = 1 << 16
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 
 log = logging.getLogger(__name__)
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # at debug it tells whole URLs
 
 
 class RefusedError(SinkError):

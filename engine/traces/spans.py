@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -13,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from engine import __version__
 from engine.board import Count, Row
@@ -24,6 +25,8 @@ WITHIN_S: Final = 5.0
 """A receiver that takes longer has not taken them."""
 GATHERED_MS: Final = 1_000
 """Spans wait for others so long, at most."""
+MOST_WAITING: Final = 2_048
+"""Spans that wait at once; while a receiver keeps so many waiting, newer ones are lost."""
 LAST_SPANS_S: Final = 0.5
 """How long the end of a process may be delayed by its last spans."""
 _LOW_BITS: Final = (1 << 64) - 1
@@ -37,7 +40,8 @@ class Spans:
 
     def __init__(self, settings: TracesSettings, node: str, process: str, row: Row) -> None:
         """Send to ``settings.endpoint``; ``row`` is that of ``process``."""
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # we say it, and only once
+        for library in ("opentelemetry", "urllib3"):  # we say it, only once, and never the URL
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         about = {
             "service.name": "platering",
             "service.version": __version__,
@@ -45,16 +49,21 @@ class Spans:
             "platering.node": node,
         }
         self._row = row
+        self._share = settings.share
         self._ids = _Ids()
         self._provider = TracerProvider(
-            sampler=TraceIdRatioBased(settings.share),
+            sampler=ALWAYS_ON,
             resource=Resource.create(about),
             id_generator=self._ids,
             shutdown_on_exit=False,
         )
-        exporter = _Counting(OTLPSpanExporter(settings.endpoint, timeout=WITHIN_S), row)
+        self._exporter = _Counting(OTLPSpanExporter(settings.endpoint, timeout=WITHIN_S), row)
         self._provider.add_span_processor(
-            BatchSpanProcessor(exporter, schedule_delay_millis=GATHERED_MS)
+            BatchSpanProcessor(
+                self._exporter,
+                max_queue_size=MOST_WAITING,
+                schedule_delay_millis=GATHERED_MS,
+            )
         )
         self._tracer = self._provider.get_tracer("platering")
 
@@ -66,6 +75,8 @@ class Spans:
             trace_id = UUID(sighting).int
         except ValueError:
             return
+        if not _is_chosen(trace_id, self._share):
+            return
         first_id = trace_id & _LOW_BITS
         if whole is not None:
             self._ids.chosen = trace_id, first_id
@@ -76,19 +87,30 @@ class Spans:
             self._span(step, parent, about)
 
     def _span(self, step: Step, parent: Context, about: Mapping[str, Any]) -> None:
-        """Make a span, unless the trace is none of the chosen share."""
+        """Make a span, unless too many wait."""
+        self._row.count(Count.TRACE_SPANS)
+        if self._exporter.waiting >= MOST_WAITING:
+            self._exporter.overflowed += 1
+            return
+        self._exporter.given += 1
         span = self._tracer.start_span(
             step.name, parent, attributes=about, start_time=step.begin_ns
         )
-        if span.is_recording():
-            self._row.count(Count.TRACE_SPANS)
-            span.end(max(step.end_ns, step.begin_ns))
+        span.end(max(step.end_ns, step.begin_ns))
 
     def close(self) -> None:
         """See ``Traces``."""
         last = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         last.start()
         last.join(LAST_SPANS_S)
+
+
+def _is_chosen(trace_id: int, share: float) -> bool:
+    """Tell whether a trace is one of the share.
+
+    Only a checksum spreads evenly: a UUID says its version, its time and, ours do, the node.
+    """
+    return zlib.crc32(trace_id.to_bytes(16)) < share * (1 << 32)
 
 
 class _Ids(RandomIdGenerator):
@@ -105,15 +127,29 @@ class _Ids(RandomIdGenerator):
 
 
 class _Counting(SpanExporter):
-    """Counts what another exporter sends; used by the library's thread alone."""
+    """Counts what another exporter sends; the library's thread calls it."""
 
     def __init__(self, exporter: SpanExporter, row: Row) -> None:
         self._exporter = exporter
         self._row = row
         self._is_away = False
+        self.given = 0
+        """Spans that were made; whoever makes them counts this and the next one."""
+        self.overflowed = 0
+        """Spans that were not, as too many waited."""
+        self._taken = 0
+        self._overflowed_told = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait, those that are being sent included."""
+        return self.given - self._taken
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)
+        self._taken += len(spans)
+        more, self._overflowed_told = self.overflowed - self._overflowed_told, self.overflowed
+        self._row.count(Count.TRACE_SPANS_LOST, more)
         is_away = result is not SpanExportResult.SUCCESS
         which = Count.TRACE_SPANS_LOST if is_away else Count.TRACE_SPANS_SENT
         self._row.count(which, len(spans))

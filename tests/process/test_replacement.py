@@ -10,6 +10,7 @@ import pytest
 from engine_run import PLATERING, EngineRun, Events, demo, events_of, imbalance, running
 from polling import wait_until
 
+from engine.board import Kind
 from engine.types import CameraState
 
 SMALL = "&width=480&height=270&fps=8"
@@ -49,16 +50,17 @@ def events(client: Events) -> list[tuple[str, int]]:
 
 
 @pytest.fixture
-def without_mqtt(tmp_path, monkeypatch):
-    """A library that is not installed, whatever is."""
-    shadow = tmp_path / "shadow" / "paho"
-    shadow.mkdir(parents=True)
-    (shadow / "__init__.py").write_text("raise ImportError('not here')\n")
-    monkeypatch.setenv("PYTHONPATH", str(shadow.parent))
+def without_extras(tmp_path, monkeypatch):
+    """Libraries that are not installed, whatever is."""
+    shadow = tmp_path / "shadow"
+    for library in ("paho", "opentelemetry"):
+        (shadow / library).mkdir(parents=True)
+        (shadow / library / "__init__.py").write_text("raise ImportError('not here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(shadow))
 
 
 @pytest.fixture
-def run(tmp_path, without_mqtt):  # noqa: ARG001  # before the engine starts
+def run(tmp_path, without_extras):  # noqa: ARG001  # before the engine starts
     config = demo(scene=SMALL, rest="[recognizers]\ncount = 2\n[tracker]\nmax_gap_s = 2.0\n")
     with running(tmp_path, config) as engine:
         yield engine
@@ -85,9 +87,11 @@ def test_processes_and_settings_are_replaced_and_nothing_is_lost(run):
     samples = run.metrics()
     assert samples["platering_frame_reads_lost_total{}"] == 0
     assert samples["platering_config_reloads_total{refused}"] == 2
-    assert samples["platering_config_reloads_total{reverted}"] == 1
+    assert samples["platering_config_reloads_total{reverted}"] == 2
     assert samples["platering_config_reloads_total{applied}"] >= 2
-    run.stop()
+    run.process.send_signal(signal.SIGINT)
+    run.stop(signal.SIGHUP)  # which wants a reload: in vain, and no second order to end
+    assert "ending at once" not in run.said()
 
 
 def replaces_processes(run: EngineRun) -> None:
@@ -168,8 +172,27 @@ def goes_back(run: EngineRun) -> None:
     assert "sinks.mqtt: its library is not installed" in failed.stderr
     assert "the configuration of before is taken again" in failed.stderr
     wait_until(lambda: not run.status().renewing, 15.0, "the publisher works again")
+    run.config.write_text(right + '[traces]\nendpoint = "http://127.0.0.1:9/"\n')
+    rewrite(run, "[api]", "[api]\nprocesses = 2")
+    failed = order(run, "reload")  # for who is replaced, and for one that is new
+    assert failed.returncode == 1
+    assert "traces.endpoint: the libraries of OpenTelemetry are not installed" in failed.stderr
+    assert "the configuration of before is taken again" in failed.stderr
+    wait_until(lambda: not run.status().renewing, 15.0, "all work again")
+    wait_until(lambda: len(fronts(run)) == 1, 15.0, "the new front has ended")
     run.config.write_text(right)
     assert done(run, "reload") == ["nothing has changed", "done"]
+    rewrite(run, "[api]", "[api]\nprocesses = 2")
+    assert done(run, "reload")[0] == "api.processes: 1 → 2"
+    status = run.status()
+    up = [one for one in status.processes if one.kind == Kind.API and one.up]
+    assert (len(up), status.renewing) == (2, ()), "it is done when both work"
+    run.config.write_text(right)
+    assert done(run, "reload")[0] == "api.processes: 2 → 1"
+
+
+def fronts(run: EngineRun) -> list[str]:
+    return [name for name in run.pids() if name.startswith("api")]
 
 
 def changes_levels(run: EngineRun) -> None:

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import payloads, posted
-from api.payloads import AlprAlert, AlprGroup, AlprResults, BarePlate, Envelope
+from api.payloads import AlprAlert, AlprGroup, AlprResults, BarePlate, Envelope, Labels
+from engine.canary import CANARY, is_hidden
 from engine.errors import PayloadError
 from engine.privacy import disguise
 from engine.track import Event
 from engine.types import Evidence, FrameReads, Sighting
+from engine.uploads import UPLOAD_PREFIX
 
 NOW_MS = 1_795_000_000_000
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
@@ -125,6 +127,20 @@ def test_what_was_posted_goes_with_the_plate_where_plates_are_disguised() -> Non
     told = disguise(Event(bare, Evidence(payload=b'{"plate": "AB123"}')), b"k" * 32)
     assert told.evidence is None
     assert told.sighting.plate.startswith("~")
+
+
+@pytest.mark.parametrize("name", [CANARY, f" {CANARY}- ", f"{UPLOAD_PREFIX}1"])
+def test_nobody_can_post_in_the_name_of_the_canary_or_of_an_upload(name: str) -> None:
+    bare = payloads.bare_sighting(BarePlate(plate="AB123", camera=name), "n", NOW_MS)
+    results = AlprResults(site_id=name, results=())
+    group = AlprGroup(best_plate_number="AB123", web_server_config=Labels(camera_label=name))
+    cameras = {
+        bare.camera,
+        payloads.frame_reads(results, NOW_MS, 1).stamp.camera,
+        payloads.group_sighting(group, "n", NOW_MS)[0].camera,
+    }
+    assert cameras == {f"ingest-{name.strip(' -')}"}
+    assert not any(is_hidden(camera) for camera in cameras)
 
 
 def test_a_group_keeps_its_identity_and_its_camera() -> None:

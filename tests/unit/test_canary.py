@@ -17,6 +17,7 @@ from engine.config import OpenAlprSettings, RedisSettings, parse_settings
 from engine.errors import ConfigError, SourceError
 from engine.recognizers.base import RecognizeHints
 from engine.recognizers.registry import open_recognizer
+from engine.roster import Roster
 from engine.sections import ApiSection
 from engine.shm import RunLock
 from engine.sink_settings import WebhookSettings
@@ -26,6 +27,7 @@ from engine.sources.canary import plate_of
 from engine.sources.pace import Stamp
 from engine.store import CANARIES, Store
 from engine.store_writer import StoreWriter
+from engine.watch import Watch
 from engine.watchlists.entries import Watchlists, entry_of
 from engine.watchlists.matcher import Matcher
 
@@ -206,3 +208,23 @@ def test_stamps_are_those_of_its_turn():
     first, second = itertools.islice(frames, 2)
     assert before.unix_ns <= first.captured_unix_ns < second.captured_unix_ns
     assert second.captured_monotonic_ns - first.captured_monotonic_ns >= 9_000_000
+
+
+@pytest.mark.parametrize("every_s", [0.0, 60.0])
+def test_the_figures_that_move_are_of_cameras_alone(every_s, monkeypatch):
+    monkeypatch.setattr("engine.watch.PULSE_S", 0.0)
+    cameras = [{"name": "gate", "url": "demo://"}]
+    settings = parse_settings({"cameras": cameras, "canary": {"every_s": every_s}})
+    lock = RunLock()
+    board = Board.create(lock.name("board"), 12, 2)
+    roster = Roster(settings, {"engine"})
+    roster.fill(board)
+    watch = Watch(roster, board, None, None)
+    for cell in range(2 if every_s else 1):
+        roster.places[0].decoder.row.fate(cell, Fate.SIGHTINGS, 5)
+    pulse = watch.pulse()
+    assert (pulse.cameras, pulse.sightings) == (1, 5)
+    for child in roster.children:
+        child.release()
+    board.close()
+    lock.release()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.amendments import Amendments
 from engine.config import (
+    SECRET_KEYS,
     CameraSettings,
     RedisSettings,
     Section,
@@ -21,6 +22,7 @@ from engine.config import (
 )
 from engine.errors import ConfigError
 from engine.filter_settings import TripLine
+from engine.section import Secret
 from engine.sink_settings import WebhookSettings
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config.toml"
@@ -266,6 +268,22 @@ def test_no_message_shows_a_secret(table, monkeypatch):
 
 
 # --- values ---------------------------------------------------------------------------------------
+
+
+def secret_keys(section: type[Section]) -> set[str]:
+    """Return the names of keys, at any depth, whose values may be taken from elsewhere."""
+    reveal = Secret.__metadata__[0]
+    found = set()
+    for name, field in section.model_fields.items():
+        found |= {name} if reveal in field.metadata else set()
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                found |= secret_keys(kind)
+    return found
+
+
+def test_every_key_that_takes_secrets_is_known_as_secret():
+    assert {"url", "authorization", "endpoint"} <= secret_keys(Settings) <= SECRET_KEYS
 
 
 def test_every_value_is_frozen():

@@ -43,6 +43,11 @@ def test_secrets_are_not_told():
     ]
 
 
+def test_what_traces_are_sent_with_is_not_told():
+    (line,) = changed({}, {"traces": {"endpoint": "https://u:pw@collect.example/v1?token=t0k3n"}})
+    assert line == 'traces.endpoint: "" → "https://u:***@collect.example/v1?token=***"'
+
+
 def test_tables_with_names_are_compared_by_them():
     other = HOOK | {"name": "gate"}
     lines = changed({"sinks": {"webhooks": [HOOK]}}, {"sinks": {"webhooks": [other, HOOK]}})

@@ -151,6 +151,61 @@ def test_a_publisher_that_cannot_work_goes_back_or_ends_the_run(roster, crew, ca
     assert renewal.failure == "no library" * can_go_back
 
 
+def test_one_that_starts_again_and_was_never_ready_goes_back(roster, crew):
+    renewal = Renewal(roster, crew, lambda: False)
+    (publisher,) = roster.of(Kind.PUBLISHER)
+    renewal.can_go_back = True
+    renewal.order([publisher])
+    renewal.turn()
+    assert renewal.reaped(publisher, "ended")
+    assert renewal.reaped(publisher, "cannot open"), "else it would start and end for ever"
+    assert (publisher.is_wanted, renewal.failure, renewal.names) == (True, "cannot open", ())
+
+
+def test_one_that_fails_just_when_it_is_told_to_end_starts_again(roster, crew):
+    renewal = Renewal(roster, crew, lambda: False)
+    (publisher,) = roster.of(Kind.PUBLISHER)
+    renewal.order([publisher])
+    renewal.turn()
+    publisher.is_wanted = False  # its exit code said that another start would be in vain
+    assert renewal.reaped(publisher, "no library")
+    assert publisher.is_wanted
+
+
+def test_newcomers_are_awaited_and_one_that_cannot_work_goes_back(roster, crew, renewal):
+    newcomer = roster.add_worker()
+    renewal.order([], [newcomer])
+    renewal.can_go_back = True
+    renewal.turn()
+    assert renewal.names == ("worker-2",)
+    newcomer.is_wanted = False
+    assert renewal.reaped(newcomer, "no library")
+    assert (renewal.failure, renewal.names) == ("no library", ())
+    assert crew.told == ["dismiss worker-2"]
+
+    another = roster.add_worker()
+    renewal.order([], [another])
+    another.is_ready = True
+    renewal.turn()
+    assert (renewal.failure, renewal.names) == ("", ())
+
+
+@pytest.mark.parametrize("can_go_back", [True, False])
+def test_whoever_starts_anew_and_cannot_work_by_it_goes_back(roster, renewal, can_go_back):
+    first, second = roster.workers
+    renewal.can_go_back = can_go_back
+    renewal.order([first])
+    renewal.turn()
+    second.was_ready = True
+    assert not renewal.reaped(second, "killed"), "it is started again, like at any time"
+    second.is_wanted = False  # by the new configuration, it was told then
+    assert renewal.reaped(second, "no library") is can_go_back
+    assert second.is_wanted is can_go_back
+    (decoder,) = roster.of(Kind.DECODER)
+    decoder.is_wanted = False
+    assert not renewal.reaped(decoder, "no such camera"), "that is its camera's affair"
+
+
 def test_where_memory_is_short_each_ends_before_its_heir_starts(roster, crew, monkeypatch):
     monkeypatch.setattr("engine.renewal.fits_beside", lambda _child: False)
     renewal = Renewal(roster, crew, lambda: False)

@@ -84,5 +84,19 @@ def test_all_streams_of_a_claim_end_once_and_no_others():
     assert len(ended) == 2
 
 
+def test_who_comes_back_while_others_still_leave_is_looked_after():
+    holds, ended = [False], []
+    stays = Stays(lambda _claim: holds[0])
+    leaving = stays.held(CLAIM, lambda: ended.append("before"))
+    leaving.__enter__()
+    stays.check()
+    holds[0] = True  # the keys can be read again
+    with stays.held(CLAIM, lambda: ended.append("back")):
+        leaving.__exit__(None, None, None)
+        holds[0] = False
+        stays.check()
+        assert ended == ["before", "back"]
+
+
 def test_a_claim_tells_no_secret():
     assert "secret" not in f"{CLAIM!r} {CLAIM} {[CLAIM]}"

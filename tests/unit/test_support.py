@@ -25,6 +25,7 @@ PLANTED = {
     "quoted": 'with "quotes" and \\ in it',
     "comment": "old-passw0rd-in-a-comment",
     "added": "of-a-camera-added-later",
+    "traces": "t0ken-of-traces",
     "strange": "of-another-machine",
 }
 """Secrets, by where each is first written."""
@@ -34,6 +35,7 @@ PLANTED = {
 def config(tmp_path, monkeypatch) -> Path:
     (tmp_path / "secret.txt").write_text(f"{PLANTED['file']}\n")
     monkeypatch.setenv("GATE_PASSWORD", PLANTED["environment"])
+    monkeypatch.setenv("TRACES_TOKEN", PLANTED["traces"])
     (tmp_path / "data" / "engine").mkdir(parents=True)
     added = {"cameras": [{"name": "late", "url": f"rtsp://u:{PLANTED['added']}@192.0.2.8/"}]}
     (tmp_path / "data" / "engine" / "amendments.json").write_text(json.dumps(added))
@@ -76,6 +78,8 @@ authorization = '{PLANTED["quoted"]}'
 servers = "kafka.example.com:9092"
 username = "platering"
 password = "{PLANTED["broker"]}"
+[traces]
+endpoint = "https://collect.example.com/v1/traces?token=${{TRACES_TOKEN}}"
 [api]
 port = 0
 """

@@ -1,6 +1,7 @@
 """Traces: which sightings have one, what its ids are, what is counted."""
 
 import builtins
+import logging
 import random
 import sys
 import threading
@@ -17,9 +18,11 @@ from engine.errors import ConfigError
 from engine.shm import RunLock
 from engine.trace_settings import TracesSettings
 from engine.traces import Step, open_traces
-from engine.traces.spans import LAST_SPANS_S, Spans
+from engine.traces.spans import LAST_SPANS_S, MOST_WAITING, Spans, _is_chosen
+from engine.tracker import SightingIds
 
-IDS = [str(UUID(int=random.Random(number).getrandbits(128))) for number in range(60)]
+_new_id = SightingIds("north", random.Random(0))
+IDS = [_new_id(1_700_000_000_000_000_000 + number * 10**9) for number in range(60)]
 
 
 @pytest.fixture
@@ -67,6 +70,19 @@ def test_processes_that_never_spoke_add_to_one_trace(receiver, row):
     assert row.total(Count.TRACE_SPANS) == row.total(Count.TRACE_SPANS_SENT) == 4
 
 
+def test_no_line_of_the_log_shows_what_the_url_keeps_secret(receiver, row, caplog):
+    with caplog.at_level(logging.DEBUG):
+        for url in (receiver.url, "http://127.0.0.1:9/v1/traces"):
+            settings = TracesSettings(endpoint=f"{url}?token=hunter2")
+            traces = Spans(settings, "north", "publisher", row)
+            traces.add(IDS[0], Step("sighting", 1, 2), (), {})
+            traces.close()
+        wait_until(lambda: row.total(Count.TRACE_SPANS_LOST) == 1, 10.0, "the second is lost")
+    assert receiver.traces
+    assert "traces are lost" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_every_process_chooses_the_same_share(receiver, row):
     for process in ("publisher", "api-0"):
         traces = traces_of(receiver, row, process, share=0.5)
@@ -77,6 +93,33 @@ def test_every_process_chooses_the_same_share(receiver, row):
     assert 10 < len(receiver.traces) < 50
     assert all({s.name for s in spans} == {"publisher", "api-0"} for spans in
                receiver.traces.values())  # fmt: skip
+
+
+@pytest.mark.parametrize("node", ["north", "south", "gate-1"])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
+def test_the_share_is_one_of_every_node(node, share):
+    new_id = SightingIds(node, random.Random(1))
+    ids = [UUID(new_id(number * 10**9)).int for number in range(4_000)]
+    assert sum(_is_chosen(one, share) for one in ids) / 4_000 == pytest.approx(share, abs=0.04)
+    assert all(_is_chosen(one, 1.0) for one in ids)
+    assert not any(_is_chosen(one, 0.0) for one in ids)
+
+
+def test_what_is_made_while_too_many_wait_is_lost_and_counted(receiver, row):
+    traces = traces_of(receiver, row)
+    held = receiver.hold()
+    made = MOST_WAITING + 100
+    for number in range(made):
+        traces.add(_new_id(number), Step("sighting", 1, 2), (), {})
+    held.set()
+    traces.close()
+    wait_until(
+        lambda: row.total(Count.TRACE_SPANS_SENT) + row.total(Count.TRACE_SPANS_LOST) == made,
+        10.0,
+        "every span is counted as sent or lost",
+    )
+    assert row.total(Count.TRACE_SPANS) == made
+    assert row.total(Count.TRACE_SPANS_LOST) == 100
 
 
 def test_a_receiver_that_never_answers_delays_nobody(row):

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import shutil
 import ssl
 import subprocess
@@ -63,9 +64,11 @@ def sink_to(tmp_path, tally):
 # --- requests -----------------------------------------------------------------------------------
 
 
-def test_a_request_is_signed_and_names_its_event(receiver, sink_to):
+def test_a_request_is_signed_and_names_its_event(receiver, sink_to, caplog):
     sink = sink_to(receiver.url, secret=SECRET, authorization="Bearer abc")
-    sink.deliver([event(1), event(2)])
+    with caplog.at_level(logging.DEBUG):
+        sink.deliver([event(1), event(2)])
+    assert SECRET not in caplog.text
     first, second = receiver.taken
     assert (first.event, second.event) == (("id-1", 3), ("id-2", 3))
     assert first.path == "/hook?token=hunter2"
