@@ -1,7 +1,7 @@
 """What people and programs may order while the engine runs, verb by verb (``engine.control``)."""
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_type_hints
 
 import msgspec
 
@@ -88,7 +88,7 @@ class Orders:
         if verb is None:
             raise ControlError(f"no verb {request.verb!r}; there are {', '.join(self._verbs)}")
         try:
-            result = verb(**request.arguments)
+            result = verb(**_checked(verb, request))
         except TypeError as error:
             raise ControlError(f"{request.verb}: {error}") from error
         except ConfigError as error:
@@ -197,3 +197,18 @@ class Orders:
             names = [place.settings.name for place in self._roster.watched]
             raise ControlError(f"no camera {name!r}; there are {', '.join(names) or 'none'}")
         return place
+
+
+def _checked(verb: Callable[..., object], request: Request) -> dict[str, Any]:
+    """Return a request's arguments, each of the type that its verb names.
+
+    Raises:
+        ControlError: one is of another type.
+    """
+    kinds, checked = get_type_hints(verb), {}
+    for name, value in request.arguments.items():
+        try:
+            checked[name] = msgspec.convert(value, kinds.get(name, Any))
+        except msgspec.ValidationError as error:
+            raise ControlError(f"{request.verb}: {name}: {error}") from error
+    return checked
