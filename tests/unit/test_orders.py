@@ -1,5 +1,7 @@
 """What an order says is checked before anybody acts on it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from engine.errors import ControlError
@@ -19,7 +21,7 @@ class Uploads:
 
 def test_an_argument_of_another_type_is_named_and_nobody_acts_on_it():
     uploads = Uploads()
-    orders = Orders(None, None, None, None, uploads)
+    orders = Orders(None, None, SimpleNamespace(free_rows=9), None, uploads)
     with pytest.raises(ControlError, match=r"^upload\.add: upload: Expected `str`, got `array`"):
         orders.obey(Request(verb="upload.add", arguments={"upload": ["a"]}))
     with pytest.raises(ControlError, match=r"^recognizers: count: Expected `int`, got `str`"):
