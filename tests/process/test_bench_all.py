@@ -83,7 +83,7 @@ def test_the_end_in_the_midst_of_a_group_leaves_nothing(command, number, code, t
     try:
         wait_until(
             lambda: any("ring" in path.name for path in ours_since(before)),
-            30.0,
+            90.0,
             "the group is under way",
         )
         bench.send_signal(number)
