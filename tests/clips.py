@@ -1,5 +1,8 @@
 """Small video clips for tests, made with PyAV: something that moves, in any pixel format."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -28,7 +31,7 @@ def make_clip(
     fps: int = 25,
 ) -> Path:
     """Write a clip and return its path; the container is chosen by the suffix."""
-    with av.open(str(path), "w") as container:
+    with _usual_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
@@ -40,6 +43,19 @@ def make_clip(
             container.mux(stream.encode(frame.reformat(format=pix_fmt)))
         container.mux(stream.encode())
     return path
+
+
+@contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Take back what SVT-AV1's encoder gives a process of root: SCHED_FIFO, at 99.
+
+    Its children inherit that, and two of them that never sleep leave nobody else a turn.
+    """
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
 
 
 def h264_clip(path: Path, *, frames: int, fps: int = 25) -> Path:

@@ -141,6 +141,13 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(autouse=True)
+def _nothing_goes_first() -> Iterator[None]:
+    """Fail a test that leaves this process, and so its children, before all others in the queue."""
+    yield
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "this process has a real-time priority now"
+
+
+@pytest.fixture(autouse=True)
 def _nothing_left_behind(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
