@@ -80,7 +80,7 @@ def test_open_streams_end_with_what_they_were_opened_with(redis_server, tmp_path
     keys.remove(keys.known(first).id)
     assert said_last(of_key[0]) == {"event": "end", "data": '{"reason":"denied"}'}
     assert said_last(of_key[1]) == {}, "the plain form has no events"
-    assert front.total(Count.SSE_CLIENTS) == 2
+    wait_until(lambda: front.total(Count.SSE_CLIENTS) == 2, 5.0, "two go on")
     people.remove("anna")
     assert said_last(of_session)["event"] == "end"
     with pytest.raises(http.client.HTTPException, match="log in"):
