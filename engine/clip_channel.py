@@ -103,7 +103,7 @@ class ClipGiver:
     def _refuse(self, end: socket.socket, sighting: str, reason: str) -> None:
         if reason != self._told:
             self._told = reason
-            log.warning("no clip: %s", reason, extra={"camera": self._camera})
+            log.warning("no clip: %s", reason, extra={"camera": self._camera, "sighting": sighting})
         with contextlib.suppress(OSError):
             end.send(encode(ClipCut(sighting=sighting, error=reason)))
 

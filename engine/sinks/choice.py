@@ -106,6 +106,7 @@ class ChosenSink:
         log.warning(
             "%s: %s revision %d is a dead letter: %s",
             *(self.name, sighting.id, sighting.revision, reason),
+            extra={"camera": sighting.camera, "sighting": sighting.id},
         )
         gone = self._letters.add(self._sink.name, event, reason)
         if gone:

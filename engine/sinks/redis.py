@@ -76,6 +76,7 @@ class RedisSink:
         log.error(
             "redis refuses %s revision %d, it is a dead letter: %s",
             *(*one, reason),
+            extra={"camera": sighting.camera, "sighting": sighting.id},
         )
         self._letters.add(NAME, event, reason)
         self._put.append(one)  # only now: where it cannot be kept, it is tried again

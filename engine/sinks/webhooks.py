@@ -107,8 +107,9 @@ class WebhookSink:
         sighting = event.sighting
         log.warning(
             "%s: %s revision %d is a dead letter: %s",
-            self.name, sighting.id, sighting.revision, reason,
-        )  # fmt: skip
+            *(self.name, sighting.id, sighting.revision, reason),
+            extra={"camera": sighting.camera, "sighting": sighting.id},
+        )
         gone = self._letters.add(self._settings.name, event, reason)
         if gone:
             log.error("too many dead letters: the oldest %d are gone", gone)

@@ -71,6 +71,9 @@ def test_a_foreign_value_under_a_sightings_key_stops_nobody_else(rig, caplog):
     assert "WRONGTYPE" in reason
     assert rig.tally.dead_letters == 1
     assert "id-70 revision 1, it is a dead letter" in caplog.text
+    assert [record.sighting for record in caplog.records if hasattr(record, "sighting")] == [
+        "id-70"
+    ]
     rig.sink.deliver([event(70), event(150)])
     assert rig.tally.dead_letters == 1  # the same one again
     assert rig.ids()[-1] == "id-150"
