@@ -132,10 +132,6 @@ def own_keys(
         if sighting.revision > 1:  # it may stand in other indexes, or be corrected by hand
             commands.append((FORMER, key, "plate", "lists", "corrected", "corrections"))
             owners.append(number)
-        if pictures:  # first: a sighting tells of no clip that is not there yet
-            beside = evidence_key(sighting.id)
-            commands += (("HSET", beside, *pictures), ("EXPIRE", beside, min(evidence_s, keep_s)))
-            owners += (number, -1)
         commands += (
             ("HSET", key, *_fields(sighting, raw)),
             ("EXPIRE", key, keep_s),

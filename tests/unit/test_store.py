@@ -26,7 +26,7 @@ from engine.store import (
     plate_key,
     sighting_key,
 )
-from engine.store_commands import MARKER_LIFE_S
+from engine.store_commands import MARKER_LIFE_S, own_keys
 from engine.store_writer import StoreWriter
 from engine.track import Event
 from engine.types import Box, Candidate, Evidence, PathPoint, Phase, Sighting
@@ -39,6 +39,15 @@ def event(number, revision=1, plate="", evidence=None):
         last_unix_ms=1_790_000_000_000 + number, best_unix_ms=1_790_000_000_000 + number,
     )  # fmt: skip
     return Event(sighting, evidence)
+
+
+@pytest.mark.parametrize("revision", [1, 2])
+def test_pictures_go_once_and_before_the_sighting_that_tells_of_them(revision):
+    one = event(1, revision, evidence=Evidence(b"crop"))
+    commands, owners = own_keys([one], [b"{}"], RedisSettings())
+    hashes = [command[1] for command in commands if command[0] == "HSET"]
+    assert hashes == [evidence_key("id-1"), sighting_key("id-1")]
+    assert len(owners) == len(commands)
 
 
 @pytest.fixture
