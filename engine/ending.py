@@ -15,7 +15,7 @@ from engine.roster import Roster
 
 STOP_PHASES: Final = (
     (frozenset({Kind.DECODER, Kind.API}), 3.0),
-    (frozenset({Kind.WORKER}), 2.0),
+    (frozenset({Kind.WORKER}), 4.0),
     (frozenset({Kind.PUBLISHER}), 3.0),
 )
 

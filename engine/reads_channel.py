@@ -114,6 +114,14 @@ class ReadsSender:
             self._pending.popleft()
         self._unsent = min(self._unsent, len(self._pending))
 
+    def give_up(self) -> int:
+        """Count everything that was not committed as lost, and return how much that is."""
+        lost = len(self._pending)
+        self._pending.clear()
+        self._unsent = 0
+        self._row.count(Count.READS_LOST, lost)
+        return lost
+
     def _drop_channel(self) -> None:
         if self._channel is not None:
             self._channel.close()

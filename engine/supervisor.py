@@ -156,11 +156,11 @@ class Supervisor:
             if not self._ending.has_begun:
                 self._uploads.turn()
                 self._turn_reload()
-                self._start_due()
                 self._kill_silent()
                 self._resources.mend_redis()
             else:
                 self._ending.advance()
+            self._start_due()
             sweeping = self._plane.sweep()
             self._clients.drop_idle()
             self._row.beat(time.monotonic_ns())
@@ -199,10 +199,14 @@ class Supervisor:
     # --- processes start --------------------------------------------------------------------
 
     def _start_due(self) -> None:
-        """Start every wanted process that is not up and whose backoff is over."""
+        """Start every wanted process that is not up and whose backoff is over.
+
+        Once the end has begun, only the publisher is: somebody must take the last reads.
+        """
         now = time.monotonic()
         for child in self._roster.children:
-            if child.is_wanted and not child.is_up and now >= child.start_at:
+            is_due = child.is_wanted and not child.is_up and now >= child.start_at
+            if is_due and (child.kind is Kind.PUBLISHER or not self._ending.has_begun):
                 self._start(child)
 
     def _start(self, child: ChildProcess) -> None:

@@ -36,8 +36,9 @@ IDLE_S: Final = 0.5
 """An idle worker completes a turn at least this often."""
 ATTEND_NS: Final = 2_000_000
 """A busy worker hears the supervisor and the publisher at least this often between frames."""
-SETTLE_S: Final = 2.0
-"""How long a stopping worker waits for the publisher to commit its last reads."""
+SETTLE_S: Final = 3.5
+"""How long a stopping worker waits for the publisher to commit its last reads: one that was just
+killed must come back for them. Less than the worker's own phase in ``engine.ending``."""
 FRAME_GAIN: Final = 3.0
 """A frame picture is encoded again when the plate's confidence beats the last one by this."""
 REMEMBERED_PLATES: Final = 256
@@ -309,6 +310,8 @@ class Worker:
             else:
                 select.select([self._sender], [], [], 0.1)
                 self._sender.receive_acks()
+        if lost := self._sender.give_up():
+            log.warning("the publisher did not take the reads of the last %d frames: lost", lost)
         self._recognizer.close()
 
 

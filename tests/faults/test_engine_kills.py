@@ -116,6 +116,22 @@ def _interrupt_twice(run: EngineRun) -> None:
     run.assert_nothing_left()
 
 
+def test_the_last_reads_are_taken_though_the_publisher_was_just_killed(tmp_path: Path) -> None:
+    with running(tmp_path, BUSY) as run, events_of(run) as events:
+        flows_after(run, events, time.time())
+        publisher = run.pids()["publisher"]
+        os.kill(publisher, signal.SIGSTOP)  # from now on nobody takes what workers read
+        before = _reads_sent(run)
+        wait_until(lambda: _reads_sent(run) > before, 10.0, "plates are read")
+        os.kill(publisher, signal.SIGKILL)
+        run.stop()
+        assert "the publisher did not take" not in run.said()
+
+
+def _reads_sent(run: EngineRun) -> float:
+    return run.metrics()["platering_frame_reads_sent_total{}"]
+
+
 def test_a_worker_that_stops_over_a_frame_is_replaced_and_the_frame_set_aside(
     tmp_path: Path,
 ) -> None:
