@@ -58,7 +58,8 @@ class Watch:
         """Yield what runs, once it runs."""
         workers = self._roster.of(Kind.WORKER)
         if workers:
-            yield f"readers  {len(workers)} processes, {workers[0].detail}"
+            count = "1 process" if len(workers) == 1 else f"{len(workers)} processes"
+            yield f"readers  {count}, {workers[0].detail}"
         settings = self._roster.settings
         redis = settings.redis.url
         where = "embedded, on a private socket" if redis == EMBEDDED else redact(redis)
