@@ -12,7 +12,6 @@ import socket
 import time
 from typing import Final
 
-import cv2
 import msgspec
 
 from engine.attention import known_plates
@@ -316,8 +315,7 @@ class Worker:
 
 
 def main(child: Child) -> None:
-    """Run a worker with one thread per library."""
-    cv2.setNumThreads(1)
+    """Run a worker, on a core of its own where it was given one."""
     section = msgspec.json.decode(child.section, type=WorkerSection)
     if section.core >= 0:
         os.sched_setaffinity(0, {section.core})

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -59,7 +58,6 @@ def measure(
     sizes_px: Sequence[tuple[int, int]], settings: Settings, frames: int = FRAMES
 ) -> RecognizeFigures:
     """Measure frames of these sizes with the recognizer of these settings, in some seconds."""
-    cv2.setNumThreads(1)
     pool = settings.recognizers
     recognizer = open_recognizer(settings.recognizer, settings.openalpr, pool.provider).recognizer
     try:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import cv2
+
 from engine.config import OpenAlprSettings, Provider
 from engine.errors import RecognizerError
 from engine.recognizers.base import Recognizer
@@ -26,6 +28,9 @@ class Opened(NamedTuple):
 def open_recognizer(choice: str, openalpr: OpenAlprSettings, provider: Provider = "cpu") -> Opened:
     """Open the recognizer of the configuration.
 
+    OpenCV takes one thread in this process from now on: its pool would spin between the many small
+    steps of a recognition and gain nothing.
+
     ``auto`` takes OpenALPR when its library is found and loads, else the built-in recognizer, and
     the sentence then says what was missing. ``provider`` runs the built-in networks; where it is
     not installed, the CPU does.
@@ -36,6 +41,7 @@ def open_recognizer(choice: str, openalpr: OpenAlprSettings, provider: Provider 
     """
     if choice not in CHOICES:
         raise ValueError(f"{choice!r} is no recognizer; there are {', '.join(CHOICES)}")
+    cv2.setNumThreads(1)
     if choice == "builtin":
         return _builtin(provider, "as configured")
     if choice == "openalpr":

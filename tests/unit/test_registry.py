@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,6 +16,12 @@ from engine.recognizers.openalpr_library import find_library
 from engine.recognizers.registry import open_recognizer
 
 NOWHERE = OpenAlprSettings(library="/nowhere/libopenalprpy.so")
+
+
+def test_opencv_works_on_one_thread_once_a_recognizer_is_open():
+    cv2.setNumThreads(2)
+    open_recognizer("builtin", OpenAlprSettings()).recognizer.close()
+    assert cv2.getNumThreads() == 1
 
 
 def test_builtin_is_opened_when_asked_for():
