@@ -24,6 +24,7 @@ __all__ = [
     "DIGITS_FOR",
     "LETTERS_FOR",
     "Pattern",
+    "as_seen",
     "distance",
     "is_part",
     "lookalikes",
@@ -66,6 +67,7 @@ LETTERS_FOR: Final = {
 }  # fmt: skip
 """The letters that a digit is mistaken for most, likeliest first."""
 
+_ONE_GLYPH: Final = str.maketrans("OI", "01")
 _ONE_LOOKALIKE: Final = 0.5
 _PLATE_SHAPED = re.compile(r"[0-9A-Z]*\Z")
 _LATIN_TWINS: Final = str.maketrans("АВЕКМНОРСТУХІΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIABEZHIKMNOPTYX")
@@ -83,6 +85,11 @@ def normalise(text: str) -> str:
         return text
     plain = unicodedata.normalize("NFKD", text).upper().translate(_LATIN_TWINS)
     return _OUTSIDE.sub("", plain)
+
+
+def as_seen(plate: str) -> str:
+    """Return a normalised plate with O as 0 and I as 1: most typefaces have one glyph for both."""
+    return plate.translate(_ONE_GLYPH)
 
 
 def distance(one: str, other: str, limit: float = 3.0) -> float:

@@ -13,10 +13,10 @@ import msgspec
 
 from engine.evaluation.labels import LabelledPlate
 from engine.footage import Passage
+from engine.plates import as_seen
 from engine.types import Box, PlateRead
 
 LEAST_OVERLAP: Final = 0.3
-_LOOKALIKES: Final = str.maketrans("OI", "01")
 
 
 class PlateMatch(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ class VideoOutcome(msgspec.Struct, frozen=True):
 
 def look_alike(one: str, other: str | None) -> bool:
     """Tell whether two plates are the same once O is 0 and I is 1."""
-    return other is not None and one.translate(_LOOKALIKES) == other.translate(_LOOKALIKES)
+    return other is not None and as_seen(one) == as_seen(other)
 
 
 def edit_distance(one: str, other: str) -> int:
@@ -182,5 +182,5 @@ def _by_text(plates: Sequence[LabelledPlate], reads: Sequence[PlateRead]) -> lis
 
 def _misread_by(plate: str, text: str) -> int | None:
     """Return how many characters of a plate were misread; None when too many to be of it."""
-    apart = edit_distance(plate.translate(_LOOKALIKES), text.translate(_LOOKALIKES))
+    apart = edit_distance(as_seen(plate), as_seen(text))
     return apart if 2 * apart < len(plate) else None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scenes import mount, plate, street
 
-from engine.plates import normalise
+from engine.plates import as_seen, normalise
 from engine.recognizers.base import RecognizeHints
 from engine.recognizers.builtin import VERSION, BuiltinRecognizer
 from engine.types import Box
@@ -172,13 +172,9 @@ def labels(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(table))
 
 
-def as_one_glyph(text: str) -> str:
-    return text.replace("O", "0").replace("I", "1")
-
-
 @pytest.mark.shared
-def test_most_labelled_european_plates_are_read(recognizer, shared_data):
-    rows = labels(shared_data, "images_eu.csv")[::3]
+def test_nearly_all_labelled_european_plates_are_read(recognizer, shared_data):
+    rows = labels(shared_data, "images_eu.csv")
     right = located = 0
     for row in rows:
         frame = cv2.imread(str(shared_data / row["file"]), cv2.IMREAD_GRAYSCALE)
@@ -186,20 +182,20 @@ def test_most_labelled_european_plates_are_read(recognizer, shared_data):
         truth = Box(*(float(row[key]) for key in "xywh"))
         at_truth = [read for read in reads if read.box.iou(truth) > 0.3]
         located += bool(at_truth)
-        right += any(as_one_glyph(read.plate) == as_one_glyph(row["plate"]) for read in at_truth)
-    assert located >= 0.94 * len(rows)
-    assert right >= 0.85 * len(rows)
+        right += any(as_seen(read.plate) == as_seen(row["plate"]) for read in at_truth)
+    assert located >= 0.99 * len(rows)
+    assert right >= 0.95 * len(rows)
 
 
 @pytest.mark.shared
-def test_most_labelled_british_plates_are_read(recognizer, shared_data):
+def test_nearly_all_labelled_british_plates_are_read(recognizer, shared_data):
     rows = labels(shared_data, "images_uk.csv")
     right = 0
     for row in rows:
         frame = cv2.imread(str(shared_data / row["file"]), cv2.IMREAD_GRAYSCALE)
         reads = recognizer.recognize(frame, RecognizeHints(regions=("gb",)))
         right += row["plate"] in {read.plate for read in reads}
-    assert right >= 6
+    assert right >= len(rows) - 1
 
 
 def confident_reads(recognizer, clip: Path, every: int) -> list[str]:

@@ -23,7 +23,14 @@ from engine.recognizers.builtin.geometry import (
     window,
 )
 from engine.recognizers.builtin.network import Network
-from engine.recognizers.builtin.ranking import confidence, guess_region, prior, rank, twins
+from engine.recognizers.builtin.ranking import (
+    confidence,
+    guess_region,
+    in_any_spelling,
+    prior,
+    rank,
+    twins,
+)
 from engine.recognizers.builtin.straighten import straighten
 from engine.types import Box
 
@@ -225,10 +232,21 @@ def test_ranked_probabilities_are_sorted_and_sum_to_one_at_most(evidence):
     assert "" not in dict(ranked)
 
 
+def test_a_text_is_as_sure_as_all_that_look_like_it():
+    texts = [("0I", 0.4), ("OI", 0.2), ("0J", 0.15), ("01", 0.1), ("O1", 0.05)]
+    assert in_any_spelling(texts) == pytest.approx(0.75)
+    ranked = rank({"01CC7A0001": 0.98}, ())  # written like no country's plates
+    assert ranked[0][0] == "01CC7A0001"
+    assert ranked[0][1] < 0.3
+    assert in_any_spelling(ranked) > 0.7
+
+
 def test_the_prior_knows_what_plates_look_like():
     assert prior("LS15EBC", ()) == 1.0
     assert prior("7", ()) < prior("712", ()) < prior("LS15EBC", ())
     assert prior("GWAGEN", ()) < prior("GWAG4N", ())
+    assert prior("TOYOTA", ()) == prior("T0Y0TA", ()) < prior("T0Y2TA", ())
+    assert prior("AB01CDE", ()) == 1.0  # no word, though its digits look like letters
     assert prior("", ()) == 0.0
 
 

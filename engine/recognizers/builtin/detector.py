@@ -2,7 +2,7 @@
 
 The network looks at a grey picture and answers, for every cell of 8 by 8 pixels, how likely a
 plate is centred there, its width and height, its centre and its four corners (13 channels). Two
-scales see plates from about a fiftieth of the frame's width up to nearly all of it.
+scales see plates from about a thirtieth of the frame's width up to all of it.
 """
 
 import math
@@ -26,8 +26,8 @@ from engine.recognizers.builtin.geometry import (
 from engine.recognizers.builtin.network import Network
 from engine.types import Box, Luma
 
-_SIDES_PX: Final = (160, 640)
-"""The longest side of the frame at each scale; of frames above 2133 px, the larger is larger."""
+_SIDES_PX: Final = (160, 448)
+"""The longest side of the frame at each scale; of frames above 1493 px, the larger is larger."""
 
 _LEAST_SCALE: Final = 0.3
 """Of the larger one: at this, plates that can just be read, some 50 px wide, can still be found."""

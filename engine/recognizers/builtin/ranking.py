@@ -6,18 +6,20 @@ else, more weakly, those of all known regions. Texts of unknown form are still r
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
 
-from engine.plates import matches_any_region, matching_regions, shape
+from engine.plates import as_seen, matches_any_region, matching_regions, shape
 from engine.regions import lookalikes_of
 
 _PLAUSIBLE_LENGTH = {1: 0.001, 2: 0.02, 3: 0.15, 4: 0.5, 9: 0.5, 10: 0.4, 11: 0.05}
 _TOO_LONG = 0.01
-_NO_DIGIT = 0.35
+_NO_DIGIT = 0.1
+"""Words on cars and beside roads are read as clearly as plates; few plates are words."""
+_AS_LETTERS = str.maketrans("01", "OI")
 _STRANGER_TO_HINTS = 0.05
 _STRANGER_TO_ALL = 0.1
 _TWIN_OF = {"0": "O", "O": "0", "1": "I", "I": "1"}
@@ -26,8 +28,8 @@ _UNLIKE_TWIN_SHARE = 0.1
 """Where the typeface of the regions tells both apart: only blurred ones are confused."""
 _MOST_TWINS = 3
 CALIBRATION: tuple[Sequence[float], Sequence[float]] = (
-    (0.0, 0.1, 0.2, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0),
-    (0.0, 10.0, 30.0, 62.0, 78.0, 88.0, 94.5, 98.0, 99.5),
+    (0.0, 0.1, 0.2, 0.3, 0.45, 0.55, 0.65, 0.75, 0.9, 1.0),
+    (0.0, 10.0, 30.0, 50.0, 60.0, 66.0, 80.0, 90.0, 97.5, 99.7),
 )
 """Probability of a text, and how many of 100 such reads are right; ``training/calibrate.py``."""
 _PLATE_LIKE = (0.2, 0.4), (0.0, 1.0)
@@ -45,9 +47,10 @@ def prior(text: str, regions: tuple[str, ...]) -> float:
     if not text:
         return 0.0
     weight = _PLAUSIBLE_LENGTH.get(len(text), 1.0 if len(text) < 12 else _TOO_LONG)
-    if "#" not in shape(text):
+    known = matches_any_region(text, regions)
+    if "#" not in shape(text if known else text.translate(_AS_LETTERS)):
         weight *= _NO_DIGIT
-    if not matches_any_region(text, regions):
+    if not known:
         weight *= _STRANGER_TO_HINTS if regions else _STRANGER_TO_ALL
     return weight
 
@@ -92,6 +95,17 @@ def rank(evidence: Mapping[str, float], regions: tuple[str, ...]) -> list[tuple[
     return sorted(ranked, key=lambda entry: -entry[1])
 
 
+def in_any_spelling(texts: Iterable[tuple[str, float]]) -> float:
+    """Return how likely the first text is, whichever of its signs are O or 0, I or 1.
+
+    texts: with their probabilities, the likeliest first; at least one.
+    """
+    together: defaultdict[str, float] = defaultdict(float)
+    for text, likely in texts:
+        together[as_seen(text)] += likely
+    return next(iter(together.values()))
+
+
 def guess_region(text: str, regions: tuple[str, ...]) -> str:
     """Return the country whose plates are written like this, or an empty string.
 
@@ -107,10 +121,10 @@ def guess_region(text: str, regions: tuple[str, ...]) -> str:
 def confidence(posterior: float, probability: float, height_px: float) -> float:
     """Return the confidence, 0 to 100, of a text read from a detected plate.
 
-    posterior: the text's probability, from ``rank``; probability: the detector's, from near;
-    height_px: the plate's, in the frame. Rises with all: what hardly looks like a plate stays low
-    however legible it is, and so does what is guessed from few pixels. Fitted so that of the reads
-    of about 70 about 70 in 100 are right, see the model card.
+    posterior: the text's probability, from ``rank``, in any spelling; probability: the detector's,
+    from near; height_px: the plate's, in the frame. Rises with all: what hardly looks like a plate
+    stays low however legible it is, and so does what is guessed from few pixels. Fitted so that of
+    the reads of about 70 about 70 in 100 are right, O as good as 0, see the model card.
     """
     likely_right = float(np.interp(posterior, *CALIBRATION))
     plate_like = float(np.interp(probability, *_PLATE_LIKE))

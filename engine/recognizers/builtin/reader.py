@@ -13,6 +13,7 @@ import numpy as np
 from engine.recognizers.builtin import ctc
 from engine.recognizers.builtin.geometry import Quad, blocks, flatten, grow
 from engine.recognizers.builtin.network import Network
+from engine.recognizers.builtin.ranking import in_any_spelling
 from engine.types import Luma
 
 _CROP_PX: Final = (128, 48)
@@ -25,7 +26,6 @@ _ILLEGIBLE: Final = 0.03
 """Where even the likeliest path through a look is less likely, there is no text."""
 _CLEAR: Final = 0.9
 """Where a text and those that look like it are likelier, a second look changes nothing."""
-_ALIKE: Final = str.maketrans("OI", "01")
 _LEAST_CONTRAST: Final = 4.0
 _BLOCK_PX: Final = 2
 _MEAN: Final = 128
@@ -53,7 +53,7 @@ class PlateReader:
         if likeliest_path < _ILLEGIBLE or len(ctc.greedy(first[0])) < _SHORTEST:
             return {}
         texts = ctc.likely_texts(ctc.condensed(first)[0], _BEAM)
-        if _how_clear(texts) > _CLEAR:
+        if in_any_spelling(texts.items()) > _CLEAR:
             return texts
         return _evidence(np.concatenate((first, self._look(frame, looks[1:]))))
 
@@ -70,12 +70,6 @@ def _even(crop: Luma) -> Luma:
     mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(crop))
     levels = (_LEVELS - mean) * (_DEVIATION / max(spread, _LEAST_CONTRAST)) + _MEAN
     return np.asarray(cv2.LUT(crop, np.rint(levels.clip(0, 255)).astype(np.uint8)), np.uint8)
-
-
-def _how_clear(texts: dict[str, float]) -> float:
-    """Return how likely the best text is, in whichever way its O and 0, I and 1 are told apart."""
-    best = next(iter(texts)).translate(_ALIKE)
-    return sum(likely for text, likely in texts.items() if text.translate(_ALIKE) == best)
 
 
 def _evidence(seen: ctc.Probabilities) -> dict[str, float]:

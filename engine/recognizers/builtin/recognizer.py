@@ -8,18 +8,18 @@ from engine.recognizers.base import NO_HINTS, RecognizeHints
 from engine.recognizers.builtin.detector import Detection, PlateDetector
 from engine.recognizers.builtin.geometry import Quad, box_around, corners_of, height_px
 from engine.recognizers.builtin.network import Network
-from engine.recognizers.builtin.ranking import confidence, guess_region, rank
+from engine.recognizers.builtin.ranking import confidence, guess_region, in_any_spelling, rank
 from engine.recognizers.builtin.reader import PlateReader
 from engine.recognizers.builtin.straighten import straighten
 from engine.types import Box, Candidate, Corners, Luma, PlateRead
 
-VERSION: Final = "roads-2"
+VERSION: Final = "roads-3"
 """The weights and the calibration; see ``weights/MODEL_CARD.md``."""
 
 _MOST_PLATES: Final = 10
 _LEAST_PROBABILITY: Final = 0.3
 """Of a place that the detector names; below, not one in 300 legible plates was found."""
-_LEAST_TOGETHER: Final = 1.4
+_LEAST_TOGETHER: Final = 1.5
 """Of how likely a place is from afar and, twice, from near; below, none of 300 legible plates."""
 _LEAST_HEIGHT_PX: Final = 7.0
 """Of a plate; of 70 lower ones of photographs, none was legible."""
@@ -115,15 +115,16 @@ class BuiltinRecognizer:
             return None
         quad = straighten(frame, focused.quad)
         evidence = self._reader.read(frame, quad)
-        ranked = rank(evidence, hints.regions)[: max(1, hints.topn)]
+        ranked = rank(evidence, hints.regions)
         if not ranked:
             return None
-        best = ranked[0][1]
-        sure = confidence(best, focused.probability, height_px(quad))
+        sure = confidence(in_any_spelling(ranked), focused.probability, height_px(quad))
         if sure < _LEAST_CONFIDENCE:
             return None
+        best = ranked[0][1]
         candidates = tuple(
-            Candidate(text, round(sure * posterior / best, 2)) for text, posterior in ranked
+            Candidate(text, round(sure * posterior / best, 2))
+            for text, posterior in ranked[: max(1, hints.topn)]
         )
         return _Draft(quad, box_around(quad), candidates)
 

@@ -1,12 +1,12 @@
 """Rewrites a quantised network into a shape in which processors add faster: the same sums.
 
 A picture has one channel, and a convolution over one channel leaves a processor mostly idle. So
-the network takes blocks of pixels as channels ("space to depth"; Shi et al., CVPR 2016, backwards):
-4 by 4 where its first convolution has stride 2, 2 by 2 where it has stride 1. That convolution
-answers for the four places of a block at once, and the second, of stride 2, takes those as its
-channels. Weights move, zeros fill the rest. Pixels are whole numbers already, so the first
-convolution becomes one of whole numbers, too. Enlarging by two is a copy along a new axis, which
-takes a sixth of the time of onnxruntime's Resize.
+the network takes blocks of pixels as channels ("space to depth"; Shi et al., CVPR 2016, backwards).
+The detector's first convolution, 8 by 8 of stride 4, becomes one over blocks of 4 by 4. The
+reader's, 3 by 3 of stride 1, answers for the four places of a block of 2 by 2 at once, and the
+second, of stride 2, takes those as its channels. Weights move, zeros fill the rest. Pixels are
+whole numbers already, so the first convolution becomes one of whole numbers, too. Enlarging by two
+is a copy along a new axis, which takes a sixth of the time of onnxruntime's Resize.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,12 @@ def into_blocks(network: Path, scale: float, zero: int) -> None:
     model = onnx.load(str(network))
     graph = _Graph(model.graph)
     first, second = graph.of_type("Conv")[:2]
-    _take_blocks(graph, first, scale, zero)
-    _take_four_places(graph, second)
+    weights = graph.array(first.input[1])
+    if weights.shape[2:] == (8, 8):
+        _take_blocks(graph, first, _one_place(weights), (scale, zero))
+    else:
+        _take_blocks(graph, first, _four_places(weights), (scale, zero))
+        _take_four_places(graph, second)
     for resize in graph.of_type("Resize"):
         _copy_instead(graph, resize)
     graph.sort()
@@ -117,11 +121,14 @@ class _Graph:
             self.onnx.initializer.remove(self.constants[name])
 
 
-def _take_blocks(graph: _Graph, node: Any, scale: float, zero: int) -> None:
-    """Make the first convolution, of fractions so far, one of the bytes of blocks."""
-    stride = next(attribute.ints[0] for attribute in node.attribute if attribute.name == "strides")
-    weights = _four_places(graph.array(node.input[1]), stride)
-    bias = np.tile(graph.array(node.input[2]), 4)
+def _take_blocks(graph: _Graph, node: Any, weights: Floats, pixel: tuple[float, int]) -> None:
+    """Make the first convolution, of fractions so far, one of the bytes of blocks.
+
+    weights: (n, b * b, k, k) over blocks, once per filter and place that it answers for.
+    """
+    scale, zero = pixel
+    bias = graph.array(node.input[2])
+    bias = np.tile(bias, len(weights) // len(bias))
     step = np.array([_step(weight) for weight in weights])
     picture = graph.onnx.input[0].name
     shape = ["n", "h", "w", weights.shape[1]]
@@ -165,19 +172,24 @@ def _stride_of_one_block(node: Any, blocks: int) -> None:
             attribute.ints[:] = wanted[attribute.name]
 
 
-def _four_places(weights: Floats, stride: int) -> Floats:
-    """Return (n, 1, 3, 3) weights as (4 n, b * b, k, k) over blocks of b = 2 * stride pixels.
+def _one_place(weights: Floats) -> Floats:
+    """Return (n, 1, 8, 8) weights of stride 4 as (n, 16, 2, 2) over blocks of 4 by 4 pixels."""
+    parted = weights.reshape(-1, 2, 4, 2, 4)
+    return parted.transpose(0, 2, 4, 1, 3).reshape(-1, 16, 2, 2)
 
-    Place (p, r) of a block looks at its rows stride * p - 1 to stride * p + 1; row -1 is the last
-    of the block above. So it is with columns. k is 2, of stride 1 it is 3.
+
+def _four_places(weights: Floats) -> Floats:
+    """Return (n, 1, 3, 3) weights as (4 n, 4, 3, 3) over blocks of 2 by 2 pixels.
+
+    Place (p, r) of a block looks at its rows p - 1 to p + 1; row -1 is the last of the block above.
+    So it is with columns.
     """
-    side, blocks = 2 * stride, 4 - stride
-    moved = np.zeros((2, 2, len(weights), side, side, blocks, blocks), weights.dtype)
+    moved = np.zeros((2, 2, len(weights), 2, 2, 3, 3), weights.dtype)
     for p, r, a, b in np.ndindex(2, 2, 3, 3):
-        down, row = divmod(stride * p - 1 + a, side)
-        right, column = divmod(stride * r - 1 + b, side)
+        down, row = divmod(p - 1 + a, 2)
+        right, column = divmod(r - 1 + b, 2)
         moved[p, r, :, row, column, down + 1, right + 1] = weights[:, 0, a, b]
-    return moved.reshape(4 * len(weights), side * side, blocks, blocks)
+    return moved.reshape(4 * len(weights), 4, 3, 3)
 
 
 def _of_four_places(weights: Bytes) -> Bytes:

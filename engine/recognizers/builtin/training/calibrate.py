@@ -19,7 +19,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from engine.plates import normalise
+from engine.plates import as_seen, normalise
 from engine.recognizers.builtin import BuiltinRecognizer, ranking
 from engine.types import Box
 
@@ -44,11 +44,8 @@ def reads_of(table: Path) -> Iterator[tuple[float, bool]]:
         box = Box(*(float(row[key]) for key in ("x", "y", "w", "h")))
         for read in recognizer.recognize(np.asarray(picture, np.uint8)):
             if read.box.iou(box) > _SAME_PLATE:
-                yield read.confidence / 100, _as_seen(read.plate) == _as_seen(row["plate"])
-
-
-def _as_seen(text: str) -> str:
-    return normalise(text).replace("O", "0").replace("I", "1")
+                plate = normalise(row["plate"])
+                yield read.confidence / 100, as_seen(read.plate) == as_seen(plate)
 
 
 def fitted(reads: Sequence[tuple[float, bool]]) -> list[tuple[float, float, int]]:

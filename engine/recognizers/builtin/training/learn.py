@@ -36,6 +36,7 @@ from engine.recognizers.builtin.training.samples import (
     SceneMaker,
     detector_target,
 )
+from engine.recognizers.builtin.training.teacher import Teacher
 from engine.recognizers.builtin.training.typefaces import Typeface, load_typefaces
 
 _PEAK_RATE: Final = 2e-3
@@ -57,7 +58,8 @@ _OPSET: Final = 17
 class LearnOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to train; ``start`` is a file of weights written beside an earlier ``out``.
 
-    ``photographs`` are tables of labelled pictures, see ``photographs.load_photographs``.
+    ``photographs`` are tables of labelled pictures, see ``photographs.load_photographs``;
+    ``teacher`` is an ONNX detector whose answers are learnt, too.
     """
 
     fonts: tuple[Path, ...]
@@ -70,6 +72,7 @@ class LearnOptions(msgspec.Struct, frozen=True, kw_only=True):
     start: Path | None = None
     rate: float = _PEAK_RATE
     photographs: tuple[Path, ...] = ()
+    teacher: Path | None = None
 
 
 class Lesson(Protocol):
@@ -241,6 +244,7 @@ def learn(what: str, options: LearnOptions) -> list[float]:
         num_workers=options.processes,
         multiprocessing_context="spawn" if options.processes else None,
     )
+    teacher = Teacher(options.teacher, _GREY, _CONTRAST) if options.teacher else None
     losses: list[float] = []
     started_s = time.monotonic()
     for batch in batches:
@@ -248,6 +252,8 @@ def learn(what: str, options: LearnOptions) -> list[float]:
         with torch.autocast(options.device, torch.bfloat16):
             answer = network(on_device[0])
         loss = lesson.loss(answer.float(), on_device)
+        if teacher is not None:
+            loss = loss + teacher.loss(answer.float(), on_device)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -308,7 +314,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=_PEAK_RATE, help="the highest of learning")
     parser.add_argument("--photographs", type=Path, nargs="*", default=(), metavar="LABELS.csv")
     parser.add_argument("--start", type=Path, help="weights (.pt) to start from")
+    parser.add_argument("--teacher", type=Path, help="ONNX detector to learn from, too")
     chosen = vars(parser.parse_args())
+    if chosen["teacher"] and chosen["what"] == "reader":
+        parser.error("--teacher: a detector cannot teach the reader")
     what = chosen.pop("what")
     places = {key: tuple(chosen[key]) for key in ("fonts", "photographs")}
     learn(what, LearnOptions(**chosen | places))

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 CLASSES: Final = 37
 """Nothing, and the characters of ``engine.plates.ALPHABET``."""
+_BLOCK_PX: Final = 4
 _RARE: Final = -4.0
 """The detector's first answer everywhere: almost no cell holds a plate."""
 
@@ -32,15 +33,18 @@ def _mix(channels: tuple[int, int]) -> Any:
 
 
 class Detector(nn.Module):  # type: ignore[misc]  # torch is never there for the type check
-    """(n, 1, h, w) pictures, sides multiples of 32, to (n, 13, h/8, w/8) answers of cells."""
+    """(n, 1, h, w) pictures, sides multiples of 32, to (n, 13, h/8, w/8) answers of cells.
 
-    def __init__(self, channels: tuple[int, int, int, int, int] = (16, 32, 48, 64, 96)) -> None:
-        """Take the channels at strides 2, 4, 8, 16 and 32."""
+    It first looks at each block of pixels together with those before it.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int] = (32, 48, 64, 96)) -> None:
+        """Take the channels at strides 4, 8, 16 and 32."""
         super().__init__()
-        c2, c4, c8, c16, c32 = channels
+        c4, c8, c16, c32 = channels
         self.to8 = nn.Sequential(
-            _conv((1, c2), stride=2),
-            _conv((c2, c4), stride=2),
+            nn.ZeroPad2d((_BLOCK_PX, 0, _BLOCK_PX, 0)),
+            _conv((1, c4), kernel=2 * _BLOCK_PX, stride=_BLOCK_PX, padding=0),
             _conv((c4, c8), stride=2),
             _conv((c8, c8)),
         )
@@ -49,7 +53,7 @@ class Detector(nn.Module):  # type: ignore[misc]  # torch is never there for the
         self.from32 = _mix((c32, c16))
         self.at16 = _conv((c16, c16))
         self.from16 = _mix((c16, c8))
-        self.at8 = nn.Sequential(_conv((c8, c8)), _conv((c8, c8)))
+        self.at8 = _conv((c8, c8))
         self.head = nn.Conv2d(c8, 13, 1)
         nn.init.zeros_(self.head.bias)
         with torch.no_grad():

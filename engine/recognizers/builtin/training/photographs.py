@@ -29,7 +29,9 @@ _LONGEST_PX: Final = 1280
 """Photographs larger than this are reduced: no plate is looked at from nearer than this allows."""
 _AROUND_A_PLATE: Final = 0.85
 _ALIASES_BELOW: Final = 0.7
-_WIDTHS_PX: Final = (13.0, 270.0)
+_NARROWEST_PX: Final = 11.0
+_WIDEST: Final = 0.85
+"""Of a plate, as a share of a cut's side."""
 _MIRRORED: Final = np.array((1, 0, 3, 2))
 """Corners of a mirrored plate in the order of reading."""
 
@@ -101,8 +103,8 @@ def _corners(box: Box) -> list[tuple[float, float]]:
 def cut(photograph: Photograph, size_px: int, rng: np.random.Generator) -> tuple[Grey, list[Quad]]:
     """Return a square of a photograph at a random scale, turned a little, perhaps mirrored.
 
-    Mostly around a plate, which is then 13 to 270 px wide. Returns (size, size) float32 grey
-    values and the corners of the plates whose middle is inside.
+    Mostly around a plate, which is then 11 px wide or more, up to nearly the whole cut. Returns
+    (size, size) float32 grey values and the corners of the plates whose middle is inside.
     """
     scale, middle = _looked_at(photograph, size_px, rng)
     turn = math.radians(rng.normal(0, 4))
@@ -141,7 +143,7 @@ def _looked_at(
             height,
         )
     quad = photograph.quads[rng.integers(len(photograph.quads))]
-    wanted = float(np.exp(rng.uniform(*np.log(_WIDTHS_PX))))
+    wanted = float(np.exp(rng.uniform(*np.log((_NARROWEST_PX, _WIDEST * size_px)))))
     scale = float(np.clip(wanted / max(4.0, float(np.ptp(quad[:, 0]))), least * 0.4, 3.0))
     return scale, quad.mean(axis=0) - rng.uniform(-0.45, 0.45, 2) * size_px / scale
 

@@ -1,5 +1,6 @@
 """What the networks are shown: scenes with corners for the detector, crops with texts to read."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -25,6 +26,10 @@ _FROM_PHOTOGRAPHS: Final = 0.7
 _ON_PHOTOGRAPHS: Final = 0.3
 _PHOTOGRAPHED: Final = 0.08
 """Shares of scenes cut from photographs; of crops put on, and cut out of, photographs."""
+_FROM_FOUR: Final = 0.4
+"""Share of those scenes that show four photographs, half as large each (mosaic; Bochkovskiy et al.,
+2020): few photographs show plates as small as frames do."""
+_NARROWEST_PX: Final = 14
 _CROP_WIDTHS: Final = math.log(42), math.log(330)
 _SHARP_PX: Final = 110
 """A plate wider than this is still legible when blurred so many times more."""
@@ -81,22 +86,37 @@ class SceneMaker:
         quads: list[Quad] = []
         widest = 250 if plates == 1 else 125
         for _ in range(plates):
-            width = float(np.exp(rng.uniform(math.log(20), math.log(widest))))
+            width = float(np.exp(rng.uniform(math.log(_NARROWEST_PX), math.log(widest))))
             self._mount(picture, width, quads)
         return Scene(expose(picture, rng), quads)
 
     def _from_photograph(self) -> Scene:
         """Cut a scene; some of its plates give way to rendered ones, some places get one more."""
         rng = self._rng
-        chosen = self._photographs[int(rng.integers(len(self._photographs)))]
-        picture, quads = cut(chosen, SCENE_PX, rng)
+        picture, quads = self._four() if rng.random() < _FROM_FOUR else self._cut(SCENE_PX)
         if rng.random() < 0.4:
             quads = [self._replaced(picture, quad) for quad in quads]
         elif rng.random() < 0.2:
-            self._mount(picture, float(np.exp(rng.uniform(math.log(20), math.log(125)))), quads)
+            narrow, wide = math.log(_NARROWEST_PX), math.log(125)
+            self._mount(picture, float(np.exp(rng.uniform(narrow, wide))), quads)
         if rng.random() < 0.25:
             return Scene(np.clip(picture, 0, 255).astype(np.uint8), quads)
         return Scene(expose(picture, rng), quads)
+
+    def _cut(self, size_px: int) -> tuple[Floats, list[Quad]]:
+        """Cut a square out of any photograph."""
+        chosen = self._photographs[int(self._rng.integers(len(self._photographs)))]
+        return cut(chosen, size_px, self._rng)
+
+    def _four(self) -> tuple[Floats, list[Quad]]:
+        """Cut four squares and put them side by side, two over two."""
+        half = SCENE_PX // 2
+        picture = np.empty((SCENE_PX, SCENE_PX), np.float32)
+        quads: list[Quad] = []
+        for x, y in itertools.product((0, half), repeat=2):
+            picture[y : y + half, x : x + half], found = self._cut(half)
+            quads += [quad + np.array((x, y), np.float32) for quad in found]
+        return picture, quads
 
     def _replaced(self, picture: Floats, quad: Quad) -> Quad:
         """Print another plate over one that was photographed; return where it is."""
