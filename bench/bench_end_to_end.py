@@ -18,7 +18,7 @@ def _run(benchmark: BenchmarkFixture, folder: Path, size: dict[str, int]) -> Non
     benchmark.extra_info.update(msgspec.to_builtins(figures))
     print(figures)
     assert figures.dropped == 0
-    assert figures.recognizer_share > 0.5  # wall time depends on who else uses the cores
+    assert figures.other_share < 0.3  # wall time depends on who else uses the cores
 
 
 @pytest.mark.benchmark(group="end-to-end")

@@ -47,7 +47,9 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     seconds: float
     cpu_s: float
-    """Of every process that took part."""
+    """Of every process that took part; of a bare loop without decoding."""
+    decoding_cpu_s: float = 0.0
+    """Of a bare loop: what decoding these frames took."""
     dropped: int = 0
 
     @property
@@ -67,8 +69,12 @@ class EndToEndFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Engine over bare: 1 when all but the recognizer cost nothing, or ran on cores of its own."""
     engine_cpu_ms_per_frame: float
     bare_cpu_ms_per_frame: float
+    decoding_cpu_ms_per_frame: float
+    """Of the bare loops, before they recognize: from the clip to luma."""
     recognizer_share: float
     """Of the engine's CPU time: what the bare loop needs for as many frames."""
+    other_share: float
+    """Of the engine's CPU time: what is neither recognizing nor decoding, each as in bare loops."""
     crowding: float
     """CPU of a frame in so many bare loops at once, over that in one alone: what cores share."""
     dropped: int
@@ -104,6 +110,7 @@ def bare_loops(clip: Path, workers: int) -> Spent:
         frames=sum(one.frames for one in spent),
         seconds=max(one.seconds for one in spent),
         cpu_s=sum(one.cpu_s for one in spent),
+        decoding_cpu_s=sum(one.decoding_cpu_s for one in spent),
     )
 
 
@@ -112,11 +119,13 @@ def bare_loop(clip: Path) -> Spent:
     cv2.setNumThreads(1)
     recognizer = BuiltinRecognizer()
     lumas = []
+    decoding_s = time.process_time()
     source = open_source(str(clip), SourceOptions(play="fast"))
     for frame in source.frames(lambda: False):
         luma = np.empty((frame.height_px, frame.width_px), np.uint8)
         frame.write_luma(luma)
         lumas.append(luma)
+    decoding_s = time.process_time() - decoding_s
     for luma in lumas[:WARM_FRAMES]:
         recognizer.recognize(luma)
     sys.stdout.write("ready\n")
@@ -129,6 +138,7 @@ def bare_loop(clip: Path) -> Spent:
         frames=len(lumas) - WARM_FRAMES,
         seconds=time.monotonic() - began_s,
         cpu_s=time.process_time() - cpu_s,
+        decoding_cpu_s=decoding_s * (len(lumas) - WARM_FRAMES) / len(lumas),
     )
 
 
@@ -179,6 +189,7 @@ def measure(folder: Path, *, workers: int, frames: int, rounds: int) -> EndToEnd
     engine_fps = statistics.median(ours.fps for _, ours in pairs)
     bare_ms = _cpu_ms([bare for bare, _ in pairs])
     engine_ms = _cpu_ms([ours for _, ours in pairs])
+    decoding_ms = statistics.median(1e3 * bare.decoding_cpu_s / bare.frames for bare, _ in pairs)
     return EndToEndFigures(
         workers=workers,
         engine_fps=round(engine_fps, 2),
@@ -186,7 +197,9 @@ def measure(folder: Path, *, workers: int, frames: int, rounds: int) -> EndToEnd
         ratio=round(statistics.median(ours.fps / bare.fps for bare, ours in pairs), 3),
         engine_cpu_ms_per_frame=round(engine_ms, 2),
         bare_cpu_ms_per_frame=round(bare_ms, 2),
+        decoding_cpu_ms_per_frame=round(decoding_ms, 2),
         recognizer_share=round(bare_ms / engine_ms, 3),
+        other_share=round(1 - (bare_ms + decoding_ms) / engine_ms, 3),
         crowding=round(bare_ms / alone_ms, 3) if workers > 1 else 1.0,
         dropped=sum(ours.dropped for _, ours in pairs),
     )

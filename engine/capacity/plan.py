@@ -130,8 +130,8 @@ def costs_of(figures: Figures, wish: Wish) -> Costs | None:
             decode_cpu_ms=decode, recognize_cpu_ms=recognize, evidence_bytes=round(evidence)
         )
     crowding = max(1.0, ends.crowding)
-    decoded = crowding * figures.recognize.sizes[0].decode_cpu_ms
-    beside = ends.engine_cpu_ms_per_frame - ends.bare_cpu_ms_per_frame - decoded
+    alone = ends.bare_cpu_ms_per_frame + ends.decoding_cpu_ms_per_frame
+    beside = ends.engine_cpu_ms_per_frame - alone
     return Costs(
         decode_cpu_ms=round(crowding * decode, 3),
         recognize_cpu_ms=round(crowding * recognize, 3),

@@ -129,6 +129,7 @@ def _efficiency(figures: Figures) -> PageTable:
         rows += [
             ("whole engine, frames/s beside bare recognition", f"{ends.ratio:.2f} x"),
             ("recognition's share of the engine's CPU time", f"{ends.recognizer_share:.0%}"),
+            ("what is neither that nor decoding", f"{ends.other_share:.0%}"),
             ("CPU of a frame with all cores at work, beside one", f"{ends.crowding:.2f} x"),
         ]
     if hand := figures.handoff:

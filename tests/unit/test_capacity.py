@@ -61,7 +61,8 @@ def figures(**changes) -> Figures:
 def ends(engine_ms: float, bare_ms: float, crowding: float) -> EndToEndFigures:
     return EndToEndFigures(
         workers=4, engine_fps=90, bare_fps=100, ratio=0.9, engine_cpu_ms_per_frame=engine_ms,
-        bare_cpu_ms_per_frame=bare_ms, recognizer_share=0.7, crowding=crowding, dropped=0,
+        bare_cpu_ms_per_frame=bare_ms, decoding_cpu_ms_per_frame=3, recognizer_share=0.7,
+        other_share=0.1, crowding=crowding, dropped=0,
     )  # fmt: skip
 
 
