@@ -199,15 +199,19 @@ class Supervisor:
     # --- processes start --------------------------------------------------------------------
 
     def _start_due(self) -> None:
-        """Start every wanted process that is not up and whose backoff is over.
-
-        Once the end has begun, only the publisher is: somebody must take the last reads.
-        """
+        """Start every wanted process that is not up and whose backoff is over."""
         now = time.monotonic()
         for child in self._roster.children:
             is_due = child.is_wanted and not child.is_up and now >= child.start_at
-            if is_due and (child.kind is Kind.PUBLISHER or not self._ending.has_begun):
+            if is_due and self._may_start(child):
                 self._start(child)
+
+    def _may_start(self, child: ChildProcess) -> bool:
+        """Tell whether a child that has ended may start again.
+
+        Once the end has begun, only the publisher may: somebody must take the last reads.
+        """
+        return child.kind is Kind.PUBLISHER or not self._ending.has_begun
 
     def _start(self, child: ChildProcess) -> None:
         child.terms = self._roster.terms_of(child, self._resources)
@@ -285,7 +289,8 @@ class Supervisor:
             self._turns.without_decoder(child, child.failure or why)
         if child.is_dismissed and not self._ending.has_begun:
             self._crew.take_off(child)
-        if self._ending.has_begun or not child.was_wanted or self._renewal.reaped(child, said):
+        is_expected = not child.was_wanted or not self._may_start(child)
+        if is_expected or self._renewal.reaped(child, said):
             return
         child.count_restart(RestartReason.of(code, stuck=stuck))
         self._row.count(Count.RESTARTS)
