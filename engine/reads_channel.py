@@ -115,7 +115,10 @@ class ReadsSender:
         self._unsent = min(self._unsent, len(self._pending))
 
     def give_up(self) -> int:
-        """Count everything that was not committed as lost, and return how much that is."""
+        """Count what was not acknowledged as lost, and return how many frame reads that is.
+
+        At most so many are: a publisher that lives may still commit what it was sent.
+        """
         lost = len(self._pending)
         self._pending.clear()
         self._unsent = 0

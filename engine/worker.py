@@ -304,13 +304,14 @@ class Worker:
         deadline = time.monotonic() + SETTLE_S
         while not self._sender.is_settled and time.monotonic() < deadline:
             self._sender.flush()
-            if self._sender.fileno() < 0:
-                self._attend(wait=True)
+            if self._sender.fileno() < 0:  # wake-ups are for those who still read frames
+                if select.select([self._link], [], [], 0.1)[0]:
+                    self._hear_supervisor()
             else:
                 select.select([self._sender], [], [], 0.1)
                 self._sender.receive_acks()
         if lost := self._sender.give_up():
-            log.warning("the publisher did not take the reads of the last %d frames: lost", lost)
+            log.warning("the publisher did not confirm the reads of %d frames: taken as lost", lost)
         self._recognizer.close()
 
 
