@@ -101,6 +101,19 @@ def test_detections_are_bounded_and_the_focus_drops_what_is_no_plate():
     assert detector.detect(scene, least=0.9999, limit=2) == []
 
 
+def test_a_part_in_which_no_plate_is_too_wide_is_looked_at_once():
+    network = Network("det.onnx")
+    seen = []
+    run = network.run
+    network.run = lambda batch: seen.append(batch.shape[1:3]) or run(batch)
+    detector = PlateDetector(network)
+    detector.detect(street(), 0.3, 9)
+    assert len(seen) == 2
+    seen.clear()
+    detector.detect(street(), 0.3, 9, within=[Box(600, 300, 200, 100)])
+    assert len(seen) == 1
+
+
 def test_within_a_part_the_same_plates_are_found_for_less():
     detector = PlateDetector(Network("det.onnx"))
     scene = street()

@@ -32,6 +32,8 @@ _SIDES_PX: Final = (160, 448)
 _LEAST_SCALE: Final = 0.3
 """Of the larger one: at this, plates that can just be read, some 50 px wide, can still be found."""
 _MAX_ENLARGEMENT: Final = 2.0
+_WIDEST_PX: Final = 256
+"""The widest plate that is surely seen at either scale."""
 _AROUND: Final = 0.08
 """How far around a part is looked at, in longest sides of the frame: a plate's half and a bit."""
 _CELL_PX: Final = 8
@@ -104,7 +106,8 @@ class PlateDetector:
     def _looks(self, picture: Luma, longest_px: int) -> Iterator[tuple[Floats, Floats]]:
         """Look at a part of a frame of this longest side at each scale; yield what is seen there.
 
-        The part is read once for the larger scale; the smaller is made from that.
+        The part is read once for the larger scale; the smaller is made from that, unless whatever
+        the part holds is small enough for the larger one.
         """
         from_scale = 1.0
         for scale in _scales(longest_px):
@@ -112,6 +115,8 @@ class PlateDetector:
             from_scale = scale
             found, corners = _decode(self._network.run(self._blocks(picture))[0])
             yield found, corners / np.float32(scale)
+            if max(picture.shape) <= _WIDEST_PX:
+                return
 
     def focus(self, frame: Luma, detection: Detection, looks: int = 1) -> Detection | None:
         """Look again at one detection from near, and return it with better corners.
