@@ -127,19 +127,18 @@ def _block_changes(preview: Luma, reference: Luma) -> npt.NDArray[np.float32]:
 
     Light comes and goes, and cameras adapt to it: bright parts change more than dark ones.
     """
-    change = preview.astype(np.float32) - reference
-    few, levels = change[::_SPARSE, ::_SPARSE], reference[::_SPARSE, ::_SPARSE]
+    levels = reference[::_SPARSE, ::_SPARSE].astype(np.float32)
+    few = preview[::_SPARSE, ::_SPARSE] - levels
     middle = np.partition(few, few.size // 2, axis=None)[few.size // 2]
     still = np.abs(few - middle) < _LIGHT_LEVELS  # the rest moved
-    few, levels = few[still], levels[still].astype(np.float32)
-    mean, level = few.mean(), levels.mean()
+    few, levels = few[still], levels[still]
+    mean, level = float(few.mean()), float(levels.mean())
     levels -= level
     spread = float(levels @ levels)
-    slope = np.float32(float(levels @ (few - mean)) / spread if spread else 0.0)
-    change -= slope * reference
-    change -= mean - slope * level
-    height, width = preview.shape
-    blocks = _grid(width, height)
-    return np.asarray(
-        cv2.resize(np.abs(change), blocks, interpolation=cv2.INTER_AREA), dtype=np.float32
+    slope = float(levels @ (few - mean)) / spread if spread else 0.0
+    change = cv2.addWeighted(
+        preview, 1.0, reference, -1.0 - slope, slope * level - mean, dtype=cv2.CV_32F
     )
+    blocks = _grid(preview.shape[1], preview.shape[0])
+    moved = cv2.resize(np.abs(change), blocks, interpolation=cv2.INTER_AREA)
+    return np.asarray(moved, np.float32)

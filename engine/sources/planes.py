@@ -151,16 +151,30 @@ class PlaneCopier:
 
 
 def shrink(samples: _Samples, shift: int = 0) -> Luma:
-    """Return luma at most ``PREVIEW_WIDTH_PX`` wide: every n-th pixel, then averaged by area."""
+    """Return luma at most ``PREVIEW_WIDTH_PX`` wide: every n-th pixel, then averaged by area.
+
+    By halves as long as it goes: OpenCV is several times quicker at these.
+    """
     step = max(1, samples.shape[1] // (4 * PREVIEW_WIDTH_PX))
-    few = samples[::step, ::step]
-    coarse: Luma = np.empty(few.shape, np.uint8)
-    _store(few, shift, coarse)
+    coarse: Luma
+    if step == 2 and shift == 0 and samples.dtype == np.uint8:  # one more half beats a copy
+        coarse = np.asarray(samples, np.uint8)
+    else:
+        few = samples[::step, ::step]
+        coarse = np.empty(few.shape, np.uint8)
+        _store(few, shift, coarse)
+    while coarse.shape[1] >= 2 * PREVIEW_WIDTH_PX and coarse.shape[0] > 1:
+        height, width = coarse.shape[0] // 2, coarse.shape[1] // 2
+        coarse = _averaged(coarse[: 2 * height, : 2 * width], width, height)
     if coarse.shape[1] <= PREVIEW_WIDTH_PX:
         return coarse
     height = max(1, round(coarse.shape[0] * PREVIEW_WIDTH_PX / coarse.shape[1]))
-    small: Any = cv2.resize(coarse, (PREVIEW_WIDTH_PX, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
+    return _averaged(coarse, PREVIEW_WIDTH_PX, height)
+
+
+def _averaged(luma: Luma, width: int, height: int) -> Luma:
+    smaller: Any = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, np.uint8)
 
 
 def _store(samples: _Samples, shift: int, target: Luma) -> None:
