@@ -4,7 +4,8 @@ Pure: previews, times and the places of the open tracks go in, a verdict comes o
 out when nothing moves (the motion gate); when all that moves are vehicles whose plates are known
 with certainty, except for a look now and then; and when something unknown moves, but was looked at
 a moment ago. A plate that was just read for the first times is looked at in every frame. Rather one
-look too many than a plate lost: what is not explained by a known vehicle is looked at.
+look too many than a plate lost: what is not explained by a known vehicle is looked at. After a
+frame that was left out, the next one is not even glanced at if it follows at once.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from engine.types import Box, Luma, Still, TrackPlace
 
 MOST_AREAS: Final = 4
 """Places of one frame to look at; a slot has room for so many."""
+_GLIMPSE_S: Final = 0.1
+"""Nothing comes far in so little time: ten glimpses a second show whatever begins to move."""
 _FRESH_S: Final = 0.5
 """A new plate is looked at in every frame as long as it was read this recently."""
 _SAME_FRAME_S: Final = 0.002
@@ -114,11 +117,31 @@ class Attention:
         self._gate = gate
         self._savings = savings
         self._searched_at_s = self._followed_at_s = self._reread_at_s = float("-inf")
+        self._rests_until_s = float("-inf")
+        self._rests_for: Fate | None = None
         self._frames: dict[int, int] = {}
         """Frames in which a track's place did not change, by its key."""
 
+    def rests(self, at_s: float, places: Sequence[TrackPlace]) -> Fate | None:
+        """Return why the next frame needs not even a glimpse; None: it needs one.
+
+        That spares the preview, which costs more than the verdict. at_s: monotonic time of its
+        capture. While a plate's text is not certain, there is no rest.
+        """
+        if at_s >= self._rests_until_s or not all(place.settled for place in places):
+            return None
+        return self._rests_for
+
+    def _rest(self, skip: Fate, at_s: float, pace_s: float) -> None:
+        """Let frames be left out for the same reason for a moment, but until the next search."""
+        self._rests_for = skip
+        self._rests_until_s = at_s + min(_GLIMPSE_S, self._savings.search_s)
+        if skip is Fate.SKIPPED_PACED:
+            self._rests_until_s = min(self._rests_until_s, self._searched_at_s + pace_s)
+
     def judge(self, glimpse: Glimpse, places: Sequence[TrackPlace]) -> Verdict:
         """Return what to do with the next frame; ``places`` are the camera's open tracks."""
+        self._rests_until_s = float("-inf")
         passes = self._gate.changed(glimpse.preview, glimpse.at_s)
         standing = {place.key for place in places if self._is_still(place, glimpse)}
         moved = [place for place in places if place.key not in standing]
@@ -130,6 +153,7 @@ class Attention:
             due += strange.places
             due += [_around(place, glimpse) for place in moved if not place.settled]
         elif not due:
+            self._rest(skip, glimpse.at_s, self._pace_s(strange))
             return Verdict(skip, stills=stills)
         if skip is None or not self._savings.focus:
             self._searched_at_s = glimpse.at_s
@@ -150,8 +174,12 @@ class Attention:
             return None
         if not strange.places and any(self._is_known(place, glimpse) for place in moved):
             return Fate.SKIPPED_KNOWN
-        pace_s = self._savings.search_s * (_FAR_PACES if strange.is_far else 1)
-        return Fate.SKIPPED_PACED if glimpse.at_s - self._searched_at_s < pace_s else None
+        ago_s = glimpse.at_s - self._searched_at_s
+        return Fate.SKIPPED_PACED if ago_s < self._pace_s(strange) else None
+
+    def _pace_s(self, strange: Strange) -> float:
+        """Return how often to look at what moves and is not known."""
+        return self._savings.search_s * (_FAR_PACES if strange.is_far else 1)
 
     def _due(self, glimpse: Glimpse, moved: Sequence[TrackPlace]) -> list[TrackPlace]:
         """Return the tracks whose plates are to be read in this frame, wherever else one looks."""

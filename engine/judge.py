@@ -34,7 +34,11 @@ class Judge:
         """Return whether and where to look at a frame; tell the tracker what did not change."""
         if not self._skips:
             return Verdict()
+        attention = self._attentions[lossless]
         places = self._feedback.places()
+        rests = attention.rests(frame.captured_monotonic_ns / 1e9, places)
+        if rests is not None:
+            return Verdict(rests)
         glimpse = Glimpse(
             self.preview(frame),
             frame.captured_monotonic_ns / 1e9,
@@ -42,7 +46,7 @@ class Judge:
             frame.width_px,
             frame.height_px,
         )
-        verdict = self._attentions[lossless].judge(glimpse, places)
+        verdict = attention.judge(glimpse, places)
         if places:
             self._feedback.tell_stills(verdict.stills)
         return verdict

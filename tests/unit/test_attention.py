@@ -47,6 +47,10 @@ class Road:
         for _ in range(10):
             self.look(vehicles)
 
+    def rests(self, later_s, places=()):
+        """Ask for a frame so long after the last one that was shown."""
+        return self.attention.rests(1_000 + (self.frame - 1) / FPS + later_s, places)
+
     def place(self, x, y, seen=None, **parts):
         """A settled track whose plate is in the middle of the vehicle there."""
         seen_ns = self.unix_ns(self.frame if seen is None else seen)
@@ -58,6 +62,35 @@ def test_nothing_that_moves_is_nothing_to_look_at():
     road = Road()
     road.settle()
     assert {road.look().skip for _ in range(30)} == {Fate.SKIPPED_STATIC}
+
+
+def test_right_after_a_frame_that_is_left_out_the_next_is_not_even_glanced_at():
+    road = Road()
+    assert road.rests(0.0) is None  # nothing was shown yet
+    road.settle()
+    assert road.look().skip is Fate.SKIPPED_STATIC
+    assert road.rests(0.05) is Fate.SKIPPED_STATIC
+    assert road.rests(0.05, [road.place(100, 300)]) is Fate.SKIPPED_STATIC
+    assert road.rests(0.05, [road.place(100, 300, settled=False)]) is None
+    assert road.rests(0.11) is None
+    assert road.look([(100, 300)]).skip is None
+    assert road.rests(0.05) is None  # the frame after one that was searched
+
+
+def test_a_rest_ends_when_the_next_search_is_due():
+    road = Road()
+    road.settle()
+    skips = [road.look([(100 + 20 * step, 300)]).skip for step in range(3)]
+    assert skips == [None, Fate.SKIPPED_PACED, Fate.SKIPPED_PACED]
+    assert road.rests(0.03) is Fate.SKIPPED_PACED
+    assert road.rests(0.06) is None  # 0.26 s after the search
+
+
+def test_nobody_rests_where_every_frame_that_moves_is_wanted():
+    road = Road(Savings())
+    road.settle()
+    assert road.look().skip is Fate.SKIPPED_STATIC
+    assert road.rests(0.01) is None
 
 
 def test_something_unknown_that_moves_is_looked_at_at_the_pace_of_the_search():
