@@ -30,7 +30,7 @@ from engine.types import Phase, Sighting
 PLATERING = str(Path(sys.executable).with_name("platering"))
 READY_S = 40.0
 """How long a start may take on a busy machine of two cores."""
-ENDS_S = 10.0
+ENDS_S = 12.0
 """How long an end in order may take."""
 _PAGE = re.compile(r"^page +http://127\.0\.0\.1:(\d+)/", re.MULTILINE)
 
