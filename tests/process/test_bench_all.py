@@ -80,12 +80,13 @@ def test_the_end_in_the_midst_of_a_group_leaves_nothing(command, number, code, t
             stderr=err,
             env=os.environ | {"TMPDIR": str(tmp_path)},
         )
+
+    def is_under_way() -> bool:
+        assert bench.poll() is None, (tmp_path / "err").read_text()
+        return any("ring" in path.name for path in ours_since(before))
+
     try:
-        wait_until(
-            lambda: any("ring" in path.name for path in ours_since(before)),
-            90.0,
-            "the group is under way",
-        )
+        wait_until(is_under_way, 90.0, "the group is under way")
         bench.send_signal(number)
         bench.wait(groups.ENDS_S + 5.0)
     finally:
