@@ -122,7 +122,7 @@ class Attention:
         self._frames: dict[int, int] = {}
         """Frames in which a track's place did not change, by its key."""
 
-    def rests(self, at_s: float, places: Sequence[TrackPlace]) -> Fate | None:
+    def reason_to_rest(self, at_s: float, places: Sequence[TrackPlace]) -> Fate | None:
         """Return why the next frame needs not even a glimpse; None: it needs one.
 
         That spares the preview, which costs more than the verdict. at_s: monotonic time of its

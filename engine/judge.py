@@ -36,9 +36,9 @@ class Judge:
             return Verdict()
         attention = self._attentions[lossless]
         places = self._feedback.places()
-        rests = attention.rests(frame.captured_monotonic_ns / 1e9, places)
-        if rests is not None:
-            return Verdict(rests)
+        reason = attention.reason_to_rest(frame.captured_monotonic_ns / 1e9, places)
+        if reason is not None:
+            return Verdict(reason)
         glimpse = Glimpse(
             self.preview(frame),
             frame.captured_monotonic_ns / 1e9,

@@ -99,9 +99,9 @@ class Watcher:
             return Verdict()
         while self._under_way and self._under_way[0][0] <= at_s:
             self._places = self._under_way.popleft()[1]
-        rests = self._attention.rests(at_s, self._places)
-        if rests is not None:
-            return Verdict(rests)
+        reason = self._attention.reason_to_rest(at_s, self._places)
+        if reason is not None:
+            return Verdict(reason)
         height_px, width_px = luma.shape
         glimpse = Glimpse(shrink(luma), at_s, unix_ns, width_px, height_px)
         return self._attention.judge(glimpse, self._places)

@@ -49,7 +49,7 @@ class Road:
 
     def rests(self, later_s, places=()):
         """Ask for a frame so long after the last one that was shown."""
-        return self.attention.rests(1_000 + (self.frame - 1) / FPS + later_s, places)
+        return self.attention.reason_to_rest(1_000 + (self.frame - 1) / FPS + later_s, places)
 
     def place(self, x, y, seen=None, **parts):
         """A settled track whose plate is in the middle of the vehicle there."""

@@ -20,7 +20,7 @@ _MOST_PLATES: Final = 10
 _LEAST_PROBABILITY: Final = 0.3
 """Of a place that the detector names; below, not one in 300 legible plates was found."""
 _LEAST_TOGETHER: Final = 1.5
-"""Of how likely a place is from afar and, twice, from near; below, none of 300 legible plates."""
+"""Of how likely a place is from afar and, twice, from near; below, one of 313 legible plates."""
 _LEAST_HEIGHT_PX: Final = 7.0
 """Of a plate; of 70 lower ones of photographs, none was legible."""
 _SETTLED: Final = 50.0
